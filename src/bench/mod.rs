@@ -1,0 +1,1 @@
+//! Workloads, load generation, measurement and reports. Layer 5.

@@ -1,0 +1,1 @@
+//! The machine: topology, pinned threads, clock. Layer 2.

@@ -1,0 +1,1 @@
+//! Multi-Ring Paxos: slots, deterministic merge, skips. Layer 1 (PROTOCOL 2).

@@ -1,0 +1,1 @@
+//! The client side, sans-io: command -> groups -> multicast -> first response -> retry. Layer 3.

@@ -1,0 +1,1 @@
+//! The simulator: the same types under a seeded scheduler. Layer 4.

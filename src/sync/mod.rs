@@ -1,0 +1,1 @@
+//! What crosses threads: SPSC queues, the rendezvous of synchronous mode, waiting. Layer 0.

@@ -1,0 +1,93 @@
+//! Datagrams in and out. A transport does not know messages: it sees bytes, groups and addresses.
+//!
+//! Layer 2. A thread owns one [`Endpoint`], which is its only wait point: sockets, links of the
+//! memory transport and wake-ups of other threads all end there. The halves are separate so that a
+//! role can read a received frame while it writes an answer.
+
+use crate::mem::{Frame, Pool};
+use crate::types::{Address, RingId, Time};
+use std::io;
+use std::time::Duration;
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// The multicast group of a ring.
+    Group(RingId),
+    /// One endpoint.
+    Address(Address),
+}
+
+/// The receiving half: collects frames, owns the pool that they live in.
+pub trait Receive: Pool {
+    /// Appends what has arrived to `frames`, up to its spare capacity; never blocks, never
+    /// allocates. Returns how many were added.
+    fn poll(&mut self, now: Time, frames: &mut Vec<Frame>) -> usize;
+
+    /// What this half has counted since its start.
+    fn counters(&self) -> ReceiveCounters;
+}
+
+/// The sending half. Datagrams to one target within one flush may travel as a train.
+pub trait Transmit {
+    /// A buffer of exactly `length` bytes for one datagram; it leaves with the next
+    /// [`Transmit::flush`], or earlier. `None`: no buffer is free; the caller treats the datagram
+    /// as lost, and it is counted.
+    fn reserve(&mut self, target: Target, length: usize) -> Option<&mut [u8]>;
+
+    /// Hands everything reserved to the network.
+    ///
+    /// # Errors
+    /// Only what ends the endpoint; a datagram that the kernel refuses is counted as lost.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// What this half has counted since its start.
+    fn counters(&self) -> TransmitCounters;
+}
+
+/// A thread's network: both halves and the one wait point.
+pub trait Endpoint {
+    /// The receiving half.
+    type Receive: Receive;
+    /// The sending half.
+    type Transmit: Transmit;
+
+    /// Both halves at once.
+    fn split(&mut self) -> (&mut Self::Receive, &mut Self::Transmit);
+
+    /// Where unicast datagrams reach this endpoint.
+    fn address(&self) -> Address;
+
+    /// Sleeps until something arrives, another thread wakes this one, or `timeout` is over.
+    /// Returns at once if something is waiting already.
+    ///
+    /// # Errors
+    /// What ends the endpoint.
+    fn park(&mut self, timeout: Duration) -> io::Result<()>;
+}
+
+/// What a receiving half counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveCounters {
+    /// Datagrams, each segment of a train counted.
+    pub datagrams: u64,
+    /// Buffers that held more than one datagram.
+    pub trains: u64,
+    /// Datagrams that the kernel dropped for want of socket buffer.
+    pub buffer_drops: u64,
+    /// Times that the receive ring ran out of buffers and was armed again.
+    pub no_buffers: u64,
+    /// Datagrams dropped here on purpose or for want of room in a link.
+    pub dropped: u64,
+}
+
+/// What a sending half counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransmitCounters {
+    /// Datagrams, each segment of a train counted.
+    pub datagrams: u64,
+    /// Sends of more than one datagram.
+    pub trains: u64,
+    /// Datagrams lost for want of a buffer or refused by the kernel.
+    pub lost: u64,
+}

@@ -1,0 +1,16 @@
+//! The words of the papers as types: ids, ballots, group sets, positions and time.
+//!
+//! Layer 0, used by every module on the data path. Nothing here does I/O, allocates, or reads a
+//! clock. Every number that could be mistaken for another has a type of its own.
+
+mod ballot;
+mod group;
+mod id;
+mod planted;
+mod time;
+
+pub use ballot::{Ballot, Incarnation, ValueId};
+pub use group::{GroupId, GroupSet, MAX_GROUPS};
+pub use id::{Address, Digest, Instance, NodeId, ReplicaId, RingId, Sequence, SessionId, Slot};
+pub use planted::Bug;
+pub use time::Time;

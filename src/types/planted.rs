@@ -1,0 +1,96 @@
+//! Planted bugs: deliberate faults that the simulator and the tests must catch.
+//!
+//! Compiled in with the feature `planted-bugs` and wherever debug assertions are on; everywhere
+//! else [`Bug::is_planted`] is the constant `false` and costs nothing. One bug at a time, chosen
+//! for the whole process by [`Bug::plant`].
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static PLANTED: AtomicU32 = AtomicU32::new(0);
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $bug:ident = $name:literal,)*) => {
+        /// One deliberate fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Bug {
+            $($(#[$doc])* $bug,)*
+        }
+
+        impl Bug {
+            /// Every bug.
+            pub const ALL: &'static [Self] = &[$(Self::$bug),*];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$bug => $name,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// The coordinator decides on its own accept alone.
+    QuorumOfOne = "quorum-of-one",
+    /// An acceptor votes when it hears a 2B, without holding the value.
+    AcceptedWithoutValue = "2b-without-value",
+    /// A member forwards a 2B before it holds the value itself: the first holder speaks for all.
+    FirstHolderAccepted = "first-holder-2b",
+    /// A new coordinator fills an instance below a promiser's trim mark with a no-op.
+    NoopOverTrimmed = "no-op-over-trimmed",
+    /// A restarted coordinator names its values from 1 again, without its incarnation.
+    IdReuse = "id-reuse",
+    /// An acceptor accepts at a ballot below its promise.
+    AcceptBelowPromise = "accept-below-promise",
+    /// Phase 1 takes the first value that it hears, not that of the highest ballot.
+    PhaseOneAnyValue = "phase-1-any-value",
+    /// Promise and vote leave before their record is persistent.
+    VoteBeforePersist = "vote-before-persist",
+    /// A learner delivers a value by its instance alone, whatever id was decided.
+    DeliverWithoutId = "deliver-without-id",
+    /// The merge counts SKIP(n) as one slot.
+    SkipNotCounted = "skip-not-counted",
+    /// The merge takes whichever ring has a value first.
+    MergeByArrival = "merge-by-arrival",
+    /// Replicas execute what they have executed before.
+    NoDuplicateCheck = "no-duplicate-check",
+    /// The safety check looks at the leaf's counts but not at its bounds.
+    CheckWithoutBounds = "check-without-bounds",
+    /// The safety check looks at the lower bound only.
+    OneSidedBound = "one-sided-bound",
+    /// The safety check looks at a sibling leaf.
+    SiblingPeek = "sibling-peek",
+    /// A command whose check failed is executed all the same.
+    ExecutedAfterFailedCheck = "executed-after-failed-check",
+    /// The executor of synchronous mode does not wait for the others.
+    ReplyBeforeBarrier = "reply-before-barrier",
+    /// The other workers go on before the executor has executed.
+    ReleaseBeforeExecution = "release-before-execution",
+    /// A replica chooses the executor by its own number, and counts differently.
+    ConservativeTwinIgnored = "conservative-twin-ignored",
+    /// An undo restores the value but not the physical state.
+    UndoForgetsState = "undo-forgets-state",
+}
+
+impl Bug {
+    /// Whether this bug is planted in this process.
+    #[inline]
+    #[must_use]
+    pub fn is_planted(self) -> bool {
+        cfg!(any(feature = "planted-bugs", debug_assertions))
+            && PLANTED.load(Ordering::Relaxed) == self as u32 + 1
+    }
+
+    /// Plants `bug`, or none, for the whole process. Returns whether this build can.
+    pub fn plant(bug: Option<Self>) -> bool {
+        PLANTED.store(bug.map_or(0, |bug| bug as u32 + 1), Ordering::Relaxed);
+        cfg!(any(feature = "planted-bugs", debug_assertions))
+    }
+
+    /// The bug called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|bug| bug.name() == name)
+    }
+}

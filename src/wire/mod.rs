@@ -1,0 +1,35 @@
+//! Bytes of the network: one fixed header, then one message.
+//!
+//! Layer 1. Decoding borrows from the datagram and never copies a payload; every length is checked
+//! before it is used, nothing is allocated, and whatever is wrong has a [`DecodeError`] that the
+//! receiver counts. All integers are little-endian; fixed parts are `Pod` structs whose sizes are
+//! asserted. What a command's payload means is the service's affair, not this module's.
+
+mod batch;
+mod command;
+mod cursor;
+mod header;
+mod message;
+mod reply;
+#[cfg(test)]
+mod tests;
+
+pub use batch::Commands;
+pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
+pub use cursor::{Reader, Writer};
+pub use header::{DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, open, seal};
+pub use message::{
+    Accept, Accepted, Beacon, DecidedRanges, Decision, Heartbeat, Kind, Layout, MAX_RING, Message,
+    Position, Prepare, Promise, PromiseRecord, PromiseRecords, Propose, Range, Redirect, Refusal,
+    Refused, Repair, RepairRequest, Trimmed, Value, Wanted, WantedRange, WantedRanges,
+};
+pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
+
+/// The largest datagram that psmr sends: one instance is one datagram is one segment.
+pub const MAX_DATAGRAM: usize = 8 * 1024;
+
+/// Room that the fixed parts of an Accept take at most; the rest of a datagram is batch.
+pub const ACCEPT_OVERHEAD: usize = 512;
+
+/// The largest batch of commands in one instance.
+pub const MAX_BATCH: usize = MAX_DATAGRAM - ACCEPT_OVERHEAD;

@@ -1,0 +1,157 @@
+//! Round trips and hostile bytes.
+
+use super::*;
+use crate::types::{Ballot, Incarnation, Instance, NodeId, RingId, Sequence, SessionId, ValueId};
+use proptest::prelude::*;
+
+const IDENTITY: Identity =
+    Identity { cluster: 7, configuration: 11, epoch: 1, incarnation: Incarnation(13) };
+
+fn datagram(message: &Message<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; message.encoded_length()];
+    let mut writer = Writer::new(&mut bytes[HEADER_LENGTH..]);
+    message.encode(&mut writer);
+    assert_eq!(writer.written() + HEADER_LENGTH, message.encoded_length(), "{message:?}");
+    let header =
+        Header { kind: message.kind() as u8, ring: RingId(2), counter: 1, ..Header::default() };
+    seal(&IDENTITY, header, &mut bytes);
+    bytes
+}
+
+fn assert_round_trip(message: &Message<'_>) {
+    let mut bytes = datagram(message);
+    bytes.extend([0; 9]); // padding of a train
+    let (header, body) = open(&IDENTITY, &bytes).expect("sealed");
+    assert_eq!(Message::decode(header.kind, body).as_ref(), Ok(message));
+    for length in 0..body.len() {
+        let shorter = Message::decode(header.kind, &body[..length]);
+        let may_be_shorter = matches!(message, Message::Propose(_) | Message::Replies(_));
+        // A Promise cut between two records is a shorter, well-formed page.
+        assert!(may_be_shorter || shorter != Ok(*message), "cut at {length}: {message:?}");
+    }
+}
+
+#[test]
+fn every_message_survives_the_wire() {
+    let node = NodeId(3);
+    let ballot = Ballot::new(5, node, Incarnation(99));
+    let id = ValueId::new(node, Incarnation(99), 44);
+    let ranges = [Range { first: Instance(8), count: 3, id }, Range::one(Instance(20), id)];
+    let wanted = [WantedRange { first: Instance(4), count: 2, wanted: Wanted::Value as u32 }];
+    let layout = Layout::new(&[NodeId(1), node]);
+    let accept = |value| Accept {
+        instance: Instance(9),
+        ballot,
+        id,
+        layout,
+        decided: Instance(7),
+        trim: Instance(2),
+        decisions: DecidedRanges::new(&ranges),
+        value,
+    };
+    let mut records = vec![0; 4096];
+    let mut writer = Writer::new(&mut records);
+    for (instance, value) in [(3, Value::Batch(b"abc")), (4, Value::Noop), (9, Value::Skip(1000))] {
+        PromiseRecord { instance: Instance(instance), ballot, id, value }.encode(&mut writer);
+    }
+    let written = writer.written();
+    let records = PromiseRecords::new(&records[..written]);
+    assert_eq!(records.iter().count(), 3);
+    let messages = [
+        Message::Propose(Propose { number: 1, commands: b"some commands" }),
+        Message::Prepare(Prepare { ballot, first: Instance(1) }),
+        Message::Promise(Promise { ballot, trim: Instance(3), page: 0, pages: 2, records }),
+        Message::Accept(accept(Value::Batch(b"batch"))),
+        Message::Accept(accept(Value::Skip(u64::MAX))),
+        Message::Accept(accept(Value::Noop)),
+        Message::Accepted(Accepted {
+            ballot,
+            mask: 3,
+            slowest: Instance(1),
+            ranges: DecidedRanges::new(&ranges),
+        }),
+        Message::Decision(Decision {
+            ballot,
+            decided: Instance(10),
+            trim: Instance(4),
+            ranges: DecidedRanges::new(&ranges[..1]),
+        }),
+        Message::Heartbeat(Heartbeat {
+            ballot,
+            layout,
+            decided: Instance(1),
+            highest: Instance(2),
+            trim: Instance(0),
+            slot: crate::types::Slot(12),
+        }),
+        Message::RepairRequest(RepairRequest { wanted: WantedRanges::new(&wanted) }),
+        Message::Repair(Repair { is_decided: true, accept: accept(Value::Batch(b"")) }),
+        Message::Trimmed(Trimmed { trim: Instance(6) }),
+        Message::Position(Position { applied: Instance(6), checkpointed: Instance(2), learner: 1 }),
+        Message::Beacon(Beacon { slot: crate::types::Slot(12) }),
+        Message::Redirect(Redirect { ballot }),
+        Message::Refused(Refused { number: 3, refusal: Refusal::Full }),
+        Message::Replies(b""),
+    ];
+    messages.iter().for_each(assert_round_trip);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_dropped() {
+    let bytes = datagram(&Message::Propose(Propose { number: 1, commands: b"payload" }));
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(&IDENTITY, &bytes).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn another_cluster_configuration_or_epoch_is_inert() {
+    let bytes = datagram(&Message::Propose(Propose { number: 1, commands: b"payload" }));
+    let refused = |identity: Identity| open(&identity, &bytes).map(|_| ());
+    assert_eq!(refused(Identity { cluster: 8, ..IDENTITY }), Err(DecodeError::Cluster));
+    assert_eq!(refused(Identity { configuration: 8, ..IDENTITY }), Err(DecodeError::Configuration));
+    assert_eq!(refused(Identity { epoch: 8, ..IDENTITY }), Err(DecodeError::Epoch));
+    assert_eq!(refused(IDENTITY), Ok(()));
+}
+
+#[test]
+fn a_batch_is_read_command_by_command_and_from_any_boundary() {
+    let header = CommandHeader {
+        session: SessionId(1),
+        groups: crate::types::GroupSet::all(2),
+        sequence: Sequence(10),
+        unanswered: 3,
+        designation: CommandHeader::designate(4, 9),
+        ..CommandHeader::default()
+    };
+    assert_eq!((header.replica(), header.attempt()), (4, 7));
+    assert_eq!(header.lowest_unanswered(), Sequence(7));
+    let payloads: [&[u8]; 3] = [b"", b"one", b"a longer payload"];
+    let mut batch = vec![0; 1024];
+    let mut writer = Writer::new(&mut batch);
+    for payload in payloads {
+        Command { header, payload }.encode(&mut writer);
+    }
+    let length = writer.written();
+    batch.truncate(length);
+    assert_eq!(Commands::check(&batch), Ok(3));
+    assert_eq!(Commands::check(&batch[..length - 1]), Err(DecodeError::Truncated));
+    let mut commands = Commands::from_offset(&batch, 0);
+    commands.next();
+    let rest = Commands::from_offset(&batch, commands.offset());
+    assert_eq!(rest.map(|command| command.payload).collect::<Vec<_>>(), payloads[1..]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(kind in 0u8..20, body in prop::collection::vec(any::<u8>(), 0..400)) {
+        if let Ok(Message::Promise(promise)) = Message::decode(kind, &body) {
+            prop_assert!(promise.records.iter().count() <= body.len());
+        }
+        let _ = open(&IDENTITY, &body);
+        let _ = Commands::check(&body);
+        prop_assert!(Replies::new(&body).count() <= body.len());
+    }
+}
