@@ -1,0 +1,33 @@
+//! What drives a client agent: a source of commands that also hears what became of them.
+
+use crate::proxy::Completion;
+use crate::types::{Sequence, SessionId, Time};
+
+/// A command that a load wants to issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Which of the agent's sessions issues it, from 0: one logical client each.
+    pub session: usize,
+    /// The load's own name for the command; comes back with the completion.
+    pub tag: u64,
+}
+
+/// A source of commands. Called on the client agent's thread, once or more a duty cycle; `now` is
+/// the cycle's one clock reading.
+pub trait Load: Send {
+    /// Writes the next command into `command` (which is empty) and says who issues it. `None`:
+    /// nothing to issue for now. A command that was returned is issued: the load keeps the number
+    /// outstanding a session within the session's window.
+    fn next(&mut self, now: Time, command: &mut Vec<u8>) -> Option<Submission>;
+
+    /// The command `tag` has been given its name.
+    fn on_submitted(&mut self, tag: u64, session: SessionId, sequence: Sequence) {
+        let _ = (tag, session, sequence);
+    }
+
+    /// What became of a command. Each submission completes exactly once, unless the run ends first.
+    fn on_completion(&mut self, now: Time, completion: &Completion<'_>);
+
+    /// Whether the load has ended: the agent stops.
+    fn is_over(&self, now: Time) -> bool;
+}
