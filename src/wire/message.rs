@@ -1,7 +1,7 @@
 //! The messages of Ring Paxos (PROTOCOL 1) and Multi-Ring Paxos, borrowed from their datagram.
 
 use super::{DecodeError, HEADER_LENGTH, Reader, Writer};
-use crate::types::{Ballot, Instance, NodeId, Slot, ValueId};
+use crate::types::{Ballot, Incarnation, Instance, NodeId, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
 
 /// The most acceptors of one ring layout: f + 1 of at most 15.
@@ -41,13 +41,15 @@ pub enum Kind {
     Refused = 14,
     /// Replies to a client; read by [`super::Replies`].
     Replies = 15,
+    /// An acceptor without memory asks to be re-admitted, or is (rule 6).
+    Admission = 16,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 15] = [
+        const KINDS: [Kind; 16] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Redirect,
             Kind::Refused,
             Kind::Replies,
+            Kind::Admission,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }
@@ -393,19 +396,37 @@ impl<'a> PromiseRecords<'a> {
     }
 }
 
-/// 1B, acceptor -> coordinator: one page of everything accepted from `Prepare::first` on.
+/// 1B, acceptor -> coordinator: one page of everything accepted from `first` to `last`.
+///
+/// One answer is a few pages, so that it fits a socket buffer; the coordinator asks again from
+/// `last` + 1 on until `last` is [`Promise::INFINITY`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Promise<'a> {
     /// The ballot promised.
     pub ballot: Ballot,
+    /// `Prepare::first` of the request that this answers.
+    pub first: Instance,
+    /// The last instance that these pages speak of.
+    pub last: Instance,
     /// Everything up to here is decided and forgotten at this acceptor.
     pub trim: Instance,
+    /// Some decided instance; with `slot` it tells a new coordinator where its ring stands.
+    pub known: Instance,
+    /// The first slot that no instance up to `known` takes.
+    pub slot: Slot,
     /// This page's number, 0-based.
     pub page: u32,
     /// How many pages make the Promise.
     pub pages: u32,
     /// The accepted instances of the page.
     pub records: PromiseRecords<'a>,
+}
+
+impl Promise<'_> {
+    /// As [`Promise::last`]: nothing else was accepted, however high.
+    pub const INFINITY: Instance = Instance(u64::MAX);
+    /// Bytes of a page without its records and its header.
+    pub const FIXED_LENGTH: usize = 64;
 }
 
 /// 2A, coordinator multicast. The same body is a Repair when it is sent again to one learner.
@@ -560,6 +581,20 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
+/// Re-admission of an acceptor that has lost its memory (rule 6). From the acceptor: the request,
+/// which also answers a Prepare that it must not promise to. From the coordinator: the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Admission {
+    /// Request: the highest ballot heard, or that of the Prepare that it answers. Grant: the fresh
+    /// ballot at which it has to accept.
+    pub ballot: Ballot,
+    /// The life of the acceptor in which it remembers nothing.
+    pub life: Incarnation,
+    /// Grant: once everything above the trim mark up to here is accepted, it votes again.
+    pub last: Instance,
+}
+
 /// Any message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is documented at its struct")]
@@ -580,6 +615,7 @@ pub enum Message<'a> {
     Refused(Refused),
     /// Replies end to end, for [`super::Replies`].
     Replies(&'a [u8]),
+    Admission(Admission),
 }
 
 impl<'a> Message<'a> {
@@ -602,6 +638,7 @@ impl<'a> Message<'a> {
             Self::Redirect(_) => Kind::Redirect,
             Self::Refused(_) => Kind::Refused,
             Self::Replies(_) => Kind::Replies,
+            Self::Admission(_) => Kind::Admission,
         }
     }
 
@@ -615,7 +652,7 @@ impl<'a> Message<'a> {
             + match self {
                 Self::Propose(propose) => 8 + propose.commands.len(),
                 Self::Prepare(_) => 24,
-                Self::Promise(promise) => 32 + promise.records.0.len(),
+                Self::Promise(promise) => Promise::FIXED_LENGTH + promise.records.0.len(),
                 Self::Accept(message) => accept(message),
                 Self::Accepted(message) => 40 + message.ranges.0.len(),
                 Self::Decision(message) => 40 + message.ranges.0.len(),
@@ -628,6 +665,7 @@ impl<'a> Message<'a> {
                 Self::Redirect(_) => size_of::<Redirect>(),
                 Self::Refused(_) => 16,
                 Self::Replies(bytes) => bytes.len(),
+                Self::Admission(_) => size_of::<Admission>(),
             }
     }
 
@@ -645,13 +683,7 @@ impl<'a> Message<'a> {
                 writer.pod(ballot);
                 writer.pod(first);
             }
-            Self::Promise(Promise { ballot, trim, page, pages, records }) => {
-                writer.pod(ballot);
-                writer.pod(trim);
-                writer.pod(page);
-                writer.pod(pages);
-                writer.bytes(records.0);
-            }
+            Self::Promise(promise) => promise.encode(writer),
             Self::Accept(accept) => accept.encode(writer),
             Self::Accepted(Accepted { ballot, mask, slowest, ranges }) => {
                 writer.pod(ballot);
@@ -685,6 +717,7 @@ impl<'a> Message<'a> {
                 writer.pod(&(*refusal as u64));
             }
             Self::Replies(bytes) => writer.bytes(bytes),
+            Self::Admission(admission) => writer.pod(admission),
         }
     }
 
@@ -724,15 +757,29 @@ impl<'a> Message<'a> {
             Kind::Redirect => Self::Redirect(r.pod()?),
             Kind::Refused => Self::Refused(Refused::decode(r)?),
             Kind::Replies => Self::Replies(r.take(r.rest().len())?),
+            Kind::Admission => Self::Admission(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }
 }
 
 impl<'a> Promise<'a> {
+    fn encode(&self, writer: &mut Writer<'_>) {
+        let Self { ballot, first, last, trim, known, slot, page, pages, records } = self;
+        writer.pod(ballot);
+        for instance in [first, last, trim, known] {
+            writer.pod(instance);
+        }
+        writer.pod(slot);
+        writer.pod(page);
+        writer.pod(pages);
+        writer.bytes(records.0);
+    }
+
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (ballot, trim, page, pages): (_, _, u32, u32) =
-            (r.pod()?, r.pod()?, r.pod()?, r.pod()?);
+        let ballot = r.pod()?;
+        let (first, last, trim, known) = (r.pod()?, r.pod()?, r.pod()?, r.pod()?);
+        let (slot, page, pages): (_, u32, u32) = (r.pod()?, r.pod()?, r.pod()?);
         if page >= pages {
             return Err(DecodeError::Malformed);
         }
@@ -742,7 +789,7 @@ impl<'a> Promise<'a> {
             return Err(DecodeError::Malformed);
         }
         r.take(counted)?;
-        Ok(Self { ballot, trim, page, pages, records })
+        Ok(Self { ballot, first, last, trim, known, slot, page, pages, records })
     }
 }
 

@@ -19,9 +19,10 @@ pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
 pub use cursor::{Reader, Writer};
 pub use header::{DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, open, seal};
 pub use message::{
-    Accept, Accepted, Beacon, DecidedRanges, Decision, Heartbeat, Kind, Layout, MAX_RING, Message,
-    Position, Prepare, Promise, PromiseRecord, PromiseRecords, Propose, Range, Redirect, Refusal,
-    Refused, Repair, RepairRequest, Trimmed, Value, Wanted, WantedRange, WantedRanges,
+    Accept, Accepted, Admission, Beacon, DecidedRanges, Decision, Heartbeat, Kind, Layout,
+    MAX_RING, Message, Position, Prepare, Promise, PromiseRecord, PromiseRecords, Propose, Range,
+    Redirect, Refusal, Refused, Repair, RepairRequest, Trimmed, Value, Wanted, WantedRange,
+    WantedRanges,
 };
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
 

@@ -60,7 +60,17 @@ fn every_message_survives_the_wire() {
     let messages = [
         Message::Propose(Propose { number: 1, commands: b"some commands" }),
         Message::Prepare(Prepare { ballot, first: Instance(1) }),
-        Message::Promise(Promise { ballot, trim: Instance(3), page: 0, pages: 2, records }),
+        Message::Promise(Promise {
+            ballot,
+            first: Instance(3),
+            last: Promise::INFINITY,
+            trim: Instance(2),
+            known: Instance(2),
+            slot: crate::types::Slot(7),
+            page: 0,
+            pages: 2,
+            records,
+        }),
         Message::Accept(accept(Value::Batch(b"batch"))),
         Message::Accept(accept(Value::Skip(u64::MAX))),
         Message::Accept(accept(Value::Noop)),
@@ -92,6 +102,7 @@ fn every_message_survives_the_wire() {
         Message::Redirect(Redirect { ballot }),
         Message::Refused(Refused { number: 3, refusal: Refusal::Full }),
         Message::Replies(b""),
+        Message::Admission(Admission { ballot, life: Incarnation(9), last: Instance(4) }),
     ];
     messages.iter().for_each(assert_round_trip);
 }
