@@ -10,8 +10,10 @@
 //! load, about 10 ns; of one that is parked a system call, 3-13 us until it runs.
 
 pub mod atomic;
+mod bytes;
 mod rendezvous;
 mod waker;
 
+pub use bytes::{ByteReceiver, ByteSender, Place, link};
 pub use rendezvous::{Rendezvous, RendezvousState, WorkerState};
 pub use waker::Waker;

@@ -4,7 +4,10 @@
 //! memory transport and wake-ups of other threads all end there. The halves are separate so that a
 //! role can read a received frame while it writes an answer.
 
+pub mod memory;
+
 use crate::mem::{Frame, Pool};
+use crate::sync::Waker;
 use crate::types::{Address, RingId, Time};
 use std::io;
 use std::time::Duration;
@@ -57,6 +60,10 @@ pub trait Endpoint {
 
     /// Where unicast datagrams reach this endpoint.
     fn address(&self) -> Address;
+
+    /// What ends this endpoint's sleep, for other threads. A thread that also waits for something
+    /// outside its endpoint calls [`Waker::announce`], looks at it once more, and then parks.
+    fn waker(&self) -> Waker;
 
     /// Sleeps until something arrives, another thread wakes this one, or `timeout` is over.
     /// Returns at once if something is waiting already.
