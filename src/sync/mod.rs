@@ -12,8 +12,12 @@
 pub mod atomic;
 mod bytes;
 mod rendezvous;
+mod spsc;
+mod wait;
 mod waker;
 
 pub use bytes::{ByteReceiver, ByteSender, Place, link};
 pub use rendezvous::{Rendezvous, RendezvousState, WorkerState};
+pub use spsc::{Consumer, Producer, SubmitError, queue};
+pub use wait::{CoreUse, UnknownWaitPolicy, Wait, WaitPolicy, Waiter};
 pub use waker::Waker;

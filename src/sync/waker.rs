@@ -19,7 +19,6 @@ use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::time::Duration;
 
-#[cfg(not(loom))]
 use event::Event;
 
 /// A handle to a thread that may be asleep. Clones wake the same thread.
@@ -39,7 +38,6 @@ enum Signal {
     /// The token of `std::thread::park`: a futex.
     Thread(Thread),
     /// An eventfd, for threads whose one wait point is an io_uring or a poll.
-    #[cfg(not(loom))]
     Event(Event),
 }
 
@@ -54,7 +52,6 @@ impl Waker {
     ///
     /// # Errors
     /// If the process is out of file descriptors.
-    #[cfg(not(loom))]
     pub fn of_event() -> std::io::Result<Self> {
         Ok(Self::new(Signal::Event(Event::open()?)))
     }
@@ -103,22 +100,14 @@ impl Waker {
     /// Sleeps until somebody wakes the thread or `timeout` is over; may return early. For threads
     /// without an endpoint; one with an endpoint sleeps there. Call between [`Waker::announce`] and
     /// [`Waker::retract`], on the thread that the waker is for.
-    #[cfg(not(loom))]
     pub fn park(&self, timeout: Duration) {
         match &self.shared.signal {
-            Signal::Thread(_) => std::thread::park_timeout(timeout),
+            Signal::Thread(_) => park_thread(timeout),
             Signal::Event(event) => event.wait(timeout),
         }
     }
 
-    /// Loom knows no time: sleeps until woken, so that a lost wake-up is a deadlock it reports.
-    #[cfg(loom)]
-    pub fn park(&self, _timeout: Duration) {
-        loom::thread::park();
-    }
-
     /// What becomes readable when the thread is woken; `None` for a waker of a thread's token.
-    #[cfg(not(loom))]
     #[must_use]
     pub fn event_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match &self.shared.signal {
@@ -128,7 +117,6 @@ impl Waker {
     }
 
     /// Takes back the signals of [`Waker::event_fd`], after which it is no longer readable.
-    #[cfg(not(loom))]
     pub fn drain(&self) {
         if let Signal::Event(event) = &self.shared.signal {
             event.drain();
@@ -145,7 +133,6 @@ impl Waker {
         }
         match &self.shared.signal {
             Signal::Thread(thread) => thread.unpark(),
-            #[cfg(not(loom))]
             Signal::Event(event) => event.raise(),
         }
     }
@@ -158,6 +145,14 @@ impl fmt::Debug for Waker {
 }
 
 #[cfg(not(loom))]
+use std::thread::park_timeout as park_thread;
+
+/// Loom knows no time: it sleeps until woken, so that a lost wake-up is a deadlock that it reports.
+#[cfg(loom)]
+fn park_thread(_timeout: Duration) {
+    loom::thread::park();
+}
+
 mod event {
     //! An eventfd: non-blocking, so that neither side can ever wait inside it.
     #![expect(unsafe_code, reason = "eventfd and poll have no safe form in the standard library")]

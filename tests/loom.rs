@@ -1,0 +1,259 @@
+//! Every interleaving (within loom's bounds) of what `sync` lets two or three threads do.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --test loom --target-dir target/loom`
+//!
+//! Loom cannot take a spin, so how a thread waits is a parameter here: [`Sleep`] parks by the
+//! waker's protocol (a lost wake-up is then a deadlock, which loom reports), [`Poll`] yields to
+//! loom's scheduler as an awake thread does to the machine's.
+#![cfg(loom)]
+#![expect(unsafe_code, reason = "loom's cells hand out pointers; it checks the accesses")]
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use psmr::sync::{Rendezvous, SubmitError, Waker, queue};
+use psmr::types::{GroupId, GroupSet};
+use std::time::Duration;
+
+/// How a thread of a test waits for `ready`.
+trait Wait: 'static {
+    fn start() -> Option<Waker>;
+    fn until(waker: Option<&Waker>, ready: impl FnMut() -> bool);
+}
+
+/// Parks at once.
+struct Sleep;
+
+impl Wait for Sleep {
+    fn start() -> Option<Waker> {
+        Some(Waker::of_current_thread())
+    }
+
+    fn until(waker: Option<&Waker>, mut ready: impl FnMut() -> bool) {
+        let waker = waker.expect("a sleeper has one");
+        while !ready() {
+            waker.announce();
+            if ready() {
+                waker.retract();
+                return;
+            }
+            waker.park(Duration::MAX);
+            waker.retract();
+        }
+    }
+}
+
+/// Polls.
+struct Poll;
+
+impl Wait for Poll {
+    fn start() -> Option<Waker> {
+        None
+    }
+
+    fn until(_: Option<&Waker>, mut ready: impl FnMut() -> bool) {
+        while !ready() {
+            thread::yield_now();
+        }
+    }
+}
+
+/// A replica's state: one cell a worker, which loom watches for races.
+struct State {
+    rendezvous: Rendezvous,
+    cells: Vec<UnsafeCell<u64>>,
+}
+
+impl State {
+    fn new(workers: usize) -> Self {
+        let cells = (0..workers).map(|_| UnsafeCell::new(0)).collect();
+        Self { rendezvous: Rendezvous::new(workers), cells }
+    }
+
+    fn add(&self, worker: usize, n: u64) {
+        // SAFETY: loom fails the test if another thread could be in this cell.
+        self.cells[worker].with_mut(|cell| unsafe { *cell += n });
+    }
+
+    fn value(&self, worker: usize) -> u64 {
+        // SAFETY: as in `add`.
+        self.cells[worker].with(|cell| unsafe { *cell })
+    }
+}
+
+/// Worker `me` of `set`: own work, then a command of all the set at each epoch, own work after it.
+fn work<W: Wait>(state: &State, me: usize, set: GroupSet, epochs: u64) {
+    let own = GroupId::new(me);
+    let waker = W::start();
+    if let Some(waker) = &waker {
+        state.rendezvous.attach(own, waker.clone());
+    }
+    for epoch in 0..epochs {
+        state.add(me, 1);
+        let executor = set.member(epoch);
+        state.rendezvous.arrive(own, executor, epoch);
+        if executor == own {
+            W::until(waker.as_ref(), || state.rendezvous.have_arrived(set, epoch));
+            for group in set.iter() {
+                state.add(group.index(), 10);
+                assert_eq!(state.value(group.index()), 11 * (epoch + 1));
+            }
+            state.rendezvous.release(own, set, epoch);
+        } else {
+            W::until(waker.as_ref(), || state.rendezvous.is_released(executor, epoch));
+        }
+        assert_eq!(state.value(me), 11 * (epoch + 1));
+    }
+}
+
+fn meet<W: Wait>(workers: usize, epochs: u64) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let state = Arc::new(State::new(workers));
+        let set = GroupSet::all(workers);
+        let others: Vec<_> = (1..workers)
+            .map(|me| {
+                let state = Arc::clone(&state);
+                thread::spawn(move || work::<W>(&state, me, set, epochs))
+            })
+            .collect();
+        work::<W>(&state, 0, set, epochs);
+        others.into_iter().for_each(|other| other.join().expect("no worker panics"));
+    });
+}
+
+#[test]
+fn two_workers_that_poll_hand_their_state_over_and_back() {
+    meet::<Poll>(2, 2);
+}
+
+#[test]
+fn three_workers_that_poll_hand_their_state_over_and_back() {
+    meet::<Poll>(3, 1);
+}
+
+#[test]
+fn two_workers_that_sleep_are_woken_at_each_step() {
+    meet::<Sleep>(2, 2);
+}
+
+#[test]
+fn three_workers_that_sleep_are_woken_at_each_step() {
+    meet::<Sleep>(3, 1);
+}
+
+#[test]
+fn a_sleeper_that_looks_again_is_always_woken() {
+    loom::model(|| {
+        let (waker, news) = (Waker::of_current_thread(), Arc::new(AtomicBool::new(false)));
+        let publisher = {
+            let (waker, news) = (waker.clone(), Arc::clone(&news));
+            thread::spawn(move || {
+                news.store(true, Ordering::Relaxed);
+                waker.wake();
+            })
+        };
+        Sleep::until(Some(&waker), || news.load(Ordering::Relaxed));
+        publisher.join().expect("the publisher does not panic");
+    });
+}
+
+#[test]
+fn of_two_wakers_one_signals_and_that_is_enough() {
+    loom::model(|| {
+        let waker = Waker::of_current_thread();
+        let news = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let publishers = [0, 1].map(|i| {
+            let (waker, news) = (waker.clone(), Arc::clone(&news));
+            thread::spawn(move || {
+                news[i].store(true, Ordering::Relaxed);
+                waker.wake();
+            })
+        });
+        Sleep::until(Some(&waker), || news.iter().all(|n| n.load(Ordering::Relaxed)));
+        publishers.map(|publisher| publisher.join().expect("no publisher panics"));
+    });
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_finds_the_wake_up_that_a_sleeper_without_a_second_look_loses() {
+    loom::model(|| {
+        let (waker, news) = (Waker::of_current_thread(), Arc::new(AtomicBool::new(false)));
+        let publisher = {
+            let (waker, news) = (waker.clone(), Arc::clone(&news));
+            thread::spawn(move || {
+                news.store(true, Ordering::Relaxed);
+                waker.wake();
+            })
+        };
+        if !news.load(Ordering::Relaxed) {
+            waker.announce();
+            waker.park(Duration::MAX);
+        }
+        publisher.join().expect("the publisher does not panic");
+    });
+}
+
+fn exchange<W: Wait>(capacity: usize, count: u64) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let (mut producer, mut consumer) = queue(capacity);
+        let waker = W::start();
+        if let Some(waker) = &waker {
+            producer.attach(waker.clone());
+        }
+        let feeder = thread::spawn(move || {
+            for next in 0..count {
+                let mut value = Box::new(next);
+                // Room is not signalled: a producer polls.
+                while let Err(refused) = producer.stage(value) {
+                    assert!(matches!(refused, SubmitError::Full(_)));
+                    value = refused.into_inner();
+                    thread::yield_now();
+                }
+                if next % 2 == 1 {
+                    producer.publish();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < count {
+            W::until(waker.as_ref(), || !consumer.is_empty());
+            consumer.drain(2, |value| {
+                assert_eq!(*value, expected);
+                expected += 1;
+            });
+        }
+        W::until(waker.as_ref(), || consumer.is_finished());
+        feeder.join().expect("the producer does not panic");
+    });
+}
+
+#[test]
+fn values_cross_in_order_and_whole_while_both_poll() {
+    exchange::<Poll>(2, 4);
+}
+
+#[test]
+fn values_cross_and_a_sleeping_consumer_is_woken() {
+    exchange::<Sleep>(4, 3);
+}
+
+#[test]
+fn values_that_nobody_takes_are_dropped_once() {
+    loom::model(|| {
+        let (mut producer, mut consumer) = queue(2);
+        let feeder = thread::spawn(move || {
+            let _ = producer.push(Arc::new(1));
+            let _ = producer.push(Arc::new(2));
+        });
+        drop(consumer.pop());
+        drop(consumer);
+        feeder.join().expect("the producer does not panic");
+        // Loom fails the test if an Arc is never dropped.
+    });
+}
