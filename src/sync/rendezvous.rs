@@ -66,8 +66,8 @@ impl Rendezvous {
         self.lines.len()
     }
 
-    /// Tells how to wake `worker`'s thread. A worker without a waker is never asleep (it spins, or
-    /// it is simulated).
+    /// Tells how to wake `worker`'s thread: before any worker arrives anywhere. A worker without a
+    /// waker is never asleep (it spins, or it is simulated).
     ///
     /// # Panics
     /// If the worker has one already.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1. [`Waker::announce`]: `parked` = true, SeqCst fence | 1. publishes its news (Release) |
 //! | 2. looks again at everything that could wake it | 2. [`Waker::wake`]: SeqCst fence, loads `parked` |
-//! | 3. nothing: sleeps ([`Waker::park`], or in its io_uring on [`Waker::event_fd`]) | 3. true: swaps it to false and signals |
+//! | 3. nothing: sleeps ([`Waker::park`], or in its io_uring on [`Waker::event_fd`]) | 3. true: makes it false and signals |
 //! | 4. [`Waker::retract`]: `parked` = false | |
 //!
 //! The two fences are totally ordered. If the sleeper's comes first, the waker's load sees the
@@ -125,10 +125,10 @@ impl Waker {
 
     #[cold]
     fn signal(&self) {
-        // Of several wakers one signals. Relaxed: the signal itself carries the order, and news
-        // that the winner did not see are published before the loser's fence, which the sleeper's
-        // next announcement comes after.
-        if !self.shared.parked.swap(false, Ordering::Relaxed) {
+        // Of several wakers one signals; the others' news are published before their fences, which
+        // the sleeper's next announcement comes after. Relaxed: the fences carry the order.
+        let parked = &self.shared.parked;
+        if parked.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
         match &self.shared.signal {
