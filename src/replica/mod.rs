@@ -4,6 +4,8 @@
 //! polled and never waits inside; synchronous mode is a state, so that Algorithm 1 runs unchanged
 //! on pinned threads, in the simulator and under loom.
 
+mod feed;
+
 use crate::types::{Address, GroupSet, RingId, Slot, Time};
 use crate::wire::{Command, Reply};
 
