@@ -5,6 +5,7 @@
 //! role can read a received frame while it writes an answer.
 
 pub mod memory;
+pub mod uring;
 
 use crate::mem::{Frame, Pool};
 use crate::sync::Waker;

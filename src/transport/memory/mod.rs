@@ -124,6 +124,11 @@ impl Endpoint {
     pub fn has_waiting(&self) -> bool {
         self.receive.has_waiting()
     }
+
+    /// The parts, for an endpoint that has its own wait point.
+    pub(super) fn into_parts(self) -> (Receive, Transmit, Waker) {
+        (self.receive, self.transmit, self.waker)
+    }
 }
 
 impl super::Endpoint for Endpoint {

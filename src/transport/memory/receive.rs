@@ -23,7 +23,7 @@ impl Receive {
         Self { links, first: 0, scarce: 0, datagrams: 0, trains: 0 }
     }
 
-    pub(super) fn has_waiting(&self) -> bool {
+    pub(in crate::transport) fn has_waiting(&self) -> bool {
         self.links.iter().any(ByteReceiver::has_more)
     }
 

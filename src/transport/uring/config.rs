@@ -1,0 +1,120 @@
+//! What can be set, and what came of it.
+
+use super::LaunchError;
+use crate::types::RingId;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// The settings of one endpoint. What this machine lacks falls back, and [`Effective`] says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The address of the interface that everything leaves and arrives by.
+    pub interface: Ipv4Addr,
+    /// The port of the unicast socket; 0 lets the system choose.
+    pub port: u16,
+    /// Every group of the cluster.
+    pub groups: Vec<(RingId, SocketAddrV4)>,
+    /// The rings whose groups this endpoint hears.
+    pub subscribe: Vec<RingId>,
+    /// How many routers a multicast may pass; 0 stays on the host, 1 on its network.
+    pub ttl: u8,
+    /// Receive buffers, a power of two up to 32,768.
+    pub buffers: u16,
+    /// Bytes a receive buffer; with `gro` a whole train must fit.
+    pub buffer_bytes: usize,
+    /// Socket buffer as the kernel counts it, in bytes a socket. Above net.core.rmem_max it takes a
+    /// privilege; stock Linux gives 425,984 without.
+    pub socket_buffer: usize,
+    /// Trains of datagrams in one send (UDP_SEGMENT).
+    pub gso: bool,
+    /// Trains of datagrams in one buffer (UDP_GRO).
+    pub gro: bool,
+    /// Lets a kernel thread submit. Harmful with few cores.
+    pub sqpoll: bool,
+    /// Sends without a copy. For large sends on real network cards.
+    pub send_zc: bool,
+    /// How long a wait gathers completions before it returns; zero: returns at the first. Trades
+    /// latency for CPU.
+    pub min_wait: Duration,
+    /// How long a wait polls the network card's queue before it sleeps; zero: never.
+    pub busy_poll: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interface: Ipv4Addr::LOCALHOST,
+            port: 0,
+            groups: Vec::new(),
+            subscribe: Vec::new(),
+            ttl: 1,
+            buffers: 64,
+            buffer_bytes: 64 * 1024,
+            socket_buffer: 4 << 20,
+            gso: true,
+            gro: true,
+            sqpoll: false,
+            send_zc: false,
+            min_wait: Duration::ZERO,
+            busy_poll: Duration::ZERO,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work, before anything is opened.
+    pub(super) fn check(&self) -> Result<(), LaunchError> {
+        let refuse =
+            |setting, value: String, remedy| Err(LaunchError::Setting { setting, value, remedy });
+        if self.interface.is_unspecified() || self.interface.is_multicast() {
+            let remedy = "give the address of one interface, as `ip addr` shows it";
+            return refuse("interface", self.interface.to_string(), remedy);
+        }
+        if !self.buffers.is_power_of_two() || !(4..=1 << 15).contains(&self.buffers) {
+            let remedy = "a power of two from 4 to 32,768";
+            return refuse("buffers", self.buffers.to_string(), remedy);
+        }
+        if !(512..=1 << 20).contains(&self.buffer_bytes) {
+            let remedy = "512 bytes to 1 MiB";
+            return refuse("buffer_bytes", self.buffer_bytes.to_string(), remedy);
+        }
+        if let Some((_, group)) = self.groups.iter().find(|(_, group)| !group.ip().is_multicast()) {
+            let remedy = "an address of 224.0.0.0/4, of 239.0.0.0/8 by preference";
+            return refuse("group", group.to_string(), remedy);
+        }
+        if let Some((_, group)) = self.groups.iter().find(|(_, group)| group.port() == 0) {
+            return refuse("group", group.to_string(), "a port other than 0");
+        }
+        let unknown = |ring: &&RingId| !self.groups.iter().any(|(known, _)| known == *ring);
+        if let Some(ring) = self.subscribe.iter().find(unknown) {
+            let remedy = "the ring has no group: add it to the groups";
+            return refuse("subscribe", ring.to_string(), remedy);
+        }
+        Ok(())
+    }
+}
+
+/// What the machine granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// The smallest socket buffer that was read back, in bytes.
+    pub socket_buffer: usize,
+    /// The largest datagram: what the interface carries unfragmented.
+    pub segment_limit: usize,
+    /// Trains are sent.
+    pub gso: bool,
+    /// Trains are received.
+    pub gro: bool,
+    /// Task work runs only when this thread asks for it.
+    pub defer_taskrun: bool,
+    /// The ring's descriptor is registered.
+    pub registered_ring: bool,
+    /// A kernel thread submits.
+    pub sqpoll: bool,
+    /// Sends are without a copy.
+    pub send_zc: bool,
+    /// Waits gather.
+    pub min_wait: bool,
+    /// Waits poll the network card.
+    pub busy_poll: bool,
+}

@@ -1,0 +1,160 @@
+//! What both halves share: the ring, and the completions that one half took and the other needs.
+
+use super::ring::{Completion, Ring};
+use crate::sync::Waker;
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+/// A filled buffer that waits to be unpacked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled {
+    pub(super) socket: u16,
+    pub(super) buffer: u16,
+    pub(super) length: u32,
+}
+
+/// A completion of a send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) slot: u16,
+    pub(super) result: i32,
+    pub(super) is_last: bool,
+}
+
+pub(super) struct Core {
+    pub(super) ring: Ring,
+    /// In order of arrival; never more than there are buffers.
+    pub(super) filled: VecDeque<Filled>,
+    /// Never more than two a send slot.
+    pub(super) sent: Vec<Sent>,
+    /// Sockets whose receive has ended and must be armed again.
+    unarmed: Vec<u16>,
+    /// Our own, and that of the link.
+    pub(super) wakers: Vec<Waker>,
+    pub(super) no_buffers: u64,
+    /// What ended the endpoint; the next flush or park returns it.
+    failure: Option<io::Error>,
+    min_wait: Duration,
+}
+
+impl Core {
+    pub(super) fn new(ring: Ring, wakers: Vec<Waker>, sizes: Sizes, min_wait: Duration) -> Self {
+        let mut core = Self {
+            ring,
+            filled: VecDeque::with_capacity(sizes.buffers),
+            sent: Vec::with_capacity(sizes.slots * 2),
+            unarmed: Vec::with_capacity(sizes.sockets),
+            wakers,
+            no_buffers: 0,
+            failure: None,
+            min_wait,
+        };
+        core.unarmed.extend((0..sizes.sockets).filter_map(|socket| u16::try_from(socket).ok()));
+        (0..core.wakers.len()).for_each(|waker| core.watch(waker));
+        core
+    }
+
+    /// Takes what has completed; enters the kernel only if that would bring something.
+    #[inline]
+    pub(super) fn collect(&mut self) {
+        if self.ring.wants_entry() {
+            self.submit();
+        }
+        self.drain();
+    }
+
+    /// Submits what is queued, if anything is, and takes what has completed.
+    pub(super) fn flush(&mut self) {
+        if self.ring.has_queued() || self.ring.wants_entry() {
+            self.submit();
+        }
+        self.drain();
+    }
+
+    /// Arms the receives that have ended. Call only while the kernel has a buffer, or they end again
+    /// at once.
+    #[inline]
+    pub(super) fn arm(&mut self) {
+        while let Some(socket) = self.unarmed.pop() {
+            self.ring.receive(socket);
+        }
+    }
+
+    /// Whether a receive has ended.
+    #[inline]
+    pub(super) fn is_unarmed(&self) -> bool {
+        !self.unarmed.is_empty()
+    }
+
+    /// Submits, and sleeps until a completion comes or `timeout` is over.
+    pub(super) fn wait(&mut self, timeout: Duration) {
+        let result = self.ring.wait(timeout, self.min_wait);
+        self.note(result);
+        self.drain();
+    }
+
+    /// What has ended the endpoint, once.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn submit(&mut self) {
+        let result = self.ring.submit();
+        self.note(result);
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(completion) = self.ring.complete() {
+            match completion {
+                Completion::Receive { socket, result, buffer, is_last } => {
+                    self.on_receive(socket, result, buffer);
+                    if is_last {
+                        self.unarmed.push(socket);
+                    }
+                }
+                Completion::Send { slot, result, is_last } => {
+                    self.sent.push(Sent { slot, result, is_last });
+                }
+                Completion::Wake { waker, is_last } => {
+                    self.wakers[usize::from(waker)].drain();
+                    if is_last {
+                        self.watch(usize::from(waker));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_receive(&mut self, socket: u16, result: i32, buffer: Option<u16>) {
+        match (u32::try_from(result), buffer) {
+            (Ok(length), Some(buffer)) => self.filled.push_back(Filled { socket, buffer, length }),
+            _ if result == -libc::ENOBUFS => self.no_buffers += 1,
+            // A kernel that cannot do this at all would refuse for ever.
+            _ if result == -libc::EINVAL || result == -libc::EOPNOTSUPP => {
+                self.note(Err(io::Error::from_raw_os_error(-result)));
+            }
+            // An error of the socket (an interface that went down): arm it again and go on.
+            _ => {}
+        }
+    }
+
+    fn watch(&mut self, waker: usize) {
+        let event = self.wakers[waker].event_fd().expect("an endpoint's waker has a descriptor");
+        self.ring.watch(u16::try_from(waker).expect("two at most"), event);
+    }
+}
+
+/// How much [`Core`] must hold without allocating.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) buffers: usize,
+    pub(super) slots: usize,
+    pub(super) sockets: usize,
+}

@@ -1,0 +1,162 @@
+//! Why an endpoint cannot start, and what the operator can do about it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use thiserror::Error;
+
+/// Why an endpoint cannot start. Each message names the setting and the remedy.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The system-wide switch is off.
+    #[error(
+        "io_uring is switched off by sysctl kernel.io_uring_disabled = {value}: run `sysctl -w \
+         kernel.io_uring_disabled=0`, or, at 1, as a member of kernel.io_uring_group; or use \
+         --transport memory"
+    )]
+    Disabled {
+        /// What the switch says: 1 for all but a group, 2 for everybody.
+        value: u8,
+    },
+    /// A sandbox forbids the system calls.
+    #[error(
+        "io_uring is forbidden by a seccomp filter ({source}), as containers often have: run with \
+         `--security-opt seccomp=unconfined` or a profile that allows io_uring_setup, \
+         io_uring_enter and io_uring_register; or use --transport memory"
+    )]
+    Forbidden {
+        /// What io_uring_setup answered.
+        source: io::Error,
+    },
+    /// The limit of locked memory is too low.
+    #[error(
+        "no memory for io_uring under the limit of locked memory: raise it with `ulimit -l \
+         unlimited` (LimitMEMLOCK=infinity in a unit)"
+    )]
+    LockedMemory {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The process is out of file descriptors.
+    #[error("no file descriptor left for a socket or an io_uring: raise `ulimit -n`")]
+    Descriptors {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The kernel lacks something that has no substitute.
+    #[error("this kernel lacks {missing}: Linux 6.1 or later is needed; or use --transport memory")]
+    KernelTooOld {
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The interface address is of no interface here.
+    #[error("interface {interface}: no interface of this machine has that address: see `ip addr`")]
+    NoInterface {
+        /// The setting.
+        interface: Ipv4Addr,
+    },
+    /// The interface carries no multicast.
+    #[error(
+        "interface {interface} carries no multicast to {group}: `ip link set dev NAME multicast \
+         on` and, if the route is missing, `ip route add 239.0.0.0/8 dev NAME`; or choose another \
+         interface"
+    )]
+    NoMulticast {
+        /// The setting.
+        interface: Ipv4Addr,
+        /// The group that could not be reached or joined.
+        group: Ipv4Addr,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Another process has the port, and does not share it.
+    #[error(
+        "{setting} {address}: the port is in use by another process (`ss -ulpn sport = :{}`): \
+         stop it or choose another port", address.port()
+    )]
+    PortInUse {
+        /// Which setting names it.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddrV4,
+    },
+    /// A setting is out of its range.
+    #[error("{setting} = {value}: {remedy}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        remedy: &'static str,
+    },
+    /// Anything else that the kernel refused.
+    #[error("{call}: {source}")]
+    System {
+        /// The call.
+        call: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+impl LaunchError {
+    /// Says why io_uring_setup failed, given the system-wide switch.
+    pub(super) fn of_setup(source: io::Error, switch: Option<u8>) -> Self {
+        match (source.raw_os_error(), switch) {
+            (Some(libc::EPERM), Some(value @ 1..)) => Self::Disabled { value },
+            (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => Self::Forbidden { source },
+            (Some(libc::ENOMEM), _) => Self::LockedMemory { source },
+            (Some(libc::EMFILE | libc::ENFILE), _) => Self::Descriptors { source },
+            (Some(libc::EINVAL), _) => {
+                Self::KernelTooOld { missing: "io_uring with cooperative task work" }
+            }
+            _ => Self::System { call: "io_uring_setup", source },
+        }
+    }
+
+    /// Says what it means that `call` failed.
+    pub(super) fn of_call(call: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors { source },
+            Some(libc::ENOMEM) => Self::LockedMemory { source },
+            _ => Self::System { call, source },
+        }
+    }
+
+    /// Whether io_uring itself is what this machine refuses, so that another transport would do.
+    #[must_use]
+    pub const fn is_io_uring(&self) -> bool {
+        matches!(
+            self,
+            Self::Disabled { .. }
+                | Self::Forbidden { .. }
+                | Self::LockedMemory { .. }
+                | Self::KernelTooOld { .. }
+        )
+    }
+
+    /// The system-wide switch of io_uring; `None` on kernels without one.
+    pub(super) fn switch() -> Option<u8> {
+        std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(errno: i32, switch: Option<u8>) -> LaunchError {
+        LaunchError::of_setup(io::Error::from_raw_os_error(errno), switch)
+    }
+
+    #[test]
+    fn each_refusal_of_io_uring_names_its_cause() {
+        assert!(of(libc::EPERM, Some(2)).to_string().contains("kernel.io_uring_disabled = 2"));
+        assert!(of(libc::EPERM, Some(0)).to_string().contains("seccomp"));
+        assert!(of(libc::ENOSYS, None).to_string().contains("seccomp"));
+        assert!(of(libc::ENOMEM, Some(0)).to_string().contains("ulimit -l"));
+        assert!(of(libc::EMFILE, Some(0)).to_string().contains("ulimit -n"));
+        assert!(of(libc::EINVAL, Some(0)).is_io_uring());
+        assert!(!of(libc::EMFILE, Some(0)).is_io_uring());
+    }
+}

@@ -1,0 +1,160 @@
+//! IP multicast and UDP over one io_uring a thread.
+//!
+//! The ring holds all that the thread waits for: its unicast socket, a socket for each group, and
+//! the wake-ups of other threads. Receives are multishot into one ring of provided buffers; a
+//! buffer holds a whole train (UDP_GRO), which is dealt out as frames and goes back to the kernel
+//! with the last of them. Datagrams to one target leave as a train (UDP_SEGMENT), all trains of a
+//! duty cycle in one system call. That is what makes a datagram cost tens of nanoseconds and not
+//! thousands; the system calls themselves are the smaller part.
+//!
+//! An endpoint belongs to the thread that made it. [`Sockets`] can be bound elsewhere before, so
+//! that all addresses are known when the threads start.
+#![expect(unsafe_code, reason = "io_uring reads and writes memory behind the compiler's back")]
+
+mod buffers;
+mod config;
+mod control;
+mod core;
+mod error;
+mod option;
+mod receive;
+mod ring;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod train;
+mod transmit;
+
+pub use config::{Config, Effective};
+pub use error::LaunchError;
+pub use receive::Receive;
+pub use sockets::Sockets;
+pub use transmit::Transmit;
+
+use self::buffers::Buffers;
+use self::control::PAYLOAD_OFFSET;
+use self::core::{Core, Sizes};
+use self::ring::Ring;
+use crate::sync::Waker;
+use crate::transport::{Transmit as _, memory};
+use crate::types::Address;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A thread's network over io_uring, with its link to other threads of the process if it has one.
+pub struct Endpoint {
+    receive: Receive,
+    transmit: Transmit,
+    core: Rc<RefCell<Core>>,
+    sockets: Sockets,
+    effective: Effective,
+    link_address: Option<Address>,
+}
+
+impl Endpoint {
+    /// Binds the sockets and opens the ring, on the thread that will use it.
+    ///
+    /// # Errors
+    /// If a setting cannot work here, or io_uring is not usable.
+    pub fn new(config: &Config, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
+        Sockets::bind(config)?.into_endpoint(link)
+    }
+
+    /// What the machine granted.
+    #[must_use]
+    pub const fn effective(&self) -> &Effective {
+        &self.effective
+    }
+
+    /// Where threads of this process reach the endpoint without the network.
+    #[must_use]
+    pub const fn link_address(&self) -> Option<Address> {
+        self.link_address
+    }
+
+    fn of_sockets(sockets: Sockets, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
+        let mut effective = sockets.effective;
+        let config = &sockets.config;
+        let files: Vec<_> = sockets.sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let ring = Ring::open(config, &files, &mut effective)?;
+        let buffers = Buffers::new(config.buffers, PAYLOAD_OFFSET + config.buffer_bytes, &ring)?;
+        let link_address = link.as_ref().map(crate::transport::Endpoint::address);
+        let mut wakers = vec![sockets.waker.clone()];
+        let (mut link_receive, mut link_transmit) = (None, None);
+        if let Some((receive, transmit, waker)) = link.map(memory::Endpoint::into_parts) {
+            (link_receive, link_transmit) = (Some(receive), Some(transmit));
+            wakers.push(waker);
+        }
+        let sizes = Sizes {
+            buffers: config.buffers.into(),
+            slots: transmit::SLOTS.into(),
+            sockets: files.len(),
+        };
+        let core = Rc::new(RefCell::new(Core::new(ring, wakers, sizes, config.min_wait)));
+        let transmit = Transmit::new(core.clone(), link_transmit, sockets.book(), &effective)?;
+        let receive = Receive::new(core.clone(), buffers, link_receive, files.len());
+        receive.arm();
+        core.borrow_mut().flush();
+        core.borrow_mut().check().map_err(LaunchError::of_call("arming the receives"))?;
+        Ok(Self { receive, transmit, core, sockets, effective, link_address })
+    }
+}
+
+impl crate::transport::Endpoint for Endpoint {
+    type Receive = Receive;
+    type Transmit = Transmit;
+
+    fn split(&mut self) -> (&mut Receive, &mut Transmit) {
+        (&mut self.receive, &mut self.transmit)
+    }
+
+    fn address(&self) -> Address {
+        self.sockets.address()
+    }
+
+    fn waker(&self) -> Waker {
+        self.sockets.waker()
+    }
+
+    fn park(&mut self, timeout: Duration) -> io::Result<()> {
+        self.transmit.flush()?;
+        self.receive.arm();
+        self.core.borrow_mut().collect();
+        if self.receive.has_waiting() {
+            return Ok(());
+        }
+        let mut core = self.core.borrow_mut();
+        core.wakers.iter().for_each(Waker::announce);
+        if !self.receive.link_has_waiting() {
+            core.wait(timeout);
+        }
+        core.wakers.iter().for_each(Waker::retract);
+        core.check()
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.sockets.leave();
+        if self.core.borrow_mut().ring.close() {
+            // SAFETY: the ring is closed and quiet: the kernel has no buffer any more, and frames
+            // cannot be read without the pool, which ends here.
+            unsafe { self.receive.buffers.free() };
+            // SAFETY: the ring is closed and quiet: no send is on its way.
+            unsafe { self.transmit.free() };
+        }
+        // Otherwise their memory stays mapped for ever: the kernel may still write to it.
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("uring::Endpoint");
+        debug.field("address", &self.sockets.address()).field("effective", &self.effective);
+        debug.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,193 @@
+//! The sockets of an endpoint: one for unicast and all sends, one for each group that it hears.
+//!
+//! Every group has a socket of its own, bound to the group's address and deaf to all other groups
+//! (IP_MULTICAST_ALL = 0), so that two groups on one port do not leak into each other.
+
+use super::option::{self, Flag};
+use super::{Config, Effective, Endpoint, LaunchError};
+use crate::sync::Waker;
+use crate::transport::memory;
+use crate::types::{Address, RingId};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// No send is longer, so that a train fits an IP packet with its headers.
+pub(super) const MAX_SEND: usize = 65_000;
+/// IPv4 and UDP headers.
+const HEADERS: usize = 28;
+
+/// Bound sockets that wait for their thread: the addresses of a cluster are known before its
+/// threads start.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) config: Config,
+    pub(super) effective: Effective,
+    pub(super) address: SocketAddrV4,
+    /// The unicast socket, then the groups'.
+    pub(super) sockets: Vec<Socket>,
+    /// What each socket after the first has joined.
+    pub(super) joined: Vec<Ipv4Addr>,
+    pub(super) waker: Waker,
+}
+
+impl Sockets {
+    /// Binds all sockets and joins the groups.
+    ///
+    /// # Errors
+    /// If a setting cannot work here; nothing stays open then.
+    pub fn bind(config: &Config) -> Result<Self, LaunchError> {
+        config.check()?;
+        let unicast = open_unicast(config)?;
+        let address = unicast
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_socket_ipv4())
+            .expect("a bound IPv4 socket has an address");
+        let mut sockets = vec![unicast];
+        let mut joined = Vec::new();
+        for (_, group) in config.groups.iter().filter(|(ring, _)| config.subscribe.contains(ring)) {
+            sockets.push(open_group(config, *group)?);
+            joined.push(*group.ip());
+        }
+        let segment_limit = (mtu(config)? - HEADERS).min(MAX_SEND);
+        let mut effective = Effective { segment_limit, gro: config.gro, ..Effective::default() };
+        effective.socket_buffer = usize::MAX;
+        effective.busy_poll = !config.busy_poll.is_zero();
+        for socket in &sockets {
+            tune(config, socket, &mut effective)?;
+        }
+        // What a send asks for in its control message is refused here if the kernel lacks it.
+        effective.gso = config.gso && option::set(&sockets[0], Flag::UdpSegment, 0).is_ok();
+        let waker = Waker::of_event().map_err(LaunchError::of_call("eventfd"))?;
+        let config = config.clone();
+        Ok(Self { config, effective, address, sockets, joined, waker })
+    }
+
+    /// Where unicast datagrams will reach the endpoint.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::udp(self.address)
+    }
+
+    /// What ends the endpoint's sleep, for other threads; see [`crate::transport::Endpoint`].
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// What the machine granted so far; the io_uring's part follows with the endpoint.
+    #[must_use]
+    pub const fn effective(&self) -> &Effective {
+        &self.effective
+    }
+
+    /// The endpoint, on the thread that will use it. `link` becomes a part of it: frames of both
+    /// are polled together, and [`Address::memory`] targets go to the link.
+    ///
+    /// # Errors
+    /// If io_uring is not usable here.
+    pub fn into_endpoint(self, link: Option<memory::Endpoint>) -> Result<Endpoint, LaunchError> {
+        Endpoint::of_sockets(self, link)
+    }
+
+    /// The group address of each ring, by its number.
+    pub(super) fn book(&self) -> Vec<Option<SocketAddrV4>> {
+        let index = |ring: RingId| usize::from(ring.0);
+        let length = self.config.groups.iter().map(|(ring, _)| index(*ring) + 1).max();
+        let mut book = vec![None; length.unwrap_or(0)];
+        for (ring, group) in &self.config.groups {
+            book[index(*ring)] = Some(*group);
+        }
+        book
+    }
+
+    /// Leaves the groups now, whoever else may still hold the sockets.
+    pub(super) fn leave(&self) {
+        for (socket, group) in self.sockets[1..].iter().zip(&self.joined) {
+            // The only failure is not to be a member.
+            let _ = socket.leave_multicast_v4(group, &self.config.interface);
+        }
+    }
+}
+
+fn open() -> Result<Socket, LaunchError> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
+    socket.map_err(LaunchError::of_call("socket"))
+}
+
+fn open_unicast(config: &Config) -> Result<Socket, LaunchError> {
+    let socket = open()?;
+    let address = SocketAddrV4::new(config.interface, config.port);
+    bind(&socket, address, "port", config)?;
+    let result = socket
+        .set_multicast_if_v4(&config.interface)
+        .and_then(|()| socket.set_multicast_loop_v4(true))
+        .and_then(|()| socket.set_multicast_ttl_v4(config.ttl.into()));
+    result.map_err(LaunchError::of_call("setsockopt IP_MULTICAST_IF, LOOP, TTL"))?;
+    Ok(socket)
+}
+
+fn open_group(config: &Config, group: SocketAddrV4) -> Result<Socket, LaunchError> {
+    let socket = open()?;
+    socket.set_reuse_address(true).map_err(LaunchError::of_call("setsockopt SO_REUSEADDR"))?;
+    socket.set_multicast_all_v4(false).map_err(LaunchError::of_call("IP_MULTICAST_ALL"))?;
+    bind(&socket, group, "group", config)?;
+    let result = socket.join_multicast_v4(group.ip(), &config.interface);
+    result.map_err(|source| no_multicast(config, *group.ip(), source))?;
+    Ok(socket)
+}
+
+fn bind(
+    socket: &Socket,
+    address: SocketAddrV4,
+    setting: &'static str,
+    config: &Config,
+) -> Result<(), LaunchError> {
+    let Err(source) = socket.bind(&SockAddr::from(address)) else { return Ok(()) };
+    Err(match source.raw_os_error() {
+        Some(libc::EADDRINUSE) => LaunchError::PortInUse { setting, address },
+        Some(libc::EADDRNOTAVAIL) => LaunchError::NoInterface { interface: config.interface },
+        _ => LaunchError::System { call: "bind", source },
+    })
+}
+
+fn no_multicast(config: &Config, group: Ipv4Addr, source: io::Error) -> LaunchError {
+    LaunchError::NoMulticast { interface: config.interface, group, source }
+}
+
+/// What the interface carries in one packet. Connecting a datagram socket sends nothing.
+fn mtu(config: &Config) -> Result<usize, LaunchError> {
+    let all_hosts = Ipv4Addr::new(224, 0, 0, 1);
+    let group = config.groups.first().map_or(all_hosts, |(_, group)| *group.ip());
+    let socket = open()?;
+    let target = SockAddr::from(SocketAddrV4::new(group, 9));
+    let mtu = socket
+        .bind(&SockAddr::from(SocketAddrV4::new(config.interface, 0)))
+        .and_then(|()| socket.set_multicast_if_v4(&config.interface))
+        .and_then(|()| socket.connect(&target))
+        .and_then(|()| option::read(&socket, Flag::Mtu))
+        .map_err(|source| no_multicast(config, group, source))?;
+    Ok(usize::try_from(mtu).unwrap_or(0).max(576))
+}
+
+/// Receive buffer, trains, the drop counter, busy polling.
+fn tune(config: &Config, socket: &Socket, effective: &mut Effective) -> Result<(), LaunchError> {
+    // The kernel doubles what it is asked for, and reads back the double.
+    let half = i32::try_from(config.socket_buffer / 2).unwrap_or(i32::MAX);
+    let forced = option::set(socket, Flag::ReceiveBufferForce, half);
+    forced
+        .or_else(|_| option::set(socket, Flag::ReceiveBuffer, half))
+        .map_err(LaunchError::of_call("setsockopt SO_RCVBUF"))?;
+    let read = option::read(socket, Flag::ReceiveBuffer).ok();
+    let read = read.and_then(|read| usize::try_from(read).ok()).unwrap_or(0);
+    effective.socket_buffer = effective.socket_buffer.min(read);
+    effective.gro &= option::set(socket, Flag::UdpGro, i32::from(config.gro)).is_ok();
+    // Without it drops stay uncounted, nothing else.
+    let _ = option::set(socket, Flag::DropCounter, 1);
+    if effective.busy_poll {
+        let micros = i32::try_from(config.busy_poll.as_micros()).unwrap_or(i32::MAX);
+        effective.busy_poll &= option::set(socket, Flag::BusyPoll, micros).is_ok();
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! The sending half: datagrams to one target travel as a train, many sends in one system call.
+
+use super::core::{Core, Sent};
+use super::ring::Copies;
+use super::sockets::MAX_SEND;
+use super::train::{Limits, Train};
+use super::{Effective, LaunchError};
+use crate::transport::{Target, TransmitCounters, memory};
+use crate::types::Address;
+use memmap2::MmapMut;
+use std::cell::{RefCell, UnsafeCell};
+use std::fmt;
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::net::SocketAddrV4;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// Trains that can be open or on their way at once.
+pub(super) const SLOTS: u16 = 32;
+/// Bytes of a slot's memory: a train, and a line so that the slots' fronts fall into different
+/// cache sets.
+const SLOT_BYTES: usize = 64 * 1024 + 64;
+const _: () = assert!(MAX_SEND <= SLOT_BYTES);
+
+/// All that one thread sends: by its unicast socket, and by its link if it has one.
+pub struct Transmit {
+    core: Rc<RefCell<Core>>,
+    link: Option<memory::Transmit>,
+    /// The group address of each ring.
+    book: Vec<Option<SocketAddrV4>>,
+    limits: Limits,
+    copies: Copies,
+    slots: Box<[Slot]>,
+    /// The kernel reads them while a slot is on its way.
+    messages: ManuallyDrop<Box<[UnsafeCell<MaybeUninit<Message>>]>>,
+    /// Not unmapped unless the kernel is known to be done with it: [`Transmit::free`].
+    arena: ManuallyDrop<MmapMut>,
+    base: NonNull<u8>,
+    /// Slots to use, the warmest on top.
+    free: Vec<u16>,
+    /// Slots whose train is being filled, in the order of their first datagram.
+    open: Vec<u16>,
+    counters: TransmitCounters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    target: Target,
+    to: SocketAddrV4,
+    train: Train,
+}
+
+/// What the kernel needs to know of a send.
+#[repr(C)]
+struct Message {
+    header: libc::msghdr,
+    vector: libc::iovec,
+    name: libc::sockaddr_in,
+    control: Control,
+}
+
+/// The one control message: UDP_SEGMENT. Its size is CMSG_SPACE of a u16.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    segment: u16,
+    padding: [u16; 3],
+}
+
+const _: () = assert!(size_of::<Control>() == 24);
+
+impl Transmit {
+    pub(super) fn new(
+        core: Rc<RefCell<Core>>,
+        link: Option<memory::Transmit>,
+        book: Vec<Option<SocketAddrV4>>,
+        effective: &Effective,
+    ) -> Result<Self, LaunchError> {
+        let bytes = SLOT_BYTES * usize::from(SLOTS);
+        let mut arena = MmapMut::map_anon(bytes).map_err(LaunchError::of_call("mmap of sends"))?;
+        let base = NonNull::new(arena.as_mut_ptr()).expect("a mapping is not at zero");
+        let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+        let train = Train { stride: 0, count: 0, end: 0 };
+        let slot = Slot { target: Target::Address(Address::NONE), to: nowhere, train };
+        let message = || UnsafeCell::new(MaybeUninit::uninit());
+        Ok(Self {
+            core,
+            link,
+            book,
+            limits: Limits::new(effective.segment_limit, MAX_SEND, effective.gso),
+            copies: if effective.send_zc { Copies::No } else { Copies::Yes },
+            slots: vec![slot; SLOTS.into()].into(),
+            messages: ManuallyDrop::new((0..SLOTS).map(|_| message()).collect()),
+            arena: ManuallyDrop::new(arena),
+            base,
+            free: (0..SLOTS).rev().collect(),
+            open: Vec::with_capacity(SLOTS.into()),
+            counters: TransmitCounters::default(),
+        })
+    }
+
+    /// Where a target is; `None`: nowhere by UDP.
+    fn resolve(&self, target: Target) -> Option<SocketAddrV4> {
+        match target {
+            Target::Group(ring) => self.book.get(usize::from(ring.0)).copied().flatten(),
+            Target::Address(address) => address.as_udp().filter(|address| address.port() != 0),
+        }
+    }
+
+    /// Room in a new or an open train: its slot and where in it.
+    fn place(&mut self, target: Target, length: u32) -> Option<(u16, u32)> {
+        if length > self.limits.segment {
+            return None;
+        }
+        // The newest first: runs of datagrams to one target are the rule.
+        let open =
+            self.open.iter().rposition(|slot| self.slots[usize::from(*slot)].target == target);
+        if let Some(position) = open {
+            let slot = self.open[position];
+            let train = self.slots[usize::from(slot)].train;
+            if let Some(start) = train.place(length, &self.limits) {
+                self.pad(slot, train.end, start);
+                self.slots[usize::from(slot)].train.extend(start, length);
+                return Some((slot, start));
+            }
+            self.open.remove(position);
+            self.depart(slot);
+        }
+        let to = self.resolve(target)?;
+        let slot = self.take_slot()?;
+        let train = Train::start(length, &self.limits);
+        self.slots[usize::from(slot)] = Slot { target, to, train };
+        self.open.push(slot);
+        Some((slot, 0))
+    }
+
+    /// A free slot; if there is none, what is open leaves now, which on an idle network frees it.
+    fn take_slot(&mut self) -> Option<u16> {
+        if self.free.is_empty() {
+            self.send_all();
+        }
+        self.free.pop()
+    }
+
+    /// Sends all open trains and takes back what has left.
+    fn send_all(&mut self) {
+        for position in 0..self.open.len() {
+            self.depart(self.open[position]);
+        }
+        self.open.clear();
+        self.core.borrow_mut().flush();
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        let mut core = self.core.borrow_mut();
+        for Sent { slot, result, is_last } in core.sent.drain(..) {
+            let train = &self.slots[usize::from(slot)].train;
+            if result < 0 {
+                self.counters.lost += u64::from(train.count);
+                if result == -libc::EIO && train.count > 1 {
+                    // The network card cannot do trains after all.
+                    self.limits.segments = 1;
+                }
+            }
+            if is_last {
+                self.free.push(slot);
+            }
+        }
+    }
+
+    /// Queues a train for the kernel. Its slot is the kernel's until the send's last completion.
+    fn depart(&mut self, slot: u16) {
+        let Slot { to, train, .. } = self.slots[usize::from(slot)];
+        self.counters.trains += u64::from(train.count > 1);
+        let start = self.at(slot, 0);
+        let cell = self.messages[usize::from(slot)].get().cast::<Message>();
+        // SAFETY: the slot is open, so the kernel does not read this message; the cell is ours.
+        unsafe { write_message(cell, start, to, &train) };
+        let mut core = self.core.borrow_mut();
+        // SAFETY: message and bytes stay as they are until the slot is in `free` again, which is
+        // after the last completion; they are freed only once the ring is closed and quiet.
+        unsafe { core.ring.send(cell.cast(), slot, self.copies) };
+    }
+
+    /// Zeroes the gap behind a segment.
+    fn pad(&self, slot: u16, from: u32, to: u32) {
+        let gap = self.at(slot, from);
+        // SAFETY: `from..to` lies in the slot, which is open and so ours alone.
+        unsafe { gap.write_bytes(0, (to - from) as usize) };
+    }
+
+    fn at(&self, slot: u16, offset: u32) -> NonNull<u8> {
+        assert!(slot < SLOTS && offset as usize <= SLOT_BYTES);
+        // SAFETY: within the arena, by the assertion.
+        unsafe { self.base.add(usize::from(slot) * SLOT_BYTES + offset as usize) }
+    }
+
+    /// Gives the memory of sends back.
+    ///
+    /// # Safety
+    /// The kernel must be done with all sends. Nothing of this may be used afterwards.
+    pub(super) unsafe fn free(&mut self) {
+        // SAFETY: the caller calls once and uses nothing afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.arena) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.messages) };
+    }
+}
+
+/// Fills `message` in, in place, since its parts point at each other.
+///
+/// # Safety
+/// `message` must be valid for writes.
+unsafe fn write_message(
+    message: *mut Message,
+    bytes: NonNull<u8>,
+    to: SocketAddrV4,
+    train: &Train,
+) {
+    // SAFETY: only takes addresses of fields, within the allocation.
+    let vector = unsafe { &raw mut (*message).vector };
+    // SAFETY: as above.
+    let name = unsafe { &raw mut (*message).name };
+    // SAFETY: as above.
+    let control = unsafe { &raw mut (*message).control };
+    // SAFETY: all zeros is a valid msghdr; its private padding has no other initialiser.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = name.cast();
+    header.msg_namelen = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).expect("16");
+    header.msg_iov = vector;
+    header.msg_iovlen = 1;
+    if train.count > 1 {
+        header.msg_control = control.cast();
+        header.msg_controllen = size_of::<Control>();
+    }
+    let content = Message {
+        header,
+        vector: libc::iovec { iov_base: bytes.as_ptr().cast(), iov_len: train.end as usize },
+        name: libc::sockaddr_in {
+            sin_family: libc::sa_family_t::try_from(libc::AF_INET).expect("2"),
+            sin_port: to.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
+            sin_zero: [0; 8],
+        },
+        control: Control {
+            header: libc::cmsghdr {
+                cmsg_len: size_of::<libc::cmsghdr>() + size_of::<u16>(),
+                cmsg_level: libc::SOL_UDP,
+                cmsg_type: libc::UDP_SEGMENT,
+            },
+            segment: u16::try_from(train.stride).expect("below 64 KiB"),
+            padding: [0; 3],
+        },
+    };
+    // SAFETY: the caller's promise.
+    unsafe { message.write(content) };
+}
+
+impl crate::transport::Transmit for Transmit {
+    #[inline]
+    fn reserve(&mut self, target: Target, length: usize) -> Option<&mut [u8]> {
+        let is_memory = |address: Address| address.as_memory().is_some();
+        if self.link.is_some() && matches!(target, Target::Address(to) if is_memory(to)) {
+            return self.link.as_mut()?.reserve(target, length);
+        }
+        let size = u32::try_from(length).unwrap_or(u32::MAX);
+        let Some((slot, start)) = self.place(target, size) else {
+            self.counters.lost += 1;
+            return None;
+        };
+        self.counters.datagrams += 1;
+        let start = self.at(slot, start);
+        // SAFETY: `place` found room for `length` bytes in an open slot, which is ours alone as
+        // long as it is borrowed; initialised, since the mapping began as zeros.
+        Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(link) = &mut self.link {
+            link.flush()?;
+        }
+        if self.open.is_empty() {
+            let mut core = self.core.borrow_mut();
+            // A train that was closed early, or a receive that was armed again.
+            if core.ring.has_queued() {
+                core.flush();
+                drop(core);
+                self.reap();
+            }
+        } else {
+            self.send_all();
+        }
+        self.core.borrow_mut().check()
+    }
+
+    fn counters(&self) -> TransmitCounters {
+        let mut counters = self.counters;
+        if let Some(link) = &self.link {
+            let of_link = crate::transport::Transmit::counters(link);
+            counters.datagrams += of_link.datagrams;
+            counters.lost += of_link.lost;
+        }
+        counters
+    }
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (counters, limits) = (&self.counters, &self.limits);
+        let mut debug = f.debug_struct("uring::Transmit");
+        debug.field("counters", counters).field("limits", limits).finish_non_exhaustive()
+    }
+}
