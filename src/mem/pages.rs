@@ -1,0 +1,178 @@
+//! Zeroed memory on the largest pages that the machine gives.
+//!
+//! The ladder: 2 MiB pages of the hugetlb pool, which an administrator has to fill; transparent huge
+//! pages, by `madvise`; 4 KiB. Which rung a mapping stands on is told, never assumed.
+#![expect(unsafe_code, reason = "mmap, and a view of mapped memory")]
+
+use std::fmt;
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
+
+/// Bytes of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
+
+/// Words in a [`Line`].
+pub const WORDS_PER_LINE: usize = 8;
+
+/// A cache line of atomic words.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Line(pub [AtomicU64; WORDS_PER_LINE]);
+
+const _: () = assert!(size_of::<Line>() == 64 && align_of::<Line>() == 64);
+
+/// The size of the pages behind a mapping, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// 2 MiB pages of the hugetlb pool: huge for certain.
+    Hugetlb,
+    /// Transparent huge pages: asked for, and given as long as the kernel finds free ones.
+    Transparent,
+    /// 4 KiB pages.
+    Small,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hugetlb => "2 MiB pages (hugetlb)",
+            Self::Transparent => "transparent huge pages",
+            Self::Small => "4 KiB pages",
+        })
+    }
+}
+
+/// A zeroed mapping of atomic words that never moves. Its pages are given at the first touch.
+pub struct Pages {
+    start: NonNull<Line>,
+    lines: usize,
+    mapped: Mapped,
+    rung: Rung,
+}
+
+/// What `munmap` wants back.
+#[derive(Clone, Copy)]
+struct Mapped {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and has no thread affinity.
+unsafe impl Send for Pages {}
+// SAFETY: shared access goes through atomics only.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// Maps at least `lines` lines of zeroes.
+    ///
+    /// # Errors
+    /// What the kernel said to the last rung of the ladder.
+    ///
+    /// # Panics
+    /// If `lines` is 0 or more than the address space holds.
+    pub fn zeroed(lines: usize) -> io::Result<Self> {
+        assert!(lines > 0, "a mapping has at least one line");
+        let bytes = lines.checked_mul(size_of::<Line>()).expect("fits the address space");
+        if bytes < HUGE_PAGE {
+            let mapped = map(bytes, 0)?;
+            return Ok(Self::new(mapped, mapped.start, lines, Rung::Small));
+        }
+        let bytes = bytes.next_multiple_of(HUGE_PAGE);
+        if let Ok(mapped) = map(bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
+            return Ok(Self::new(mapped, mapped.start, lines, Rung::Hugetlb));
+        }
+        // A page more than needed, so that a huge one can begin at the first aligned address.
+        let mapped = map(bytes + HUGE_PAGE, 0)?;
+        let offset = mapped.start.align_offset(HUGE_PAGE);
+        // SAFETY: the offset is below HUGE_PAGE, and the mapping is larger than that.
+        let start = unsafe { mapped.start.add(offset) };
+        // SAFETY: advice about `bytes` bytes inside the mapping; it changes no contents.
+        let advised = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        let is_huge = advised == 0 && transparent_pages_are_enabled();
+        let rung = if is_huge { Rung::Transparent } else { Rung::Small };
+        Ok(Self::new(mapped, start, lines, rung))
+    }
+
+    /// The mapping as cache lines.
+    #[inline]
+    #[must_use]
+    pub const fn lines(&self) -> &[Line] {
+        // SAFETY: the mapping holds `lines` initialised (zeroed) lines at an aligned address, lives
+        // as long as `self`, and is reached through atomics alone.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.lines) }
+    }
+
+    /// The mapping as words.
+    #[must_use]
+    pub const fn words(&self) -> &[AtomicU64] {
+        let words = self.lines * WORDS_PER_LINE;
+        // SAFETY: as in `lines`; a line is an array of words without padding.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), words) }
+    }
+
+    /// The pages behind it.
+    #[must_use]
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    const fn new(mapped: Mapped, start: NonNull<u8>, lines: usize, rung: Rung) -> Self {
+        Self { start: start.cast(), lines, mapped, rung }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let Mapped { start, bytes } = self.mapped;
+        // SAFETY: exactly what `map` returned, unmapped once; no view outlives `self`.
+        let result = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+        debug_assert_eq!(result, 0, "a whole mapping can be unmapped");
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({} KiB, {})", self.lines * size_of::<Line>() / 1024, self.rung)
+    }
+}
+
+fn map(bytes: usize, flags: libc::c_int) -> io::Result<Mapped> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new anonymous mapping wherever the kernel likes; it replaces nothing.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero by itself");
+    Ok(Mapped { start, bytes })
+}
+
+/// `madvise` succeeds even where the administrator has switched huge pages off.
+fn transparent_pages_are_enabled() -> bool {
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+        .is_ok_and(|text| !text.contains("[never]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn a_mapping_of_any_size_is_zeroed_aligned_and_writable_to_its_last_word() {
+        for lines in [1, 63, 64, 65, HUGE_PAGE / 64 - 1, HUGE_PAGE / 64, 3 * HUGE_PAGE / 64 + 1] {
+            let pages = Pages::zeroed(lines).expect("memory");
+            assert_eq!(pages.lines().len(), lines);
+            assert_eq!(pages.words().len(), lines * WORDS_PER_LINE);
+            let last = pages.words().last().expect("not empty");
+            assert_eq!(last.load(Relaxed) + pages.words()[0].load(Relaxed), 0);
+            last.store(7, Relaxed);
+            assert_eq!(pages.lines()[lines - 1].0[7].load(Relaxed), 7);
+            if pages.rung() != Rung::Small {
+                assert_eq!(pages.lines().as_ptr().align_offset(HUGE_PAGE), 0);
+            }
+        }
+    }
+}
