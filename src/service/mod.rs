@@ -3,7 +3,9 @@
 //! Layer 2. A service that implements these traits once runs under every execution model. It is
 //! deterministic: replies, state and digest depend on the commands and their order alone.
 
+pub mod btree;
 mod lease;
+pub mod null;
 
 pub use lease::{Access, Lease};
 

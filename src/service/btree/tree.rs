@@ -1,0 +1,244 @@
+//! The tree: its nodes, and the way down to a leaf.
+
+use super::node::{Layout, Node};
+use super::safety::Checks;
+use super::{LoadError, PartitionMap, Settings};
+use crate::mem::{Arena, Rung};
+use crossbeam_utils::CachePadded;
+use std::fmt;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// More levels than a tree of 2^32 nodes can have: an inner node has two children at least.
+pub(super) const MAX_HEIGHT: usize = 33;
+const NO_NODE: u32 = u32::MAX;
+/// 16,384 nodes of capacity 64 are 17.8 MB; at most 2^26 of them are 3 G keys.
+const CHUNK_SHIFT: u32 = 14;
+const NODE_LIMIT: u32 = 1 << 26;
+
+/// A B+-tree that threads share under leases; see the module.
+pub struct BTree {
+    pub(super) settings: Settings,
+    pub(super) map: PartitionMap,
+    pub(super) layout: Layout,
+    pub(super) leaf_minimum: usize,
+    pub(super) arena: Arena,
+    /// Written under a lease of the whole only.
+    pub(super) shape: CachePadded<Shape>,
+    pub(super) checks: Checks,
+}
+
+/// The words beside the nodes.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) root: AtomicU32,
+    /// Nodes from here on were never used.
+    pub(super) used: AtomicU32,
+    /// The first of the freed nodes; each has the next one in its first value.
+    free: AtomicU32,
+}
+
+/// A leaf and its range, carried down from the root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) leaf: Node<'a>,
+    /// The least key that belongs here; 0 stands for "unbounded".
+    pub(super) first: u64,
+    /// The greatest key that belongs here; `u64::MAX` stands for "unbounded".
+    pub(super) last: u64,
+    /// The leaf's parent and its entry there; `None` of a root leaf.
+    pub(super) parent: Option<(Node<'a>, usize)>,
+}
+
+/// The way from the root to a leaf: each inner node's name and the entry taken there.
+#[derive(Debug)]
+pub(super) struct Path {
+    steps: [(u32, usize); MAX_HEIGHT],
+    length: usize,
+    pub(super) leaf: u32,
+}
+
+impl Path {
+    /// The inner nodes, root first.
+    pub(super) fn steps(&self) -> &[(u32, usize)] {
+        &self.steps[..self.length]
+    }
+}
+
+impl BTree {
+    /// A tree without nodes.
+    pub(super) fn bare(settings: Settings) -> Result<Self, LoadError> {
+        settings.validate()?;
+        let layout = Layout::new(settings.capacity);
+        let shape = Shape {
+            root: AtomicU32::new(0),
+            used: AtomicU32::new(0),
+            free: AtomicU32::new(NO_NODE),
+        };
+        Ok(Self {
+            map: PartitionMap::new(&settings),
+            layout,
+            leaf_minimum: settings.leaf_minimum(),
+            arena: Arena::new(layout.lines(), CHUNK_SHIFT, NODE_LIMIT),
+            shape: CachePadded::new(shape),
+            checks: Checks::new(settings.groups),
+            settings,
+        })
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its partition map.
+    #[must_use]
+    pub const fn map(&self) -> &PartitionMap {
+        &self.map
+    }
+
+    /// The pages that its nodes lie on: the worst of them.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        self.arena.rung()
+    }
+
+    /// Bytes of the nodes in use, those on the free list included.
+    #[must_use]
+    pub fn node_bytes(&self) -> usize {
+        self.shape.used.load(Relaxed) as usize * self.layout.lines() * 64
+    }
+
+    #[inline(always)]
+    pub(super) fn node(&self, id: u32) -> Node<'_> {
+        Node::new(self.arena.node(id), self.layout)
+    }
+
+    #[inline(always)]
+    pub(super) fn root(&self) -> Node<'_> {
+        self.node(self.shape.root.load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub(super) fn child<'a>(&'a self, parent: Node<'a>, index: usize) -> Node<'a> {
+        self.node(name(parent.value(index)))
+    }
+
+    /// The leaf of `key`.
+    #[inline]
+    pub(super) fn leaf(&self, key: u64) -> Node<'_> {
+        let mut node = self.root();
+        while node.level() > 0 {
+            node = self.child(node, node.child_index(key));
+        }
+        node
+    }
+
+    /// The leaf of `key` with its range.
+    #[inline]
+    pub(super) fn place(&self, key: u64) -> Place<'_> {
+        let (mut node, mut first, mut last, mut parent) = (self.root(), 0, u64::MAX, None);
+        while node.level() > 0 {
+            let index = node.child_index(key);
+            first = node.key(index);
+            if let Some(next) = node.key_after(index) {
+                last = next - 1;
+            }
+            parent = Some((node, index));
+            node = self.child(node, index);
+        }
+        debug_assert!((first..=last).contains(&key));
+        Place { leaf: node, first, last, parent }
+    }
+
+    /// The way to the leaf of `key`.
+    pub(super) fn path(&self, key: u64) -> Path {
+        let mut path =
+            Path { steps: [(0, 0); MAX_HEIGHT], length: 0, leaf: self.shape.root.load(Relaxed) };
+        loop {
+            let node = self.node(path.leaf);
+            if node.level() == 0 {
+                return path;
+            }
+            let index = node.child_index(key);
+            path.steps[path.length] = (path.leaf, index);
+            path.length += 1;
+            path.leaf = name(node.value(index));
+        }
+    }
+
+    /// An empty node of `level`. Of the whole's holder only.
+    ///
+    /// # Panics
+    /// If the machine has no memory left: the replica stops.
+    pub(super) fn allocate(&self, level: u32) -> u32 {
+        let free = self.shape.free.load(Relaxed);
+        let id = if free == NO_NODE {
+            let id = self.shape.used.load(Relaxed);
+            self.arena.ensure(id + 1).expect("the machine has memory for the tree");
+            self.shape.used.store(id + 1, Relaxed);
+            id
+        } else {
+            self.shape.free.store(name(self.node(free).value(0)), Relaxed);
+            free
+        };
+        self.node(id).reset(level);
+        id
+    }
+
+    /// Puts a node on the free list. Of the whole's holder only.
+    pub(super) fn release(&self, id: u32) {
+        let node = self.node(id);
+        node.reset(0);
+        node.set_value(0, u64::from(self.shape.free.load(Relaxed)));
+        self.shape.free.store(id, Relaxed);
+    }
+
+    /// Forgets all nodes. Of the whole's holder only.
+    pub(super) fn forget_nodes(&self) {
+        self.shape.used.store(0, Relaxed);
+        self.shape.free.store(NO_NODE, Relaxed);
+    }
+
+    /// The names on the free list.
+    pub(super) fn free_nodes(&self) -> impl Iterator<Item = u32> {
+        let some = |id: u32| (id != NO_NODE).then_some(id);
+        std::iter::successors(some(self.shape.free.load(Relaxed)), move |&id| {
+            some(name(self.node(id).value(0)))
+        })
+    }
+
+    /// Whether `separator` must stay where it is: aligned trees keep leaves of two partitions apart.
+    pub(super) fn is_fixed(&self, separator: u64) -> bool {
+        self.settings.separators == super::Separators::Aligned
+            && self.map.bound_in(separator, separator).is_some()
+    }
+
+    /// The separator of two leaves of which one ends with `left` and the other begins with `right`.
+    pub(super) fn separator(&self, left: u64, right: u64) -> u64 {
+        assert!(left < right, "keys ascend");
+        match self.settings.separators {
+            super::Separators::Natural => right,
+            super::Separators::Aligned => self.map.bound_in(left + 1, right).unwrap_or(right),
+        }
+    }
+}
+
+impl fmt::Debug for BTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BTree")
+            .field("settings", &self.settings)
+            .field("arena", &self.arena)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+#[inline(always)]
+pub(super) fn name(word: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "names are stored in words of 64 bits")]
+    {
+        word as u32
+    }
+}
