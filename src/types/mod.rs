@@ -7,10 +7,12 @@ mod ballot;
 mod group;
 mod id;
 mod planted;
+mod random;
 mod time;
 
 pub use ballot::{Ballot, Incarnation, ValueId};
 pub use group::{GroupId, GroupSet, MAX_GROUPS};
 pub use id::{Address, Digest, Instance, NodeId, ReplicaId, RingId, Sequence, SessionId, Slot};
 pub use planted::Bug;
+pub use random::Random;
 pub use time::Time;
