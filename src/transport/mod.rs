@@ -5,6 +5,7 @@
 //! role can read a received frame while it writes an answer.
 
 pub mod memory;
+pub mod middleware;
 pub mod uring;
 
 use crate::mem::{Frame, Pool};
@@ -72,6 +73,30 @@ pub trait Endpoint {
     /// # Errors
     /// What ends the endpoint.
     fn park(&mut self, timeout: Duration) -> io::Result<()>;
+}
+
+/// An endpoint that comes apart, so that middleware can stand between its halves and its user.
+pub trait IntoParts: Endpoint + Sized {
+    /// What is left without the halves.
+    type WaitPoint: WaitPoint<Self::Receive, Self::Transmit>;
+
+    /// The receiving half, the sending half, the rest.
+    fn into_parts(self) -> (Self::Receive, Self::Transmit, Self::WaitPoint);
+}
+
+/// An endpoint without its halves, which it is lent for the time of a call.
+pub trait WaitPoint<R, T> {
+    /// See [`Endpoint::address`].
+    fn address(&self) -> Address;
+
+    /// See [`Endpoint::waker`].
+    fn waker(&self) -> Waker;
+
+    /// See [`Endpoint::park`].
+    ///
+    /// # Errors
+    /// What ends the endpoint.
+    fn park(&mut self, receive: &mut R, transmit: &mut T, timeout: Duration) -> io::Result<()>;
 }
 
 /// What a receiving half counts.

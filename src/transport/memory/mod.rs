@@ -14,6 +14,7 @@ mod transmit;
 pub use receive::Receive;
 pub use transmit::Transmit;
 
+use super::WaitPoint as _;
 use crate::sync::{Waker, link};
 use crate::types::{Address, RingId};
 use std::io;
@@ -52,10 +53,10 @@ impl Hub {
     /// Declares an endpoint that hears the groups of the rings `subscribe`, and returns its address.
     ///
     /// # Panics
-    /// If there are 32,768 endpoints already.
+    /// If there are 16,384 endpoints already.
     pub fn declare(&mut self, subscribe: &[RingId]) -> Address {
-        let number = u32::try_from(self.subscriptions.len()).expect("below 2^15");
-        assert!(number < 1 << 15, "a hub has at most 32,768 endpoints");
+        let number = u32::try_from(self.subscriptions.len()).expect("below 2^14");
+        assert!(number < 1 << 14, "a hub has at most 16,384 endpoints");
         self.subscriptions.push(subscribe.to_vec());
         Address::memory(number)
     }
@@ -87,8 +88,7 @@ impl Hub {
             .map(|(((transmit, links), waker), number)| Endpoint {
                 receive: Receive::new(links),
                 transmit,
-                address: Address::memory(number),
-                waker,
+                wait: WaitPoint { address: Address::memory(number), waker },
             })
             .collect())
     }
@@ -114,21 +114,14 @@ impl Hub {
 pub struct Endpoint {
     receive: Receive,
     transmit: Transmit,
-    address: Address,
-    waker: Waker,
+    wait: WaitPoint,
 }
 
-impl Endpoint {
-    /// Whether a datagram waits to be polled; may be wrong once in a while, never for long.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.receive.has_waiting()
-    }
-
-    /// The parts, for an endpoint that has its own wait point.
-    pub(super) fn into_parts(self) -> (Receive, Transmit, Waker) {
-        (self.receive, self.transmit, self.waker)
-    }
+/// Where an endpoint's thread sleeps.
+#[derive(Debug)]
+pub struct WaitPoint {
+    address: Address,
+    waker: Waker,
 }
 
 impl super::Endpoint for Endpoint {
@@ -140,6 +133,28 @@ impl super::Endpoint for Endpoint {
     }
 
     fn address(&self) -> Address {
+        self.wait.address
+    }
+
+    fn waker(&self) -> Waker {
+        self.wait.waker.clone()
+    }
+
+    fn park(&mut self, timeout: Duration) -> io::Result<()> {
+        self.wait.park(&mut self.receive, &mut self.transmit, timeout)
+    }
+}
+
+impl super::IntoParts for Endpoint {
+    type WaitPoint = WaitPoint;
+
+    fn into_parts(self) -> (Receive, Transmit, WaitPoint) {
+        (self.receive, self.transmit, self.wait)
+    }
+}
+
+impl super::WaitPoint<Receive, Transmit> for WaitPoint {
+    fn address(&self) -> Address {
         self.address
     }
 
@@ -147,10 +162,15 @@ impl super::Endpoint for Endpoint {
         self.waker.clone()
     }
 
-    fn park(&mut self, timeout: Duration) -> io::Result<()> {
-        super::Transmit::flush(&mut self.transmit)?;
+    fn park(
+        &mut self,
+        receive: &mut Receive,
+        transmit: &mut Transmit,
+        timeout: Duration,
+    ) -> io::Result<()> {
+        super::Transmit::flush(transmit)?;
         self.waker.announce();
-        if !self.has_waiting() {
+        if !receive.has_waiting() {
             self.waker.park(timeout);
         }
         self.waker.retract();

@@ -32,7 +32,7 @@ impl Receive {
         let link = &mut self.links[number];
         let Some(mut place) = link.receive() else { return };
         let was_scarce = link.is_scarce();
-        let number = u32::try_from(number).expect("below 2^15");
+        let number = u32::try_from(number).expect("below 2^14");
         let before = frames.len();
         loop {
             let Place { chunk, offset, length } = place;

@@ -1,21 +1,17 @@
 //! Receive buffers: who has each of them, the kernel or the frames in it.
 
 use super::LaunchError;
-use super::ring::Ring;
+use super::core::Core;
 use io_uring::types::BufRingEntry;
-use memmap2::{Advice, MmapMut};
-use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A pool of equal buffers. The kernel owns those in the ring of provided buffers; the others hold
 /// frames, are counted, and go back with their last frame.
 pub(super) struct Buffers {
-    /// Not unmapped unless the kernel is known to be done with it: [`Buffers::free`].
-    arena: ManuallyDrop<MmapMut>,
-    /// Entries that tell the kernel the free buffers, and the tail that publishes them.
-    ring: ManuallyDrop<MmapMut>,
+    /// The first buffer, in memory of the core.
     base: NonNull<u8>,
+    /// Tells the kernel the free buffers, and by its tail how many; in memory of the core.
     entries: NonNull<BufRingEntry>,
     count: u16,
     /// Bytes from one buffer to the next.
@@ -31,21 +27,19 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// `count` buffers of `usable` bytes, all of them the kernel's.
-    pub(super) fn new(count: u16, usable: usize, ring: &Ring) -> Result<Self, LaunchError> {
+    ///
+    /// # Safety
+    /// The result must not be used after the core is gone.
+    pub(super) unsafe fn new(
+        count: u16,
+        usable: usize,
+        core: &mut Core,
+    ) -> Result<Self, LaunchError> {
         // Not a multiple of the page: the fronts of the buffers then fall into different cache sets.
         let stride = usable.next_multiple_of(128) | 64;
-        let map = |bytes| MmapMut::map_anon(bytes).map_err(LaunchError::of_call("mmap of buffers"));
-        let mut arena = map(stride * usize::from(count))?;
-        // Only an advice: small pages serve as well, slower.
-        let _ = arena.advise(Advice::HugePage);
-        let mut entries_map = map(usize::from(count) * size_of::<BufRingEntry>())?;
-        let base = NonNull::new(arena.as_mut_ptr()).expect("a mapping is not at zero");
-        let entries = NonNull::new(entries_map.as_mut_ptr()).expect("a mapping is not at zero");
         let mut buffers = Self {
-            arena: ManuallyDrop::new(arena),
-            ring: ManuallyDrop::new(entries_map),
-            base,
-            entries: entries.cast(),
+            base: core.map(stride * usize::from(count))?,
+            entries: core.map(usize::from(count) * size_of::<BufRingEntry>())?.cast(),
             count,
             stride,
             usable: u32::try_from(usable).expect("at most 1 MiB"),
@@ -53,8 +47,8 @@ impl Buffers {
             frames: vec![0; count.into()].into(),
             held: count.into(),
         };
-        // SAFETY: the ring of buffers is unmapped by `free` only, which comes after `close`.
-        unsafe { ring.register_buffers(buffers.entries.as_ptr(), count)? };
+        // SAFETY: the core keeps its memory until it has closed the ring.
+        unsafe { core.ring.register_buffers(buffers.entries.as_ptr(), count)? };
         (0..count).for_each(|buffer| buffers.give(buffer));
         Ok(buffers)
     }
@@ -115,18 +109,6 @@ impl Buffers {
     /// Whether the kernel has a buffer to fill.
     pub(super) fn has_free(&self) -> bool {
         self.held < self.count.into()
-    }
-
-    /// Unmaps the memory.
-    ///
-    /// # Safety
-    /// The kernel must be done with all buffers: [`Ring::close`] has returned true. Nothing of this
-    /// may be used afterwards.
-    pub(super) unsafe fn free(&mut self) {
-        // SAFETY: the caller calls once and uses nothing afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.arena) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.ring) };
     }
 
     /// # Safety

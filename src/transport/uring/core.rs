@@ -1,9 +1,13 @@
 //! What both halves share: the ring, and the completions that one half took and the other needs.
 
+use super::LaunchError;
 use super::ring::{Completion, Ring};
 use crate::sync::Waker;
+use memmap2::{Advice, MmapMut};
 use std::collections::VecDeque;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A filled buffer that waits to be unpacked.
@@ -24,6 +28,8 @@ pub(super) struct Sent {
 
 pub(super) struct Core {
     pub(super) ring: Ring,
+    /// All that the kernel reads and writes for the ring. Unmapped after it is known to be done.
+    memory: ManuallyDrop<Vec<MmapMut>>,
     /// In order of arrival; never more than there are buffers.
     pub(super) filled: VecDeque<Filled>,
     /// Never more than two a send slot.
@@ -42,6 +48,7 @@ impl Core {
     pub(super) fn new(ring: Ring, wakers: Vec<Waker>, sizes: Sizes, min_wait: Duration) -> Self {
         let mut core = Self {
             ring,
+            memory: ManuallyDrop::new(Vec::new()),
             filled: VecDeque::with_capacity(sizes.buffers),
             sent: Vec::with_capacity(sizes.slots * 2),
             unarmed: Vec::with_capacity(sizes.sockets),
@@ -53,6 +60,17 @@ impl Core {
         core.unarmed.extend((0..sizes.sockets).filter_map(|socket| u16::try_from(socket).ok()));
         (0..core.wakers.len()).for_each(|waker| core.watch(waker));
         core
+    }
+
+    /// Maps `bytes` zeroed bytes, page-aligned, that live as long as the core.
+    pub(super) fn map(&mut self, bytes: usize) -> Result<NonNull<u8>, LaunchError> {
+        let mapping = MmapMut::map_anon(bytes).map_err(LaunchError::of_call("mmap of buffers"));
+        let mut mapping = mapping?;
+        // Only an advice: small pages serve as well, slower.
+        let _ = mapping.advise(Advice::HugePage);
+        let base = NonNull::new(mapping.as_mut_ptr()).expect("a mapping is not at zero");
+        self.memory.push(mapping);
+        Ok(base)
     }
 
     /// Takes what has completed; enters the kernel only if that would bring something.
@@ -148,6 +166,17 @@ impl Core {
     fn watch(&mut self, waker: usize) {
         let event = self.wakers[waker].event_fd().expect("an endpoint's waker has a descriptor");
         self.ring.watch(u16::try_from(waker).expect("two at most"), event);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // If the kernel is not done, it may still write: then the memory stays mapped for ever.
+        if self.ring.close() {
+            // SAFETY: dropped once, here; both halves, which point into it, hold the core, so they
+            // are gone.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
     }
 }
 

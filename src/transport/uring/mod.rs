@@ -36,7 +36,7 @@ use self::control::PAYLOAD_OFFSET;
 use self::core::{Core, Sizes};
 use self::ring::Ring;
 use crate::sync::Waker;
-use crate::transport::{Transmit as _, memory};
+use crate::transport::{IntoParts, Transmit as _, WaitPoint as _, memory};
 use crate::types::Address;
 use std::cell::RefCell;
 use std::fmt;
@@ -46,9 +46,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// A thread's network over io_uring, with its link to other threads of the process if it has one.
+#[derive(Debug)]
 pub struct Endpoint {
     receive: Receive,
     transmit: Transmit,
+    wait: WaitPoint,
+}
+
+/// Where an endpoint's thread sleeps: in its io_uring.
+pub struct WaitPoint {
     core: Rc<RefCell<Core>>,
     sockets: Sockets,
     effective: Effective,
@@ -67,13 +73,13 @@ impl Endpoint {
     /// What the machine granted.
     #[must_use]
     pub const fn effective(&self) -> &Effective {
-        &self.effective
+        &self.wait.effective
     }
 
     /// Where threads of this process reach the endpoint without the network.
     #[must_use]
     pub const fn link_address(&self) -> Option<Address> {
-        self.link_address
+        self.wait.link_address
     }
 
     fn of_sockets(sockets: Sockets, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
@@ -81,26 +87,31 @@ impl Endpoint {
         let config = &sockets.config;
         let files: Vec<_> = sockets.sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let ring = Ring::open(config, &files, &mut effective)?;
-        let buffers = Buffers::new(config.buffers, PAYLOAD_OFFSET + config.buffer_bytes, &ring)?;
         let link_address = link.as_ref().map(crate::transport::Endpoint::address);
         let mut wakers = vec![sockets.waker.clone()];
         let (mut link_receive, mut link_transmit) = (None, None);
-        if let Some((receive, transmit, waker)) = link.map(memory::Endpoint::into_parts) {
+        if let Some(link) = link {
+            wakers.push(crate::transport::Endpoint::waker(&link));
+            let (receive, transmit, _) = link.into_parts();
             (link_receive, link_transmit) = (Some(receive), Some(transmit));
-            wakers.push(waker);
         }
         let sizes = Sizes {
             buffers: config.buffers.into(),
             slots: transmit::SLOTS.into(),
             sockets: files.len(),
         };
-        let core = Rc::new(RefCell::new(Core::new(ring, wakers, sizes, config.min_wait)));
+        let mut core = Core::new(ring, wakers, sizes, config.min_wait);
+        let usable = PAYLOAD_OFFSET + config.buffer_bytes;
+        // SAFETY: the buffers live in the receiving half, which holds the core.
+        let buffers = unsafe { Buffers::new(config.buffers, usable, &mut core)? };
+        let core = Rc::new(RefCell::new(core));
         let transmit = Transmit::new(core.clone(), link_transmit, sockets.book(), &effective)?;
         let receive = Receive::new(core.clone(), buffers, link_receive, files.len());
         receive.arm();
         core.borrow_mut().flush();
         core.borrow_mut().check().map_err(LaunchError::of_call("arming the receives"))?;
-        Ok(Self { receive, transmit, core, sockets, effective, link_address })
+        let wait = WaitPoint { core, sockets, effective, link_address };
+        Ok(Self { receive, transmit, wait })
     }
 }
 
@@ -113,6 +124,28 @@ impl crate::transport::Endpoint for Endpoint {
     }
 
     fn address(&self) -> Address {
+        self.wait.address()
+    }
+
+    fn waker(&self) -> Waker {
+        self.wait.waker()
+    }
+
+    fn park(&mut self, timeout: Duration) -> io::Result<()> {
+        self.wait.park(&mut self.receive, &mut self.transmit, timeout)
+    }
+}
+
+impl IntoParts for Endpoint {
+    type WaitPoint = WaitPoint;
+
+    fn into_parts(self) -> (Receive, Transmit, WaitPoint) {
+        (self.receive, self.transmit, self.wait)
+    }
+}
+
+impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
+    fn address(&self) -> Address {
         self.sockets.address()
     }
 
@@ -120,40 +153,38 @@ impl crate::transport::Endpoint for Endpoint {
         self.sockets.waker()
     }
 
-    fn park(&mut self, timeout: Duration) -> io::Result<()> {
-        self.transmit.flush()?;
-        self.receive.arm();
+    fn park(
+        &mut self,
+        receive: &mut Receive,
+        transmit: &mut Transmit,
+        timeout: Duration,
+    ) -> io::Result<()> {
+        transmit.flush()?;
+        receive.arm();
         self.core.borrow_mut().collect();
-        if self.receive.has_waiting() {
+        if receive.has_waiting() {
             return Ok(());
         }
-        let mut core = self.core.borrow_mut();
-        core.wakers.iter().for_each(Waker::announce);
-        if !self.receive.link_has_waiting() {
-            core.wait(timeout);
+        self.core.borrow().wakers.iter().for_each(Waker::announce);
+        if !receive.link_has_waiting() {
+            self.core.borrow_mut().wait(timeout);
         }
+        let mut core = self.core.borrow_mut();
         core.wakers.iter().for_each(Waker::retract);
         core.check()
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for WaitPoint {
     fn drop(&mut self) {
+        // At once, whatever still holds the sockets; the ring closes with the last of the parts.
         self.sockets.leave();
-        if self.core.borrow_mut().ring.close() {
-            // SAFETY: the ring is closed and quiet: the kernel has no buffer any more, and frames
-            // cannot be read without the pool, which ends here.
-            unsafe { self.receive.buffers.free() };
-            // SAFETY: the ring is closed and quiet: no send is on its way.
-            unsafe { self.transmit.free() };
-        }
-        // Otherwise their memory stays mapped for ever: the kernel may still write to it.
     }
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for WaitPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("uring::Endpoint");
+        let mut debug = f.debug_struct("uring::WaitPoint");
         debug.field("address", &self.sockets.address()).field("effective", &self.effective);
         debug.finish_non_exhaustive()
     }

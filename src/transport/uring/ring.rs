@@ -46,7 +46,8 @@ pub(super) struct Ring {
     /// Requests submitted whose last completion has not come.
     pending: u32,
     is_polled_by_kernel: bool,
-    is_closed: bool,
+    /// What [`Ring::close`] returned.
+    closed: Option<bool>,
     can_gather: bool,
     /// Read by the kernel when a receive is armed: how much room is left for name and control.
     receive_header: Box<libc::msghdr>,
@@ -105,7 +106,7 @@ impl Ring {
         receive_header.msg_controllen = CONTROL_BYTES;
         let mut ring = Self {
             is_polled_by_kernel: effective.sqpoll,
-            is_closed: false,
+            closed: None,
             can_gather: effective.min_wait,
             uring,
             registered: None,
@@ -270,7 +271,9 @@ impl Ring {
     /// Cancels every request and gives everything back, so that the sockets are free at once.
     /// Returns whether the kernel is done with all memory that requests named.
     pub(super) fn close(&mut self) -> bool {
-        self.is_closed = true;
+        if let Some(is_quiet) = self.closed {
+            return is_quiet;
+        }
         let second = Timespec::new().sec(1);
         let _ = self.submit();
         let _ = self.uring.submitter().register_sync_cancel(Some(second), CancelBuilder::any());
@@ -283,11 +286,15 @@ impl Ring {
         }
         let is_quiet = self.pending == 0;
         let _ = self.uring.submitter().unregister_files();
-        let is_quiet = self.uring.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok() && is_quiet;
+        let unregistered = self.uring.submitter().unregister_buf_ring(BUFFER_GROUP);
+        // ENOENT: there were none.
+        let is_gone = |error: io::Error| error.raw_os_error() == Some(libc::ENOENT);
+        let is_quiet = unregistered.map_or_else(is_gone, |()| true) && is_quiet;
         if let Some(offset) = self.registered.take() {
             let mut update = Update { offset, reserved: 0, data: 0 };
             let _ = register(self.uring.as_raw_fd(), UNREGISTER_RING_FDS, &mut update);
         }
+        self.closed = Some(is_quiet);
         is_quiet
     }
 
@@ -335,9 +342,7 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // A registered descriptor would keep the ring, and so its sockets, as long as the thread.
-        if !self.is_closed {
-            self.close();
-        }
+        self.close();
     }
 }
 

@@ -7,11 +7,9 @@ use super::train::{Limits, Train};
 use super::{Effective, LaunchError};
 use crate::transport::{Target, TransmitCounters, memory};
 use crate::types::Address;
-use memmap2::MmapMut;
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::SocketAddrV4;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -33,9 +31,8 @@ pub struct Transmit {
     copies: Copies,
     slots: Box<[Slot]>,
     /// The kernel reads them while a slot is on its way.
-    messages: ManuallyDrop<Box<[UnsafeCell<MaybeUninit<Message>>]>>,
-    /// Not unmapped unless the kernel is known to be done with it: [`Transmit::free`].
-    arena: ManuallyDrop<MmapMut>,
+    messages: NonNull<Message>,
+    /// The first slot's bytes. Like `messages` in memory of the core.
     base: NonNull<u8>,
     /// Slots to use, the warmest on top.
     free: Vec<u16>,
@@ -77,13 +74,11 @@ impl Transmit {
         book: Vec<Option<SocketAddrV4>>,
         effective: &Effective,
     ) -> Result<Self, LaunchError> {
-        let bytes = SLOT_BYTES * usize::from(SLOTS);
-        let mut arena = MmapMut::map_anon(bytes).map_err(LaunchError::of_call("mmap of sends"))?;
-        let base = NonNull::new(arena.as_mut_ptr()).expect("a mapping is not at zero");
+        let base = core.borrow_mut().map(SLOT_BYTES * usize::from(SLOTS))?;
+        let messages = core.borrow_mut().map(size_of::<Message>() * usize::from(SLOTS))?.cast();
         let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
         let train = Train { stride: 0, count: 0, end: 0 };
         let slot = Slot { target: Target::Address(Address::NONE), to: nowhere, train };
-        let message = || UnsafeCell::new(MaybeUninit::uninit());
         Ok(Self {
             core,
             link,
@@ -91,8 +86,7 @@ impl Transmit {
             limits: Limits::new(effective.segment_limit, MAX_SEND, effective.gso),
             copies: if effective.send_zc { Copies::No } else { Copies::Yes },
             slots: vec![slot; SLOTS.into()].into(),
-            messages: ManuallyDrop::new((0..SLOTS).map(|_| message()).collect()),
-            arena: ManuallyDrop::new(arena),
+            messages,
             base,
             free: (0..SLOTS).rev().collect(),
             open: Vec::with_capacity(SLOTS.into()),
@@ -175,13 +169,14 @@ impl Transmit {
         let Slot { to, train, .. } = self.slots[usize::from(slot)];
         self.counters.trains += u64::from(train.count > 1);
         let start = self.at(slot, 0);
-        let cell = self.messages[usize::from(slot)].get().cast::<Message>();
-        // SAFETY: the slot is open, so the kernel does not read this message; the cell is ours.
-        unsafe { write_message(cell, start, to, &train) };
+        // SAFETY: `slot` is below SLOTS (`at` asserts it), the number of messages.
+        let message = unsafe { self.messages.add(slot.into()) }.as_ptr();
+        // SAFETY: the slot is open, so the kernel does not read its message, which is ours alone.
+        unsafe { write_message(message, start, to, &train) };
         let mut core = self.core.borrow_mut();
         // SAFETY: message and bytes stay as they are until the slot is in `free` again, which is
-        // after the last completion; they are freed only once the ring is closed and quiet.
-        unsafe { core.ring.send(cell.cast(), slot, self.copies) };
+        // after the last completion; the core keeps them mapped.
+        unsafe { core.ring.send(message.cast(), slot, self.copies) };
     }
 
     /// Zeroes the gap behind a segment.
@@ -195,17 +190,6 @@ impl Transmit {
         assert!(slot < SLOTS && offset as usize <= SLOT_BYTES);
         // SAFETY: within the arena, by the assertion.
         unsafe { self.base.add(usize::from(slot) * SLOT_BYTES + offset as usize) }
-    }
-
-    /// Gives the memory of sends back.
-    ///
-    /// # Safety
-    /// The kernel must be done with all sends. Nothing of this may be used afterwards.
-    pub(super) unsafe fn free(&mut self) {
-        // SAFETY: the caller calls once and uses nothing afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.arena) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.messages) };
     }
 }
 
