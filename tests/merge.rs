@@ -10,7 +10,7 @@ use psmr::mem::{Frame, Pool};
 use psmr::multi_ring::{RingPosition, Subscription, SubscriptionConfig};
 use psmr::ring_paxos::{Destination, Envelope, LearnerConfig, Outbox};
 use psmr::types::{
-    Address, Ballot, Bug, Incarnation, Instance, NodeId, RingId, Slot, Time, ValueId,
+    Address, Ballot, Bug, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId,
 };
 use psmr::wire::{
     Accept, DecidedRanges, Decision, HEADER_LENGTH, Header, Heartbeat, Layout, Message, Range,
@@ -28,23 +28,9 @@ const LIFE: Incarnation = Incarnation(5);
 const OLD_LIFE: Incarnation = Incarnation(4);
 const STEP: Duration = Duration::from_micros(50);
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn within(&mut self, span: Span<u64>) -> u64 {
-        span.start + self.next() % (span.end - span.start)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
+/// A number of `span`.
+fn within(random: &mut Random, span: Span<u64>) -> u64 {
+    span.start + random.below(span.end - span.start)
 }
 
 /// What one instance of one ring decides.
@@ -65,12 +51,12 @@ impl Decided {
     }
 
     fn draw(random: &mut Random) -> Self {
-        match random.within(0..10) {
+        match within(random, 0..10) {
             0 => Self::Noop,
-            1 => Self::Skip(random.within(1..8)),
-            2 if random.one_in(8) => Self::Skip(1 << random.within(10..41)),
+            1 => Self::Skip(within(random, 1..8)),
+            2 if random.chance(1, 8) => Self::Skip(1 << within(random, 10..41)),
             _ => {
-                let length = if random.one_in(4) { random.within(2048..7000) } else { 24 };
+                let length = if random.chance(1, 4) { within(random, 2048..7000) } else { 24 };
                 let fill = random.next().to_le_bytes();
                 Self::Batch(fill.iter().copied().cycle().take(length as usize).collect())
             }
@@ -87,15 +73,15 @@ struct World {
 
 impl World {
     fn draw(random: &mut Random) -> Self {
-        let m = [1, 1, 2, 5][random.within(0..4) as usize];
+        let m = [1, 1, 2, 5][within(random, 0..4) as usize];
         let mut ring = |_| -> Vec<Decided> {
-            let length = random.within(1..150);
+            let length = within(random, 1..150);
             let mut decided: Vec<_> = (0..length).map(|_| Decided::draw(random)).collect();
             decided.push(Decided::Skip(1 << 50));
             decided
         };
         let rings: Vec<Vec<Decided>> = (0..4).map(&mut ring).collect();
-        let count = random.within(1..5) as usize;
+        let count = within(random, 1..5) as usize;
         let rings = rings[..count].to_vec();
         let order = oracle(&rings, m);
         Self { rings, m, order }
@@ -155,15 +141,15 @@ fn script(decided: usize, random: &mut Random) -> Vec<Event> {
     let mut events = Vec::new();
     let mut told = 0;
     for index in 0..decided {
-        if random.one_in(6) {
+        if random.chance(1, 6) {
             events.push(Event::Outvoted(index));
         }
         events.push(Event::Accept(index));
-        if random.one_in(4) {
+        if random.chance(1, 4) {
             events.push(Event::Decision(told, index + 1));
             told = index + 1;
         }
-        if random.one_in(30) {
+        if random.chance(1, 30) {
             events.push(Event::Heartbeat(told));
         }
     }
@@ -175,9 +161,10 @@ fn disturb(events: &[Event], loss: u64, random: &mut Random) -> Vec<Event> {
     let mut sent: Vec<(u64, Event)> = Vec::new();
     for (at, event) in events.iter().enumerate() {
         for copy in 0..2 {
-            let is_sent = if copy == 0 { random.within(0..100) >= loss } else { random.one_in(10) };
+            let is_sent =
+                if copy == 0 { within(random, 0..100) >= loss } else { random.chance(1, 10) };
             if is_sent {
-                sent.push((at as u64 * 4 + random.within(0..40), *event));
+                sent.push((at as u64 * 4 + within(random, 0..40), *event));
             }
         }
     }
@@ -235,7 +222,7 @@ impl<'a> Subscriber<'a> {
     fn new(world: &'a World, seed: u64) -> Self {
         let subscription = Self::subscribe(world, seed);
         let (frames, requests) = (Frames::default(), Requests::default());
-        let random = Random(seed);
+        let random = Random::new(seed);
         let (now, delivered, is_within) = (Time::ZERO, 0, false);
         Self { world, subscription, frames, requests, random, now, delivered, is_within }
     }
@@ -254,20 +241,20 @@ impl<'a> Subscriber<'a> {
         let mut queues: Vec<_> =
             scripts.iter().map(|s| disturb(s, loss, &mut self.random).into_iter()).collect();
         for step in 0..20_000 {
-            for _ in 0..self.random.within(0..8) {
-                let ring = self.random.within(0..queues.len() as u64) as usize;
+            for _ in 0..within(&mut self.random, 0..8) {
+                let ring = within(&mut self.random, 0..queues.len() as u64) as usize;
                 if let Some(event) = queues[ring].next() {
                     self.send(ring, event);
                 }
             }
             let ring = step % queues.len();
-            if queues[ring].len() == 0 && self.random.one_in(20) {
+            if queues[ring].len() == 0 && self.random.chance(1, 20) {
                 self.send(ring, Event::Heartbeat(self.world.rings[ring].len()));
             }
-            self.frames.scarce = self.random.one_in(5);
+            self.frames.scarce = self.random.chance(1, 5);
             self.deliver()?;
             self.end_cycle(loss);
-            if self.random.one_in(100) {
+            if self.random.chance(1, 100) {
                 self.resume();
             }
             if self.delivered == self.world.order.len() && queues.iter().all(|q| q.len() == 0) {
@@ -316,7 +303,7 @@ impl<'a> Subscriber<'a> {
     fn hear(&mut self, ring: usize, incarnation: Incarnation, message: &Message<'_>) {
         let ring = RingId(ring as u16);
         let (sender, from) = (COORDINATOR, Address::NONE);
-        if self.random.one_in(4) {
+        if self.random.chance(1, 4) {
             let envelope = Envelope { ring, sender, incarnation, from };
             self.subscription.on_message(&envelope, message, self.now, &mut self.requests);
             return;
@@ -339,7 +326,7 @@ impl<'a> Subscriber<'a> {
             let bytes = self.subscription.deliveries(&mut self.frames).bytes().to_vec();
             self.check(self.delivered - 1, None, bytes)?;
         }
-        for _ in 0..self.random.within(0..12) {
+        for _ in 0..within(&mut self.random, 0..12) {
             let mut feed = self.subscription.deliveries(&mut self.frames);
             let Some(at) = feed.advance() else {
                 self.is_within = false;
@@ -373,9 +360,9 @@ impl<'a> Subscriber<'a> {
         for (ring, first, count) in std::mem::take(&mut self.requests.0) {
             for index in first as usize - 1..first as usize - 1 + count as usize {
                 let Some(decided) = self.world.rings[ring].get(index) else { continue };
-                if self.random.within(0..100) >= loss {
+                if within(&mut self.random, 0..100) >= loss {
                     let accept = accept(decided.value(), index);
-                    let is_decided = !self.random.one_in(5);
+                    let is_decided = !self.random.chance(1, 5);
                     let repair = Message::Repair(Repair { is_decided, accept });
                     self.hear(ring, LIFE, &repair);
                 }
@@ -386,7 +373,7 @@ impl<'a> Subscriber<'a> {
     /// Stops, and goes on from its position: in a new life, or in this one.
     fn resume(&mut self) {
         let position: Vec<RingPosition> = self.subscription.position().collect();
-        if self.random.one_in(2) {
+        if self.random.chance(1, 2) {
             self.subscription.on_cycle_end(&mut self.frames, self.now, &mut self.requests);
             self.subscription = Self::subscribe(self.world, self.random.next());
         }
@@ -398,11 +385,11 @@ impl<'a> Subscriber<'a> {
 
 /// The number of values that each subscriber delivers.
 fn run(seed: u64) -> Result<usize, String> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let world = World::draw(&mut random);
     let scripts: Vec<_> = world.rings.iter().map(|ring| script(ring.len(), &mut random)).collect();
     for subscriber in 0..3 {
-        let loss = [0, 5, 30][random.within(0..3) as usize];
+        let loss = [0, 5, 30][within(&mut random, 0..3) as usize];
         Subscriber::new(&world, seed ^ (subscriber << 32))
             .run(&scripts, loss)
             .map_err(|error| format!("seed {seed}, subscriber {subscriber}: {error}"))?;

@@ -7,7 +7,7 @@
 use super::LearnerConfig;
 use super::window::Window;
 use crate::ring_paxos::{Destination, Outbox};
-use crate::types::{Instance, NodeId, RingId, Time};
+use crate::types::{Instance, NodeId, Random, RingId, Time};
 use crate::wire::{Message, RepairRequest, WantedRange, WantedRanges};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) struct Repairs {
     tries: u32,
     acceptor: usize,
     requests: u64,
-    random: u64,
+    random: Random,
 }
 
 /// The missing instances of one request, run by run.
@@ -81,7 +81,7 @@ impl Repairs {
             tries: 0,
             acceptor: 0,
             requests: 0,
-            random: seed,
+            random: Random::new(seed),
         }
     }
 
@@ -183,7 +183,9 @@ impl Repairs {
         out: &mut impl Outbox,
     ) -> Time {
         let backoff = self.first_backoff * (1 << self.tries.min(MAX_DOUBLINGS));
-        let at = now + backoff + self.random_below(backoff);
+        // Up to as much again, to keep learners out of step.
+        let backoff_ns = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX);
+        let at = now + backoff + Duration::from_nanos(self.random.below(backoff_ns));
         if request.instances == 0 {
             return at;
         }
@@ -195,16 +197,6 @@ impl Repairs {
         let retry = self.retry.map_or(at, |retry| retry.min(at));
         self.retry = Some(retry);
         retry
-    }
-
-    /// SplitMix64: good enough to keep learners out of step.
-    fn random_below(&mut self, limit: Duration) -> Duration {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Duration::from_nanos((z ^ z >> 31) % limit_ns)
     }
 }
 
