@@ -4,7 +4,21 @@
 //! polled and never waits inside; synchronous mode is a state, so that Algorithm 1 runs unchanged
 //! on pinned threads, in the simulator and under loom.
 
+mod chunks;
+mod config;
+mod counters;
 mod feed;
+mod psmr;
+mod retries;
+mod sessions;
+mod shared;
+
+pub use config::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits, WorkerConfig};
+pub use counters::WorkerCounters;
+pub use psmr::PsmrWorker;
+pub use shared::Shared;
+
+pub(crate) use chunks::cut;
 
 use crate::types::{Address, GroupSet, RingId, Slot, Time};
 use crate::wire::{Command, Reply};
@@ -35,6 +49,11 @@ pub trait WorkerOutbox {
 
     /// Multicasts a command again (opt-PSMR: conservatively, after a failed check).
     fn multicast(&mut self, command: &Command<'_>);
+
+    /// An application message ([`crate::wire::Mode::MESSAGE`]) has come in its turn.
+    fn deliver(&mut self, delivery: Delivery, message: &Command<'_>) {
+        let _ = (delivery, message);
+    }
 }
 
 /// How many commands a worker may take on in one poll.

@@ -67,7 +67,7 @@ bugs! {
     ReplyBeforeBarrier = "reply-before-barrier",
     /// The other workers go on before the executor has executed.
     ReleaseBeforeExecution = "release-before-execution",
-    /// A replica chooses the executor by its own number, and counts differently.
+    /// A conservative copy executes although its twin, or another copy of it, has executed.
     ConservativeTwinIgnored = "conservative-twin-ignored",
     /// An undo restores the value but not the physical state.
     UndoForgetsState = "undo-forgets-state",

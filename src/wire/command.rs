@@ -58,6 +58,12 @@ impl Mode {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any bit of `other` is set.
+    #[must_use]
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// With the bits of `other`.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
@@ -115,7 +121,7 @@ pub struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 16);
 
 /// A command: header and payload, borrowed from the buffer that holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Command<'a> {
     /// The fixed part.
     pub header: CommandHeader,

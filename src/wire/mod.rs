@@ -7,6 +7,7 @@
 
 mod batch;
 mod command;
+mod control;
 mod cursor;
 mod header;
 mod message;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use batch::Commands;
 pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
+pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
 pub use header::{DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, open, seal};
 pub use message::{
@@ -34,3 +36,9 @@ pub const ACCEPT_OVERHEAD: usize = 512;
 
 /// The largest batch of commands in one instance.
 pub const MAX_BATCH: usize = MAX_DATAGRAM - ACCEPT_OVERHEAD;
+
+/// The largest payload of one reply; a longer reply travels as parts.
+pub const MAX_REPLY: usize = MAX_DATAGRAM - HEADER_LENGTH - REPLY_HEADER_LENGTH;
+
+/// The largest payload of one command; a longer command travels as chunks.
+pub const MAX_COMMAND: usize = MAX_BATCH - COMMAND_HEADER_LENGTH;

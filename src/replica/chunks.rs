@@ -1,0 +1,208 @@
+//! Commands above the batch limit: parts in, whole payloads out (PROTOCOL 1).
+//!
+//! Parts of one command are ordered by one ring, perhaps twice, perhaps not in order, with other
+//! commands between them. What is incomplete is bounded, and what gives way depends on the order
+//! of delivery alone: every worker that sees the same ring agrees on which part completes what,
+//! also a worker that keeps no bytes because another one will execute.
+
+use crate::types::{GroupSet, Sequence, SessionId};
+use crate::wire::{Chunk, Command, CommandHeader};
+
+/// The most parts of one command.
+const MAX_PARTS: u32 = 256;
+
+/// Incomplete commands of one ring.
+#[derive(Debug)]
+pub(super) struct Assemblies {
+    slots: Box<[Assembly]>,
+    limit: usize,
+    parts_seen: u64,
+}
+
+#[derive(Debug, Default)]
+struct Assembly {
+    name: Option<(SessionId, Sequence, GroupSet)>,
+    parts: u32,
+    total: u32,
+    missing: u32,
+    seen: [u64; MAX_PARTS as usize / 64],
+    bytes: Vec<u8>,
+    /// Number of the part that was added last, of all parts.
+    touched: u64,
+}
+
+/// What a part did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// Others are missing.
+    Incomplete,
+    /// The command is whole: its bytes are at this index until they are taken.
+    Complete(usize),
+    /// It is no part, or of a command above the limit.
+    Rejected,
+}
+
+impl Assemblies {
+    pub(super) fn new(count: usize, limit: usize) -> Self {
+        let slots = (0..count).map(|_| Assembly::default()).collect();
+        Self { slots, limit, parts_seen: 0 }
+    }
+
+    /// Takes in one part; its bytes are kept if `keeps`.
+    pub(super) fn add(&mut self, command: &Command<'_>, keeps: bool) -> Joined {
+        let Some((chunk, body)) = split(command.payload) else { return Joined::Rejected };
+        let fits = chunk.parts > 0
+            && chunk.parts <= MAX_PARTS
+            && chunk.part < chunk.parts
+            && chunk.total as usize <= self.limit
+            && (chunk.offset as usize).saturating_add(body.len()) <= chunk.total as usize;
+        if !fits {
+            return Joined::Rejected;
+        }
+        self.parts_seen += 1;
+        let index = self.find(&command.header, &chunk);
+        let slot = &mut self.slots[index];
+        slot.touched = self.parts_seen;
+        let (word, bit) = (chunk.part as usize / 64, 1_u64 << (chunk.part % 64));
+        if slot.seen[word] & bit != 0 {
+            return Joined::Incomplete;
+        }
+        slot.seen[word] |= bit;
+        slot.missing -= 1;
+        if keeps {
+            if slot.bytes.is_empty() {
+                slot.bytes.resize(chunk.total as usize, 0);
+            }
+            let at = chunk.offset as usize;
+            slot.bytes[at..at + body.len()].copy_from_slice(body);
+        }
+        if slot.missing > 0 {
+            return Joined::Incomplete;
+        }
+        slot.name = None;
+        Joined::Complete(index)
+    }
+
+    /// The payload of a whole command; to be given back.
+    pub(super) fn take(&mut self, index: usize) -> Vec<u8> {
+        std::mem::take(&mut self.slots[index].bytes)
+    }
+
+    /// Gives the buffer of [`Assemblies::take`] back.
+    pub(super) fn give_back(&mut self, index: usize, mut bytes: Vec<u8>) {
+        bytes.clear();
+        self.slots[index].bytes = bytes;
+    }
+
+    /// The slot of the part's command: its own, a free one, or that of the command which has
+    /// waited longest.
+    fn find(&mut self, header: &CommandHeader, chunk: &Chunk) -> usize {
+        let name = Some((header.session, header.sequence, header.groups));
+        let own = self.slots.iter().position(|slot| slot.name == name);
+        let index = own.unwrap_or_else(|| {
+            let age = |slot: &Assembly| if slot.name.is_none() { 0 } else { slot.touched };
+            let oldest = self.slots.iter().enumerate().min_by_key(|(_, slot)| age(slot));
+            oldest.expect("at least one slot").0
+        });
+        let slot = &mut self.slots[index];
+        let same = own.is_some() && slot.parts == chunk.parts && slot.total == chunk.total;
+        if !same {
+            slot.name = name;
+            slot.parts = chunk.parts;
+            slot.total = chunk.total;
+            slot.missing = chunk.parts;
+            slot.seen = [0; 4];
+            slot.bytes.clear();
+        }
+        index
+    }
+}
+
+/// Splits a part into its head and its bytes.
+fn split(payload: &[u8]) -> Option<(Chunk, &[u8])> {
+    let (head, body) = payload.split_at_checked(size_of::<Chunk>())?;
+    Some((bytemuck::pod_read_unaligned(head), body))
+}
+
+/// Cuts `whole` into parts of at most `limit` bytes, their heads included, and hands each to
+/// `send`, written behind each other in `scratch`.
+pub(crate) fn cut(whole: &[u8], limit: usize, scratch: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
+    let room = limit - size_of::<Chunk>();
+    let number = |n: usize| u32::try_from(n).expect("payloads are below 16 MiB");
+    let parts = number(whole.len().div_ceil(room));
+    for (part, bytes) in (0..).zip(whole.chunks(room)) {
+        let offset = part * number(room);
+        let chunk = Chunk { part, parts, total: number(whole.len()), offset };
+        scratch.clear();
+        scratch.extend_from_slice(bytemuck::bytes_of(&chunk));
+        scratch.extend_from_slice(bytes);
+        send(scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts_of(whole: &[u8]) -> Vec<Vec<u8>> {
+        let mut parts = Vec::new();
+        cut(whole, 116, &mut Vec::new(), |part| parts.push(part.to_vec()));
+        parts
+    }
+
+    fn command(sequence: u64, payload: &[u8]) -> Command<'_> {
+        let header = CommandHeader { sequence: Sequence(sequence), ..CommandHeader::default() };
+        Command { header, payload }
+    }
+
+    #[test]
+    fn parts_in_any_order_and_twice_make_the_whole() {
+        let whole: Vec<u8> = (0..=255).cycle().take(950).collect();
+        let parts = parts_of(&whole);
+        let mut assemblies = Assemblies::new(2, 1000);
+        for index in [9, 3, 3, 0, 1, 2, 8, 7, 9, 5, 4] {
+            assert_eq!(assemblies.add(&command(1, &parts[index]), true), Joined::Incomplete);
+        }
+        let Joined::Complete(index) = assemblies.add(&command(1, &parts[6]), true) else {
+            panic!("all parts are there");
+        };
+        let bytes = assemblies.take(index);
+        assert_eq!(bytes, whole);
+        assemblies.give_back(index, bytes);
+    }
+
+    #[test]
+    fn a_worker_without_the_bytes_agrees_on_what_completes_and_on_what_gives_way() {
+        let whole = vec![7; 350];
+        let parts = parts_of(&whole);
+        let mut keeps = Assemblies::new(2, 1000);
+        let mut counts = Assemblies::new(2, 1000);
+        for (sequence, part) in [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2), (1, 3), (3, 1), (1, 0)] {
+            let command = command(sequence, &parts[part]);
+            assert_eq!(keeps.add(&command, true), counts.add(&command, false));
+        }
+        let last = command(3, &parts[2]);
+        assert_eq!(keeps.add(&last, true), counts.add(&last, false));
+        let last = command(3, &parts[3]);
+        let joined = keeps.add(&last, true);
+        assert!(matches!(joined, Joined::Complete(_)));
+        assert_eq!(joined, counts.add(&last, false));
+    }
+
+    #[test]
+    fn what_is_no_part_or_above_the_limit_is_rejected() {
+        let mut assemblies = Assemblies::new(1, 300);
+        let above = parts_of(&[1; 301]);
+        assert_eq!(assemblies.add(&command(1, &above[0]), true), Joined::Rejected);
+        assert_eq!(assemblies.add(&command(1, b"short"), true), Joined::Rejected);
+        for chunk in [
+            Chunk { part: 2, parts: 2, total: 9, offset: 0 },
+            Chunk { part: 0, parts: 2, total: 9, offset: u32::MAX },
+            Chunk { part: 0, parts: 257, total: 9, offset: 0 },
+            Chunk { part: 0, parts: 0, total: 9, offset: 0 },
+        ] {
+            let joined = assemblies.add(&command(1, bytemuck::bytes_of(&chunk)), true);
+            assert_eq!(joined, Joined::Rejected, "{chunk:?}");
+        }
+    }
+}

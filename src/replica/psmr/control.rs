@@ -1,0 +1,134 @@
+//! Sessions open, move and close in the order of g_all; digests are taken there.
+
+use super::{Cycle, PsmrWorker};
+use crate::replica::WorkerOutbox;
+use crate::replica::sessions::Opened;
+use crate::service::{Access, Lease, Optimistic};
+use crate::types::{Sequence, SessionId};
+use crate::wire::{
+    Command, CommandHeader, Control, ControlKind, DigestReport, SessionReport, Status,
+};
+
+impl<S: Optimistic> PsmrWorker<S> {
+    /// Applies a control command to this worker's table. Every worker of every replica does so at
+    /// the same place of its own order; no rendezvous is needed, since whoever uses a table later
+    /// has met its worker later.
+    pub(super) fn control(
+        &mut self,
+        command: &Command<'_>,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        self.counters.controls += 1;
+        match Control::decode(command.payload) {
+            Some((ControlKind::Open, control)) => self.open(command, &control, cycle),
+            Some((ControlKind::Resume, control)) => self.resume(command, &control, cycle),
+            Some((ControlKind::Close | ControlKind::Expire, control)) => {
+                self.close(command, &control, cycle);
+            }
+            Some((ControlKind::Digest, _)) => self.digest(command, cycle),
+            None => self.counters.rejected += 1,
+        }
+    }
+
+    /// Digests the state; the worker is alone with it.
+    pub(super) fn digest(
+        &mut self,
+        command: &Command<'_>,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        let Some((_, control)) = Control::decode(command.payload) else { return };
+        let digest = cycle.shared.service().digest(&mut Lease::mint(Access::Whole));
+        let report = DigestReport { number: control.number, slot: self.at.slot, digest };
+        self.reply.clear();
+        self.reply.extend_from_slice(bytemuck::bytes_of(&report));
+        let header = CommandHeader { sequence: Sequence(control.number), ..command.header };
+        self.answer(&header, control.reply_to, (Status::Done, 0), cycle.out);
+    }
+
+    fn open(
+        &mut self,
+        command: &Command<'_>,
+        control: &Control,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        let table = cycle.shared.table(self.config.me.index());
+        let opened = self.directory.open((control.client, control.number), self.at.slot);
+        let is_speaker = self.config.me.index() == 0;
+        match opened {
+            Opened::New(id) => table.open(id, control.reply_to),
+            Opened::Again(id) => {
+                if let Some(session) = table.find(id) {
+                    session.move_to(control.reply_to);
+                }
+            }
+            Opened::Full => {
+                self.counters.rejected += 1;
+                if is_speaker {
+                    self.report(command, control, (SessionId(0), Status::Rejected), cycle);
+                }
+                return;
+            }
+        }
+        if let (true, Opened::New(id) | Opened::Again(id)) = (is_speaker, opened) {
+            self.report(command, control, (id, Status::SessionOpened), cycle);
+        }
+    }
+
+    fn resume(
+        &mut self,
+        command: &Command<'_>,
+        control: &Control,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        let id = control.session;
+        match cycle.shared.table(self.config.me.index()).find(id) {
+            Some(session) => {
+                session.move_to(control.reply_to);
+                self.report(command, control, (id, Status::SessionOpened), cycle);
+            }
+            None => {
+                self.counters.no_session += 1;
+                self.report(command, control, (id, Status::NoSession), cycle);
+            }
+        }
+    }
+
+    fn close(
+        &mut self,
+        command: &Command<'_>,
+        control: &Control,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        let id = control.session;
+        let was_open = self.directory.close(id);
+        cycle.shared.table(self.config.me.index()).close(id);
+        let status = if was_open { Status::Done } else { Status::NoSession };
+        if self.config.me.index() == 0 {
+            self.report(command, control, (id, status), cycle);
+        }
+    }
+
+    fn report(
+        &mut self,
+        command: &Command<'_>,
+        control: &Control,
+        (session, status): (SessionId, Status),
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
+        if !self.is_named(&command.header) {
+            return;
+        }
+        let table = cycle.shared.table(self.config.me.index());
+        let report = SessionReport {
+            session,
+            window: table.window() as u64,
+            table: self.config.me.index() as u64,
+            highest: table.find(session).map_or(0, |session| session.highest()),
+        };
+        self.reply.clear();
+        self.reply.extend_from_slice(bytemuck::bytes_of(&report));
+        let sequence = Sequence(control.number);
+        let header = CommandHeader { session, sequence, ..command.header };
+        self.answer(&header, control.reply_to, (status, 0), cycle.out);
+    }
+}

@@ -1,0 +1,279 @@
+//! One table: which sequences of which sessions were executed here, and what was replied.
+//!
+//! A command costs the session's line, its entry's line (16 bytes with an 8-byte reply), no
+//! allocation, no branch that a healthy client mispredicts.
+
+use crate::replica::SessionLimits;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::types::{Address, Sequence, SessionId};
+use crossbeam_utils::CachePadded;
+use std::sync::OnceLock;
+
+/// The longest reply of a command that changes state that an entry can hold.
+pub(in crate::replica) const MAX_ENTRY_REPLY: usize = (1 << LENGTH_BITS) - 1;
+
+// An entry's tag: sequence, then 4 bits of reply flags, 2 of state, 14 of reply length.
+const LENGTH_BITS: u32 = 14;
+const STATE_SHIFT: u32 = LENGTH_BITS;
+const FLAGS_SHIFT: u32 = STATE_SHIFT + 2;
+const SEQUENCE_SHIFT: u32 = FLAGS_SHIFT + 4;
+const MAX_SEQUENCE: u64 = u64::MAX >> SEQUENCE_SHIFT;
+const FAILED: u64 = 1;
+const DONE: u64 = 2;
+
+/// The sessions of one worker's table.
+#[derive(Debug)]
+pub(in crate::replica) struct SessionTable {
+    sessions: Box<[CachePadded<Session>]>,
+    window: usize,
+    stride: usize,
+}
+
+/// One session in one table. An entry is `stride` words: its tag, then the reply.
+#[derive(Debug)]
+pub(in crate::replica) struct Session {
+    /// Its id; 0 when it is not open.
+    id: AtomicU64,
+    /// The id that was open last here, so that its late commands get an answer.
+    closed: AtomicU64,
+    address: AtomicU64,
+    /// Replies below this sequence may be gone.
+    lowest: AtomicU64,
+    highest: AtomicU64,
+    entries: OnceLock<Entries>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    words: Box<[AtomicU64]>,
+    mask: u64,
+    stride: usize,
+}
+
+/// What a table knows of a command.
+#[derive(Debug)]
+pub(in crate::replica) enum Admission<'a> {
+    /// Nothing: it may execute.
+    New(Entry<'a>),
+    /// Its safety check failed, with these reply flags, and it has not been executed since.
+    Failed(Entry<'a>, u32),
+    /// It was executed.
+    Done(Entry<'a>),
+    /// The client said that it has the reply.
+    Forgotten,
+    /// The client went beyond its window.
+    Beyond,
+}
+
+/// A command's place in the table.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::replica) struct Entry<'a> {
+    words: &'a [AtomicU64],
+    sequence: u64,
+}
+
+impl SessionTable {
+    /// An empty table for replies of at most `reply` bytes.
+    pub(in crate::replica) fn new(limits: SessionLimits, reply: usize) -> Self {
+        assert!(limits.window.is_power_of_two(), "a session's window is a power of two");
+        assert!(limits.sessions > 0 && limits.sessions < 1 << 16, "1 to 65,535 sessions");
+        assert!(reply <= MAX_ENTRY_REPLY, "replies that are kept are below 16 KiB");
+        let session = || {
+            CachePadded::new(Session {
+                id: AtomicU64::new(0),
+                closed: AtomicU64::new(0),
+                address: AtomicU64::new(0),
+                lowest: AtomicU64::new(0),
+                highest: AtomicU64::new(0),
+                entries: OnceLock::new(),
+            })
+        };
+        Self {
+            sessions: (0..limits.sessions).map(|_| session()).collect(),
+            window: limits.window,
+            stride: 1 + reply.div_ceil(8),
+        }
+    }
+
+    /// The session, if it is open.
+    #[inline]
+    pub(in crate::replica) fn find(&self, id: SessionId) -> Option<&Session> {
+        let session = self.sessions.get(index(id))?;
+        (session.id.load(Ordering::Relaxed) == id.0).then_some(session)
+    }
+
+    /// Where commands of `id` are answered, open or just closed.
+    pub(in crate::replica) fn address(&self, id: SessionId) -> Option<Address> {
+        let session = self.sessions.get(index(id))?;
+        let known = [&session.id, &session.closed].map(|word| word.load(Ordering::Relaxed));
+        known.contains(&id.0).then(|| session.address())
+    }
+
+    /// Opens `id`, whose entries are all new.
+    pub(in crate::replica) fn open(&self, id: SessionId, address: Address) {
+        let session = &self.sessions[index(id)];
+        let words = || (0..self.window * self.stride).map(|_| AtomicU64::new(0)).collect();
+        let mask = self.window as u64 - 1;
+        let entries =
+            session.entries.get_or_init(|| Entries { words: words(), mask, stride: self.stride });
+        for tag in entries.words.iter().step_by(self.stride) {
+            tag.store(0, Ordering::Relaxed);
+        }
+        session.lowest.store(0, Ordering::Relaxed);
+        session.highest.store(0, Ordering::Relaxed);
+        session.address.store(address.to_bits(), Ordering::Relaxed);
+        session.id.store(id.0, Ordering::Relaxed);
+    }
+
+    /// Closes `id`, if it is open.
+    pub(in crate::replica) fn close(&self, id: SessionId) {
+        if let Some(session) = self.find(id) {
+            session.closed.store(id.0, Ordering::Relaxed);
+            session.id.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// W.
+    pub(in crate::replica) const fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Whether a command whose check failed need not be sent again: it was executed, or its client
+    /// needs no answer.
+    pub(in crate::replica) fn is_settled(&self, id: SessionId, sequence: Sequence) -> bool {
+        let Some(session) = self.find(id) else { return true };
+        if sequence.0 < session.lowest.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(entry) = session.entry(sequence) else { return true };
+        let tag = entry.words[0].load(Ordering::Relaxed);
+        tag >> SEQUENCE_SHIFT != sequence.0 || state(tag) != FAILED
+    }
+}
+
+impl Session {
+    /// Where the session's replies go.
+    #[inline]
+    pub(in crate::replica) fn address(&self) -> Address {
+        Address::from_bits(self.address.load(Ordering::Relaxed))
+    }
+
+    /// Sends the session's replies to `address` from now on.
+    pub(in crate::replica) fn move_to(&self, address: Address) {
+        self.address.store(address.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The highest sequence that this table was asked for.
+    pub(in crate::replica) fn highest(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed)
+    }
+
+    /// What is known of `sequence`, whose client has every reply below `lowest`.
+    #[inline]
+    pub(in crate::replica) fn admit(&self, sequence: Sequence, lowest: Sequence) -> Admission<'_> {
+        let mut floor = self.lowest.load(Ordering::Relaxed);
+        if lowest.0 > floor {
+            floor = lowest.0;
+            self.lowest.store(floor, Ordering::Relaxed);
+        }
+        if sequence.0 < floor {
+            return Admission::Forgotten;
+        }
+        let Some(entries) = self.entries.get() else { return Admission::Beyond };
+        if sequence.0 - floor > entries.mask || sequence.0 > MAX_SEQUENCE {
+            return Admission::Beyond;
+        }
+        if sequence.0 > self.highest.load(Ordering::Relaxed) {
+            self.highest.store(sequence.0, Ordering::Relaxed);
+        }
+        let entry = entries.entry(sequence);
+        let tag = entry.words[0].load(Ordering::Relaxed);
+        if tag >> SEQUENCE_SHIFT != sequence.0 || tag == 0 {
+            return Admission::New(entry);
+        }
+        match state(tag) {
+            FAILED => Admission::Failed(entry, flags(tag)),
+            _ => Admission::Done(entry),
+        }
+    }
+
+    fn entry(&self, sequence: Sequence) -> Option<Entry<'_>> {
+        self.entries.get().map(|entries| entries.entry(sequence))
+    }
+}
+
+impl Entries {
+    #[inline]
+    fn entry(&self, sequence: Sequence) -> Entry<'_> {
+        #[expect(clippy::cast_possible_truncation, reason = "masked to the window")]
+        let at = (sequence.0 & self.mask) as usize * self.stride;
+        Entry { words: &self.words[at..at + self.stride], sequence: sequence.0 }
+    }
+}
+
+impl Entry<'_> {
+    /// The safety check failed; `flags` say why.
+    pub(in crate::replica) fn fail(&self, flags: u32) {
+        self.tag(FAILED, flags, 0);
+    }
+
+    /// It was executed.
+    ///
+    /// # Panics
+    /// If the reply is longer than the service said replies can be.
+    #[inline]
+    pub(in crate::replica) fn complete(&self, flags: u32, reply: &[u8]) {
+        let (chunks, rest) = reply.as_chunks::<8>();
+        assert!(reply.len().div_ceil(8) < self.words.len(), "a reply above MAX_WRITE_REPLY");
+        let words = &self.words[1..];
+        for (word, chunk) in words.iter().zip(chunks) {
+            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            words[chunks.len()].store(u64::from_le_bytes(last), Ordering::Relaxed);
+        }
+        self.tag(DONE, flags, reply.len());
+    }
+
+    /// Appends the reply that was kept; returns its flags.
+    pub(in crate::replica) fn recall(&self, reply: &mut Vec<u8>) -> u32 {
+        let tag = self.words[0].load(Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+        let length = tag as usize & MAX_ENTRY_REPLY;
+        let start = reply.len();
+        for word in &self.words[1..=length.div_ceil(8)] {
+            reply.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        reply.truncate(start + length);
+        flags(tag)
+    }
+
+    #[inline]
+    fn tag(&self, state: u64, flags: u32, length: usize) {
+        debug_assert!(flags < 16 && length <= MAX_ENTRY_REPLY);
+        let tag = self.sequence << SEQUENCE_SHIFT
+            | u64::from(flags) << FLAGS_SHIFT
+            | state << STATE_SHIFT
+            | length as u64;
+        self.words[0].store(tag, Ordering::Relaxed);
+    }
+}
+
+/// The table index in a session's id: its low 16 bits, minus 1. Beyond every table for id 0.
+#[inline]
+fn index(id: SessionId) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
+    let low = id.0 as u16;
+    usize::from(low.wrapping_sub(1))
+}
+
+const fn state(tag: u64) -> u64 {
+    tag >> STATE_SHIFT & 3
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "4 bits")]
+const fn flags(tag: u64) -> u32 {
+    (tag >> FLAGS_SHIFT) as u32 & 15
+}

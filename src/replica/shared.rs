@@ -1,0 +1,53 @@
+//! What the workers of one replica share.
+
+use super::SessionLimits;
+use super::sessions::SessionTable;
+use crate::service::Optimistic;
+use crate::sync::Rendezvous;
+use std::sync::Arc;
+
+/// One replica: its service, its session tables (one a worker), and where its workers meet.
+#[derive(Debug)]
+pub struct Shared<S> {
+    service: Arc<S>,
+    rendezvous: Rendezvous,
+    tables: Box<[SessionTable]>,
+    limits: SessionLimits,
+}
+
+impl<S: Optimistic> Shared<S> {
+    /// A replica of `service` with as many workers as the service has groups.
+    ///
+    /// # Panics
+    /// If the window is no power of two, there are no sessions or more than 65,535, or the service
+    /// has replies to keep of 16 KiB or more.
+    #[must_use]
+    pub fn new(service: Arc<S>, limits: SessionLimits) -> Self {
+        let workers = service.groups();
+        let table = || SessionTable::new(limits, S::MAX_WRITE_REPLY);
+        let tables = (0..workers).map(|_| table()).collect();
+        Self { service, rendezvous: Rendezvous::new(workers), tables, limits }
+    }
+}
+
+impl<S> Shared<S> {
+    /// The service. To look at while nothing executes; commands go through the workers.
+    #[must_use]
+    pub const fn service(&self) -> &Arc<S> {
+        &self.service
+    }
+
+    /// Where the workers meet; the host attaches their wakers.
+    #[must_use]
+    pub const fn rendezvous(&self) -> &Rendezvous {
+        &self.rendezvous
+    }
+
+    pub(super) fn table(&self, home: usize) -> &SessionTable {
+        &self.tables[home]
+    }
+
+    pub(super) const fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+}

@@ -1,0 +1,89 @@
+//! The payload of a command of [`super::Mode::SESSION`]: sessions come and go, replicas compare
+//! their digests. Such a command is ordered for all groups and answered to the address inside it.
+
+use crate::types::{Address, Digest, SessionId, Slot};
+use bytemuck::{Pod, Zeroable};
+
+/// What a control command asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum ControlKind {
+    /// Open a session for (client, number); a copy of the same opens nothing and names the first.
+    Open = 1,
+    /// Go on with `session` from another address.
+    Resume = 2,
+    /// Close `session` at its client's wish.
+    Close = 3,
+    /// Close `session` because its client has been silent for too long.
+    Expire = 4,
+    /// Digest the state of every replica at this place in the order.
+    Digest = 5,
+}
+
+/// A control command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Control {
+    /// A [`ControlKind`].
+    kind: u64,
+    /// The session that it is about; 0 for one that is to be opened, and for digests.
+    pub session: SessionId,
+    /// Where to answer, and where the session's replies go from now on.
+    pub reply_to: Address,
+    /// The client's life: 64 random bits.
+    pub client: u64,
+    /// Counts the control commands of that life, from 1: the answer bears it as its sequence.
+    pub number: u64,
+}
+
+const _: () = assert!(size_of::<Control>() == 40);
+
+impl Control {
+    /// A control command of `kind` with everything else zero.
+    #[must_use]
+    pub fn new(kind: ControlKind) -> Self {
+        Self { kind: kind as u64, ..Self::default() }
+    }
+
+    /// Reads a payload. `None`: not a control command.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<(ControlKind, Self)> {
+        let control: Self = bytemuck::try_pod_read_unaligned(payload).ok()?;
+        let kind = match control.kind {
+            1 => ControlKind::Open,
+            2 => ControlKind::Resume,
+            3 => ControlKind::Close,
+            4 => ControlKind::Expire,
+            5 => ControlKind::Digest,
+            _ => return None,
+        };
+        Some((kind, control))
+    }
+}
+
+/// The payload of [`super::Status::SessionOpened`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SessionReport {
+    /// The session.
+    pub session: SessionId,
+    /// How many sequences a client may have without an answer.
+    pub window: u64,
+    /// The table that reports, one a group. A session is opened when one table reports it; a
+    /// resumed one when all have: its next sequence is above every table's highest.
+    pub table: u64,
+    /// The highest sequence in that table.
+    pub highest: u64,
+}
+
+/// The payload of the answer to [`ControlKind::Digest`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DigestReport {
+    /// The control command's number.
+    pub number: u64,
+    /// Where it stands in its ring.
+    pub slot: Slot,
+    /// The state there.
+    pub digest: Digest,
+}
