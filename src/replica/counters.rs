@@ -59,8 +59,6 @@ counters! {
     messages,
     /// Chunked commands joined.
     joined,
-    /// Chunked commands given up for want of room.
-    assemblies_dropped,
     /// Control commands applied.
     controls,
     /// Values delivered.
