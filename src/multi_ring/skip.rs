@@ -38,6 +38,8 @@ struct Announced {
 pub struct SkipPolicy {
     lambda_per_s: u64,
     interval: Duration,
+    /// M of the merge.
+    m: u64,
     /// The position of another ring from which the target rises.
     highest: Option<Heard>,
     /// The own position when it was seen last, with what was skipped then.
@@ -63,6 +65,7 @@ impl SkipPolicy {
         Self {
             lambda_per_s,
             interval,
+            m: 1,
             highest: None,
             own: Slot(0),
             behind_since: None,
@@ -72,10 +75,23 @@ impl SkipPolicy {
         }
     }
 
+    /// The same for a merge that takes `m` (M) slots of a ring in a turn. A value in the middle of
+    /// a turn waits until every ring before its own has gone through the whole turn, so positions
+    /// count as if their turn were full.
+    ///
+    /// # Panics
+    /// If M is zero.
+    #[must_use]
+    pub const fn in_turns_of(self, m: u64) -> Self {
+        assert!(m > 0, "a turn has a slot");
+        Self { m, ..self }
+    }
+
     /// The coordinator of any other ring has proposed for all slots below `slot`. Late and repeated
     /// news change nothing: positions only rise. Nor does one that the target has passed: rings that
     /// follow each other's skips would lose the delay between them each time.
     pub fn on_position(&mut self, slot: Slot, now: Time) {
+        let slot = Slot(slot.0.checked_next_multiple_of(self.m).unwrap_or(slot.0));
         if self.target(now).is_none_or(|target| slot > target) {
             self.highest = Some(Heard { slot, at: now });
         }

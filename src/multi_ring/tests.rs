@@ -108,6 +108,15 @@ fn an_idle_ring_skips_up_to_what_it_hears_at_once_and_then_falls_silent() {
 }
 
 #[test]
+fn an_idle_ring_fills_the_turn_that_it_hears_of() {
+    let mut policy = SkipPolicy::new(0, 20 * US).in_turns_of(5);
+    policy.on_position(Slot(6), at(0));
+    assert_eq!(policy.due(Slot(0), at(0)), Some(10), "slot 5 waits for all of turn 1");
+    policy.on_position(Slot(10), at(50));
+    assert_eq!(policy.due(Slot(10), at(50)), None);
+}
+
+#[test]
 fn skips_are_an_interval_apart_and_then_cover_all_that_was_heard() {
     let mut policy = SkipPolicy::new(0, 20 * US);
     policy.on_position(Slot(1), at(0));
