@@ -4,6 +4,7 @@
 //! deterministic: replies, state and digest depend on the commands and their order alone.
 
 pub mod btree;
+pub mod counters;
 mod lease;
 pub mod null;
 
