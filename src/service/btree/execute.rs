@@ -1,7 +1,8 @@
 //! Execution within a lease.
 
 use super::command::{Command, Outcome};
-use super::{BTree, PartitionMap};
+use super::races::Touch;
+use super::{BTree, Pair, PartitionMap};
 use crate::service::{Access, Context, GroupMap, Lease, PartitionedService, RestoreError};
 use crate::types::{Digest, GroupId, GroupSet};
 
@@ -14,8 +15,9 @@ impl BTree {
         Outcome::decode(&reply).expect("the tree writes what it can read")
     }
 
-    fn read(&self, key: u64, reply: &mut Vec<u8>) {
+    fn read(&self, access: Access, key: u64, reply: &mut Vec<u8>) {
         let leaf = self.leaf(key);
+        self.note(leaf, access, Touch::Slot);
         let slot = leaf.find(key);
         if !slot.is_found {
             return reply.push(Outcome::MISSING);
@@ -25,8 +27,9 @@ impl BTree {
         reply.extend_from_slice(&bytes);
     }
 
-    fn update(&self, key: u64, value: u64) -> u8 {
+    fn update(&self, access: Access, Pair { key, value }: Pair) -> u8 {
         let leaf = self.leaf(key);
+        self.note(leaf, access, Touch::Slot);
         let slot = leaf.find(key);
         if !slot.is_found {
             return Outcome::MISSING;
@@ -37,7 +40,7 @@ impl BTree {
 
     /// Leaf by leaf, each found from the root again: there are no links between leaves, which a
     /// worker of another group could be changing.
-    fn range(&self, from: u64, to: u64, limit: u32, reply: &mut Vec<u8>) {
+    fn range(&self, access: Access, (from, to): (u64, u64), limit: u32, reply: &mut Vec<u8>) {
         let limit = limit.min(self.settings.range_limit);
         reply.push(Outcome::RANGE);
         let count_at = reply.len();
@@ -45,6 +48,7 @@ impl BTree {
         let (mut count, mut next) = (0, from);
         'leaves: while next < to && count < limit {
             let place = self.place(next);
+            self.note(place.leaf, access, Touch::Slot);
             for index in place.leaf.find(next).index..place.leaf.count() {
                 let key = place.leaf.key(index);
                 if key >= to || count == limit {
@@ -95,10 +99,14 @@ impl PartitionedService for BTree {
             return reply.push(Outcome::REFUSED);
         };
         self.assert_covered(lease, &command);
+        let access = lease.access();
+        self.note_barrier(access);
         match command {
-            Command::Read { key } => self.read(key, reply),
-            Command::Range { from, to, limit } => self.range(from, to, limit, reply),
-            Command::Update { key, value } => reply.push(self.update(key, value)),
+            Command::Read { key } => self.read(access, key, reply),
+            Command::Range { from, to, limit } => self.range(access, (from, to), limit, reply),
+            Command::Update { key, value } => {
+                reply.push(self.update(access, Pair { key, value }));
+            }
             Command::Insert { key, value } => reply.push(self.insert(key, value)),
             Command::Delete { key } => reply.push(self.delete(key)),
         }

@@ -18,6 +18,8 @@ impl BTree {
     /// # Errors
     /// The first violation, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
+        let races = self.races();
+        require(races == 0, || format!("{races} accesses unordered with a move of entries"))?;
         let mut nodes = 0;
         self.check_node(self.root(), Range { first: 0, last: u64::MAX }, true, &mut nodes)?;
         let (free, used) = (self.free_nodes().count(), self.shape.used.load(Relaxed) as usize);

@@ -27,6 +27,7 @@ mod invariants;
 mod load;
 mod map;
 mod node;
+mod races;
 mod safety;
 mod settings;
 mod snapshot;

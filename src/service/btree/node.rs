@@ -14,6 +14,7 @@
 //! word at worst. Entry 0 of an inner node carries the node's own low bound, so that entries can
 //! move between nodes as they are.
 
+use super::races::IS_TRACED;
 use crate::mem::{Line, WORDS_PER_LINE, prefetch};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,7 +36,7 @@ impl Layout {
     }
 
     pub(super) const fn lines(self) -> usize {
-        self.header + 2 * self.blocks
+        self.header + 2 * self.blocks + IS_TRACED as usize
     }
 }
 
@@ -146,6 +147,11 @@ impl<'a> Node<'a> {
         } else {
             self.key(next)
         })
+    }
+
+    /// Who touched this leaf; there only in builds that note it.
+    pub(super) fn note(self) -> &'a AtomicU64 {
+        &self.lines[self.lines.len() - 1].0[0]
     }
 
     /// Starts to fetch the header.

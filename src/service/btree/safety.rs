@@ -8,6 +8,7 @@
 use super::command::{Command, Outcome};
 use super::execute::assert_group;
 use super::node::{Node, Slot};
+use super::races::Touch;
 use super::tree::Place;
 use super::{BTree, PartitionMap};
 use crate::service::{Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
@@ -158,6 +159,9 @@ impl Optimistic for BTree {
         };
         let verdict = match cleared {
             Ok((cleared, key, value)) => {
+                if let Some(leaf) = cleared.leaf() {
+                    self.note(leaf, lease.access(), Touch::Move);
+                }
                 reply.push(cleared.execute(key, value));
                 Verdict::Pass
             }
@@ -188,7 +192,16 @@ impl BTree {
     }
 }
 
-impl Cleared<'_> {
+impl<'a> Cleared<'a> {
+    /// The leaf whose entries will move.
+    #[inline]
+    const fn leaf(&self) -> Option<Node<'a>> {
+        match self {
+            Self::Insert(leaf, _) | Self::Delete(leaf, _) => Some(*leaf),
+            Self::Nothing(_) => None,
+        }
+    }
+
     #[inline]
     fn execute(self, key: u64, value: u64) -> u8 {
         match self {

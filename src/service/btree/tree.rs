@@ -6,8 +6,8 @@ use super::{LoadError, PartitionMap, Settings};
 use crate::mem::{Arena, Rung};
 use crossbeam_utils::CachePadded;
 use std::fmt;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// More levels than a tree of 2^32 nodes can have: an inner node has two children at least.
 pub(super) const MAX_HEIGHT: usize = 33;
@@ -36,6 +36,9 @@ pub(super) struct Shape {
     pub(super) used: AtomicU32,
     /// The first of the freed nodes; each has the next one in its first value.
     free: AtomicU32,
+    /// Barriers so far, and unordered accesses: see `races`.
+    pub(super) epoch: AtomicU64,
+    pub(super) races: AtomicU64,
 }
 
 /// A leaf and its range, carried down from the root.
@@ -74,6 +77,8 @@ impl BTree {
             root: AtomicU32::new(0),
             used: AtomicU32::new(0),
             free: AtomicU32::new(NO_NODE),
+            epoch: AtomicU64::new(0),
+            races: AtomicU64::new(0),
         };
         Ok(Self {
             map: PartitionMap::new(&settings),
