@@ -1,105 +1,148 @@
-//! Nodes of equal size, named by u32, in chunks that never move.
+//! Cache lines named by u32, in one address range that grows and never moves.
+#![expect(unsafe_code, reason = "mmap, and a view of mapped memory")]
 
-use super::{Line, Pages, Rung};
+use super::pages::{Line, Rung, map_at, reserve, unmap};
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 
-/// Memory for up to 2^32 nodes of equal size. It grows a chunk at a time; a node stays where it is,
-/// so that threads can go on reading while another one grows the arena.
+/// Memory for nodes of whole cache lines, named by the number of their first line. The address range
+/// is reserved once and filled a chunk at a time, so an address is one addition away from a name,
+/// and threads can go on reading while another one grows the arena.
 ///
-/// Who owns which node is not its affair: every node is always there to be read, zeroed at first.
+/// Who owns which line is not its affair: every line is always there to be read, zeroed at first.
 pub struct Arena {
-    chunks: Box<[OnceLock<Pages>]>,
-    lines_per_node: usize,
-    /// Nodes of a chunk are 2^shift.
-    shift: u32,
+    start: NonNull<Line>,
+    /// Lines that are mapped. Release here pairs with Acquire in [`Arena::lines`]: who sees a line
+    /// counted sees it mapped.
+    mapped: AtomicUsize,
+    /// Lines that are reserved.
+    limit: usize,
+    /// Lines of a chunk.
+    chunk: usize,
+    /// The worst rung of any chunk, as [`Rung`]'s discriminant.
+    rung: AtomicU8,
 }
 
-impl Arena {
-    /// An arena of nodes of `lines_per_node` cache lines that grows by 2^`chunk_shift` nodes up to
-    /// `limit` nodes. Nothing is mapped yet.
-    ///
-    /// # Panics
-    /// If `lines_per_node` is 0 or a chunk is not smaller than 2^32 nodes.
-    #[must_use]
-    pub fn new(lines_per_node: usize, chunk_shift: u32, limit: u32) -> Self {
-        assert!(lines_per_node > 0 && chunk_shift < 32);
-        let chunks = limit.div_ceil(1 << chunk_shift);
-        let chunks = (0..chunks).map(|_| OnceLock::new()).collect();
-        Self { chunks, lines_per_node, shift: chunk_shift }
-    }
+// SAFETY: the range belongs to this value alone and has no thread affinity.
+unsafe impl Send for Arena {}
+// SAFETY: shared access to the lines goes through atomics only.
+unsafe impl Sync for Arena {}
 
-    /// Makes sure that nodes 0 to `nodes` - 1 are there.
+impl Arena {
+    /// An arena that grows by `chunk` lines up to `limit` of them, or to as many as the address
+    /// space gives. Nothing is mapped yet. Huge pages need chunks of whole huge pages.
     ///
     /// # Errors
-    /// If the machine has no memory left, or `nodes` is above the limit.
-    pub fn ensure(&self, nodes: u32) -> io::Result<()> {
-        let chunks = nodes.div_ceil(1 << self.shift) as usize;
-        let Some(wanted) = self.chunks.get(..chunks) else {
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the arena's limit is reached"));
+    /// If not even one chunk can be reserved.
+    ///
+    /// # Panics
+    /// If `chunk` is not a multiple of 64 lines (4 KiB), or `limit` is above 2^32.
+    pub fn new(chunk: usize, limit: usize) -> io::Result<Self> {
+        assert!(chunk > 0 && chunk.is_multiple_of(64), "chunks are whole pages");
+        assert!(limit <= 1 << 32, "lines are named by u32");
+        let mut limit = limit.next_multiple_of(chunk);
+        let start = loop {
+            match reserve(limit * size_of::<Line>()) {
+                Ok(start) => break start,
+                // The address space may be limited (ulimit -v).
+                Err(error) if limit == chunk => return Err(error),
+                Err(_) => limit = (limit / 2).next_multiple_of(chunk),
+            }
         };
-        // Chunks are mapped in order: the last one that is missing has all missing ones before it.
-        let missing = wanted.iter().rposition(|chunk| chunk.get().is_some()).map_or(0, |i| i + 1);
-        for chunk in &wanted[missing..] {
-            let pages = Pages::zeroed(self.lines_per_node << self.shift)?;
-            let is_set = chunk.set(pages).is_ok();
-            assert!(is_set, "one thread at a time grows an arena");
+        let (mapped, rung) = (AtomicUsize::new(0), AtomicU8::new(Rung::Hugetlb as u8));
+        Ok(Self { start: start.cast(), mapped, limit, chunk, rung })
+    }
+
+    /// Makes sure that lines 0 to `lines` - 1 are there. One thread at a time grows an arena.
+    ///
+    /// # Errors
+    /// If the machine has no memory left, or `lines` is above the limit.
+    pub fn ensure(&self, lines: usize) -> io::Result<()> {
+        let mut mapped = self.mapped.load(Relaxed);
+        while mapped < lines {
+            if mapped + self.chunk > self.limit {
+                return Err(io::Error::new(
+                    io::ErrorKind::OutOfMemory,
+                    "the arena's limit is reached",
+                ));
+            }
+            // SAFETY: the chunk lies inside the reserved range.
+            let chunk = unsafe { self.start.add(mapped) };
+            // SAFETY: nothing is mapped in this chunk yet, so no view of it exists.
+            let rung = unsafe { map_at(chunk.cast(), self.chunk * size_of::<Line>()) }?;
+            self.rung.fetch_max(rung as u8, Relaxed);
+            let before = mapped;
+            mapped += self.chunk;
+            let only = self.mapped.compare_exchange(before, mapped, Release, Relaxed);
+            assert!(only.is_ok(), "one thread at a time grows an arena");
         }
         Ok(())
     }
 
-    /// The lines of node `id`.
-    ///
-    /// # Panics
-    /// If it was never made sure of.
-    #[inline]
+    /// All lines that are mapped.
+    #[inline(always)]
     #[must_use]
-    pub fn node(&self, id: u32) -> &[Line] {
-        self.node_if_mapped(id).expect("a node's memory is mapped before its name is known")
+    pub fn lines(&self) -> &[Line] {
+        // SAFETY: the first `mapped` lines are mapped, aligned and initialised (zeroed); they stay
+        // so as long as `self`, and are reached through atomics alone.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.mapped.load(Acquire)) }
     }
 
-    /// The lines of node `id`, whatever number that is.
-    #[inline]
-    #[must_use]
-    pub fn node_if_mapped(&self, id: u32) -> Option<&[Line]> {
-        let pages = self.chunks.get((id >> self.shift) as usize)?.get()?;
-        let index = (id & ((1 << self.shift) - 1)) as usize;
-        pages.lines().get(index * self.lines_per_node..)?.get(..self.lines_per_node)
-    }
-
-    /// The worst rung that any chunk stands on; [`Rung::Small`] while nothing is mapped.
+    /// The worst rung that any chunk stands on; [`Rung::Hugetlb`] while nothing is mapped.
     #[must_use]
     pub fn rung(&self) -> Rung {
-        self.chunks.iter().filter_map(OnceLock::get).map(Pages::rung).max().unwrap_or(Rung::Small)
+        Rung::ALL[usize::from(self.rung.load(Relaxed))]
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was reserved, with all that was mapped over it; no view outlives
+        // `self`.
+        unsafe { unmap(self.start.cast(), self.limit * size_of::<Line>()) }
     }
 }
 
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mapped = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
-        write!(f, "Arena({mapped} chunks of 2^{} nodes, {})", self.shift, self.rung())
+        let kib = |lines: usize| lines * size_of::<Line>() / 1024;
+        let mapped = self.mapped.load(Relaxed);
+        write!(f, "Arena({} of {} KiB, {})", kib(mapped), kib(self.limit), self.rung())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering::Relaxed;
+    use crate::mem::HUGE_PAGE;
 
     #[test]
-    fn an_arena_grows_without_moving_a_node_and_refuses_to_pass_its_limit() {
-        let arena = Arena::new(3, 2, 10);
-        assert!(arena.node_if_mapped(0).is_none());
+    fn an_arena_grows_without_moving_a_line_and_refuses_to_pass_its_limit() {
+        let arena = Arena::new(64, 150).expect("address space");
+        assert!(arena.lines().is_empty());
         arena.ensure(1).expect("memory");
-        let first = arena.node(0).as_ptr();
-        arena.node(3)[2].0[7].store(5, Relaxed);
-        assert!(arena.node_if_mapped(4).is_none());
-        arena.ensure(10).expect("memory");
-        assert_eq!(arena.node(0).as_ptr(), first);
-        assert_eq!(arena.node(3)[2].0[7].load(Relaxed), 5);
-        assert_eq!(arena.node(9).len(), 3);
-        assert!(arena.node_if_mapped(u32::MAX).is_none());
-        assert!(arena.ensure(13).is_err());
+        assert_eq!(arena.lines().len(), 64);
+        let first = arena.lines().as_ptr();
+        arena.lines()[63].0[7].store(5, Relaxed);
+        arena.ensure(192).expect("memory");
+        assert_eq!(arena.lines().as_ptr(), first);
+        assert_eq!(arena.lines()[63].0[7].load(Relaxed), 5);
+        assert_eq!(arena.lines()[191].0[7].load(Relaxed), 0);
+        assert!(arena.ensure(193).is_err());
+        assert_eq!(arena.lines().len(), 192);
+        assert_eq!(arena.rung(), Rung::Small);
+    }
+
+    #[test]
+    fn chunks_of_huge_pages_begin_where_huge_pages_do() {
+        let lines = HUGE_PAGE / size_of::<Line>();
+        let arena = Arena::new(lines, 1 << 30).expect("address space");
+        arena.ensure(lines + 1).expect("memory");
+        assert_eq!(arena.lines().len(), 2 * lines);
+        assert_eq!(arena.lines().as_ptr().align_offset(HUGE_PAGE), 0);
+        arena.lines()[2 * lines - 1].0[0].store(1, Relaxed);
     }
 }

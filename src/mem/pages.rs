@@ -33,6 +33,10 @@ pub enum Rung {
     Small,
 }
 
+impl Rung {
+    pub(super) const ALL: [Self; 3] = [Self::Hugetlb, Self::Transparent, Self::Small];
+}
+
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -47,15 +51,7 @@ impl fmt::Display for Rung {
 pub struct Pages {
     start: NonNull<Line>,
     lines: usize,
-    mapped: Mapped,
     rung: Rung,
-}
-
-/// What `munmap` wants back.
-#[derive(Clone, Copy)]
-struct Mapped {
-    start: NonNull<u8>,
-    bytes: usize,
 }
 
 // SAFETY: the mapping belongs to this value alone and has no thread affinity.
@@ -64,7 +60,7 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// Maps at least `lines` lines of zeroes.
+    /// Maps `lines` lines of zeroes.
     ///
     /// # Errors
     /// What the kernel said to the last rung of the ladder.
@@ -73,25 +69,15 @@ impl Pages {
     /// If `lines` is 0 or more than the address space holds.
     pub fn zeroed(lines: usize) -> io::Result<Self> {
         assert!(lines > 0, "a mapping has at least one line");
-        let bytes = lines.checked_mul(size_of::<Line>()).expect("fits the address space");
-        if bytes < HUGE_PAGE {
-            let mapped = map(bytes, 0)?;
-            return Ok(Self::new(mapped, mapped.start, lines, Rung::Small));
+        let bytes = mapped_bytes(lines);
+        let start = reserve(bytes)?;
+        // SAFETY: the range was just reserved, so no view of it exists.
+        let mapped = unsafe { map_at(start, bytes) };
+        if mapped.is_err() {
+            // SAFETY: exactly what was reserved, and not used.
+            unsafe { unmap(start, bytes) }
         }
-        let bytes = bytes.next_multiple_of(HUGE_PAGE);
-        if let Ok(mapped) = map(bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
-            return Ok(Self::new(mapped, mapped.start, lines, Rung::Hugetlb));
-        }
-        // A page more than needed, so that a huge one can begin at the first aligned address.
-        let mapped = map(bytes + HUGE_PAGE, 0)?;
-        let offset = mapped.start.align_offset(HUGE_PAGE);
-        // SAFETY: the offset is below HUGE_PAGE, and the mapping is larger than that.
-        let start = unsafe { mapped.start.add(offset) };
-        // SAFETY: advice about `bytes` bytes inside the mapping; it changes no contents.
-        let advised = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-        let is_huge = advised == 0 && transparent_pages_are_enabled();
-        let rung = if is_huge { Rung::Transparent } else { Rung::Small };
-        Ok(Self::new(mapped, start, lines, rung))
+        Ok(Self { start: start.cast(), lines, rung: mapped? })
     }
 
     /// The mapping as cache lines.
@@ -116,18 +102,12 @@ impl Pages {
     pub const fn rung(&self) -> Rung {
         self.rung
     }
-
-    const fn new(mapped: Mapped, start: NonNull<u8>, lines: usize, rung: Rung) -> Self {
-        Self { start: start.cast(), lines, mapped, rung }
-    }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        let Mapped { start, bytes } = self.mapped;
-        // SAFETY: exactly what `map` returned, unmapped once; no view outlives `self`.
-        let result = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
-        debug_assert_eq!(result, 0, "a whole mapping can be unmapped");
+        // SAFETY: exactly what was mapped; no view outlives `self`.
+        unsafe { unmap(self.start.cast(), mapped_bytes(self.lines)) }
     }
 }
 
@@ -137,16 +117,85 @@ impl fmt::Debug for Pages {
     }
 }
 
-fn map(bytes: usize, flags: libc::c_int) -> io::Result<Mapped> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new anonymous mapping wherever the kernel likes; it replaces nothing.
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-    if start == libc::MAP_FAILED {
+/// Bytes behind `lines` lines: whole pages, whole huge pages from one on.
+fn mapped_bytes(lines: usize) -> usize {
+    let bytes = lines.checked_mul(size_of::<Line>()).expect("fits the address space");
+    let page = if bytes < HUGE_PAGE { 4096 } else { HUGE_PAGE };
+    bytes.checked_next_multiple_of(page).expect("fits the address space")
+}
+
+/// Reserves addresses without memory behind them, huge ranges at the beginning of a huge page.
+pub(super) fn reserve(bytes: usize) -> io::Result<NonNull<u8>> {
+    let extra = if bytes < HUGE_PAGE { 0 } else { HUGE_PAGE };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let total = bytes.checked_add(extra).ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
+    let raw = unsafe { libc::mmap(ptr::null_mut(), total, libc::PROT_NONE, flags, -1, 0) };
+    if raw == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    let start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero by itself");
-    Ok(Mapped { start, bytes })
+    let raw = NonNull::new(raw.cast::<u8>()).expect("the kernel maps nothing at zero by itself");
+    if extra == 0 {
+        return Ok(raw);
+    }
+    let before = raw.align_offset(HUGE_PAGE);
+    // SAFETY: the offset is below HUGE_PAGE, and the mapping is larger than that.
+    let start = unsafe { raw.add(before) };
+    // SAFETY: the end of what is kept, inside the mapping or at its end.
+    let end = unsafe { start.add(bytes) };
+    for (edge, length) in [(raw, before), (end, extra - before)] {
+        if length > 0 {
+            // SAFETY: an edge of the new mapping that nobody knows of.
+            unsafe { unmap(edge, length) }
+        }
+    }
+    Ok(start)
+}
+
+/// Puts zeroed memory behind `bytes` bytes at `start`, on the best rung that the machine gives.
+///
+/// # Safety
+/// The range is part of what [`reserve`] returned, and nothing refers to it.
+pub(super) unsafe fn map_at(start: NonNull<u8>, bytes: usize) -> io::Result<Rung> {
+    let is_huge = bytes.is_multiple_of(HUGE_PAGE) && start.align_offset(HUGE_PAGE) == 0;
+    if is_huge {
+        // SAFETY: the caller's contract.
+        let mapped = unsafe { map_over(start, bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) };
+        if mapped.is_ok() {
+            return Ok(Rung::Hugetlb);
+        }
+    }
+    // SAFETY: the caller's contract.
+    unsafe { map_over(start, bytes, 0) }?;
+    if !is_huge {
+        return Ok(Rung::Small);
+    }
+    // SAFETY: advice about the range just mapped; it changes no contents.
+    let advised = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+    let is_given = advised == 0 && transparent_pages_are_enabled();
+    Ok(if is_given { Rung::Transparent } else { Rung::Small })
+}
+
+/// Replaces a reservation by memory.
+///
+/// # Safety
+/// As of [`map_at`].
+unsafe fn map_over(start: NonNull<u8>, bytes: usize, flags: libc::c_int) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | flags;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: it replaces a reservation to which nothing refers.
+    let mapped = unsafe { libc::mmap(start.as_ptr().cast(), bytes, protection, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives a range back.
+///
+/// # Safety
+/// It is the caller's, and nothing refers to it.
+pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's contract.
+    let result = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+    debug_assert_eq!(result, 0, "a range of whole pages can be unmapped");
 }
 
 /// `madvise` succeeds even where the administrator has switched huge pages off.

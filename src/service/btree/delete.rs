@@ -3,7 +3,7 @@
 use super::BTree;
 use super::command::Outcome;
 use super::node::Node;
-use super::tree::name;
+use super::tree::{Path, name};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Two neighbours under one parent.
@@ -18,24 +18,31 @@ struct Pair<'a> {
 impl BTree {
     /// Deletes under a lease of the whole.
     pub(super) fn delete(&self, key: u64) -> u8 {
-        let path = self.path(key);
-        let leaf = self.node(path.leaf);
+        let leaf = self.leaf(key);
         let slot = leaf.find(key);
         if !slot.is_found {
             return Outcome::MISSING;
         }
         leaf.remove_at(slot.index);
+        if leaf.count() < self.leaf_minimum {
+            self.refill_upwards(leaf, &self.path(key));
+        }
+        Outcome::OK
+    }
+
+    /// Repairs an underfull leaf at the end of `path`, and what that leaves underfull above it.
+    fn refill_upwards(&self, leaf: Node<'_>, path: &Path) {
+        let _change = self.begin_change();
         let mut child = leaf;
         for &(parent, index) in path.steps().iter().rev() {
             if child.count() >= self.minimum(child) {
-                return Outcome::OK;
+                return;
             }
             let parent = self.node(parent);
             self.refill(parent, index);
             child = parent;
         }
         self.shrink_root();
-        Outcome::OK
     }
 
     fn minimum(&self, node: Node<'_>) -> usize {

@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl BTree {
     /// Inserts under a lease of the whole.
     pub(super) fn insert(&self, key: u64, value: u64) -> u8 {
-        let path = self.path(key);
-        let leaf = self.node(path.leaf);
+        let leaf = self.leaf(key);
         let slot = leaf.find(key);
         if slot.is_found {
             return Outcome::EXISTS;
@@ -18,12 +17,13 @@ impl BTree {
         if leaf.count() < self.settings.capacity {
             leaf.insert_at(slot.index, key, value);
         } else {
-            self.split_and_insert(&path, Pair { key, value });
+            self.split_and_insert(&self.path(key), Pair { key, value });
         }
         Outcome::OK
     }
 
     fn split_and_insert(&self, path: &Path, Pair { key, value }: Pair) {
+        let _change = self.begin_change();
         let left = self.node(path.leaf);
         let right_name = self.allocate(0);
         let right = self.node(right_name);

@@ -22,7 +22,8 @@ impl BTree {
         require(races == 0, || format!("{races} accesses unordered with a move of entries"))?;
         let mut nodes = 0;
         self.check_node(self.root(), Range { first: 0, last: u64::MAX }, true, &mut nodes)?;
-        let (free, used) = (self.free_nodes().count(), self.shape.used.load(Relaxed) as usize);
+        let free = self.free_nodes().count();
+        let used = self.shape.used.load(Relaxed) as usize / self.layout.lines();
         require(nodes + free == used, || format!("{nodes} nodes and {free} free of {used}"))
     }
 

@@ -128,7 +128,7 @@ impl BTree {
 
     /// Makes a node of these entries; its low bound and its name.
     fn build_node(&self, level: u32, low: u64, entries: &[Pair]) -> Result<Pair, LoadError> {
-        self.arena.ensure(self.shape.used.load(Relaxed) + 1)?;
+        self.make_room()?;
         let name = self.allocate(level);
         let node = self.node(name);
         for &Pair { key, value } in entries {

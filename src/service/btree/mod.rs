@@ -22,6 +22,7 @@ mod command;
 mod delete;
 mod digest;
 mod execute;
+mod hints;
 mod insert;
 mod invariants;
 mod load;

@@ -111,27 +111,19 @@ impl<'a> Node<'a> {
     /// The entry that `key` has or would get in this leaf.
     #[inline(always)]
     pub(super) fn find(self, key: u64) -> Slot {
-        let count = self.count();
-        let block = self.block_of(key, count);
-        let keys = self.keys(block);
-        prefetch(self.values(block));
-        let below: usize = keys.0.iter().map(|word| usize::from(word.load(Relaxed) < key)).sum();
-        let index = block * WORDS_PER_LINE + below;
-        let is_found =
-            below < WORDS_PER_LINE && index < count && keys.0[below].load(Relaxed) == key;
-        Slot { index, is_found }
+        if key == PAD {
+            return self.find_greatest();
+        }
+        // The last entry up to the key, if there is any.
+        let index = self.last_up_to(key);
+        let there = self.key(index);
+        Slot { index: index + usize::from(there < key), is_found: there == key }
     }
 
     /// The entry of this inner node whose subtree has or would get `key`.
     #[inline(always)]
     pub(super) fn child_index(self, key: u64) -> usize {
-        let count = self.count();
-        let block = self.block_of(key, count);
-        let keys = self.keys(block);
-        prefetch(self.values(block));
-        let up_to: usize = keys.0.iter().map(|word| usize::from(word.load(Relaxed) <= key)).sum();
-        // Pads count as well when the key is u64::MAX; a racing hint may see none at all.
-        (block * WORDS_PER_LINE + up_to).min(count).saturating_sub(1)
+        if key == PAD { self.count().saturating_sub(1) } else { self.last_up_to(key) }
     }
 
     /// The key of entry `index` + 1, if there is one, mostly without another line: the first key of
@@ -165,7 +157,8 @@ impl<'a> Node<'a> {
     #[inline(always)]
     pub(super) fn fetch_block(self, key: u64, to_the_end: bool) {
         let count = self.count();
-        let block = self.block_of(key, count);
+        let block =
+            if key == PAD { count.saturating_sub(1) / WORDS_PER_LINE } else { self.block_of(key) };
         let last = if to_the_end { count / WORDS_PER_LINE } else { block };
         let first = self.header + 2 * block;
         let end = (self.header + 2 * last + 2).min(self.lines.len());
@@ -287,17 +280,30 @@ impl<'a> Node<'a> {
         self.set_count(count);
     }
 
-    /// The block that has `key`, if the node has it.
+    /// The last entry whose key is at most `key`; 0 if there is none. Pads are above every key but
+    /// `u64::MAX`, which must not be asked for.
     #[inline(always)]
-    fn block_of(self, key: u64, count: usize) -> usize {
-        let up_to = |words: &[AtomicU64]| -> usize {
-            words.iter().map(|word| usize::from(word.load(Relaxed) <= key)).sum()
-        };
-        let mut block = up_to(&self.lines[0].0[1..]);
+    fn last_up_to(self, key: u64) -> usize {
+        let block = self.block_of(key);
+        prefetch(self.values(block));
+        block * WORDS_PER_LINE + up_to(&self.keys(block).0[1..], key)
+    }
+
+    /// The block that has `key`, which is not `u64::MAX`, if the node has it.
+    #[inline(always)]
+    fn block_of(self, key: u64) -> usize {
+        let mut block = up_to(&self.lines[0].0[1..], key);
         for line in &self.lines[1..self.header] {
-            block += up_to(&line.0);
+            block += up_to(&line.0, key);
         }
-        block.min(count.saturating_sub(1) / WORDS_PER_LINE)
+        block
+    }
+
+    #[cold]
+    fn find_greatest(self) -> Slot {
+        let count = self.count();
+        let is_found = count > 0 && self.key(count - 1) == u64::MAX;
+        Slot { index: count - usize::from(is_found), is_found }
     }
 
     #[inline(always)]
@@ -334,6 +340,12 @@ impl<'a> Node<'a> {
         let level = self.meta().load(Relaxed) >> 32 << 32;
         self.meta().store(level | count as u64, Relaxed);
     }
+}
+
+/// How many of these words are at most `key`: a loop without branches.
+#[inline(always)]
+fn up_to(words: &[AtomicU64], key: u64) -> usize {
+    words.iter().map(|word| usize::from(word.load(Relaxed) <= key)).sum()
 }
 
 #[inline(always)]

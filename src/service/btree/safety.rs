@@ -102,10 +102,9 @@ impl BTree {
         if !slot.is_found {
             return Ok(Cleared::Nothing(Outcome::MISSING));
         }
-        let is_root = place.parent.is_none();
         let can_lose_one = place.leaf.count() > self.leaf_minimum
-            || Bug::SiblingPeek.is_planted() && self.sibling_can_lend(&place);
-        if !is_root && !can_lose_one {
+            || Bug::SiblingPeek.is_planted() && self.sibling_can_lend(key);
+        if !place.is_root && !can_lose_one {
             return Err(Verdict::FailStructure);
         }
         Ok(Cleared::Delete(place.leaf, slot))
@@ -128,8 +127,9 @@ impl BTree {
 
     /// The planted bug's look at the leaf on the right.
     #[cold]
-    fn sibling_can_lend(&self, place: &Place<'_>) -> bool {
-        place.parent.is_some_and(|(parent, index)| {
+    fn sibling_can_lend(&self, key: u64) -> bool {
+        self.path(key).steps().last().is_some_and(|&(parent, index)| {
+            let parent = self.node(parent);
             let has_sibling = index + 1 < parent.count();
             has_sibling && self.child(parent, index + 1).count() > self.leaf_minimum
         })

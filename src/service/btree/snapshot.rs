@@ -53,6 +53,7 @@ impl BTree {
         if level as usize >= MAX_HEIGHT {
             return Err(RestoreError::Malformed);
         }
+        let _change = self.begin_change();
         self.forget_nodes();
         let root = self.read_node(&mut source, level, (0, u64::MAX))?;
         self.shape.root.store(root, Relaxed);

@@ -62,6 +62,12 @@ fn execute(tree: &BTree, command: &Command) -> Outcome {
     tree.apply(&mut whole(), command)
 }
 
+fn warm(tree: &BTree, commands: &[Command]) {
+    let bytes: Vec<_> = commands.iter().map(Command::to_bytes).collect();
+    let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    tree.warm(&bytes);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let key = || prop_oneof![8 => 0..KEY_SPACE + 20, 1 => Just(u64::MAX), 1 => Just(0u64)];
     prop_oneof![
@@ -102,14 +108,20 @@ proptest! {
     fn the_tree_answers_as_a_sorted_map_and_keeps_its_invariants(
         settings in any_settings(),
         loaded in 0..100u64,
+        warmed in 0..40usize,
         commands in prop::collection::vec(any_command(), 0..400),
     ) {
         let tree = BTree::load(settings, pairs(loaded)).unwrap();
         let mut map: BTreeMap<_, _> = pairs(loaded).map(|pair| (pair.key, pair.value)).collect();
         prop_assert_eq!(tree.check_invariants(), Ok(()));
-        for command in &commands {
-            prop_assert_eq!(execute(&tree, command), oracle(&mut map, command), "{:?}", command);
-            prop_assert_eq!(tree.check_invariants(), Ok(()));
+        for batch in commands.chunks(warmed.max(1)) {
+            if warmed > 0 {
+                warm(&tree, batch);
+            }
+            for command in batch {
+                prop_assert_eq!(execute(&tree, command), oracle(&mut map, command), "{:?}", command);
+                prop_assert_eq!(tree.check_invariants(), Ok(()));
+            }
         }
         let limit = tree.settings().range_limit;
         let all = tree.apply(&mut whole(), &Command::Range { from: 0, to: u64::MAX, limit });
@@ -365,4 +377,21 @@ fn fail_rates_are_those_of_the_leaf_level_model() {
     let grown_lazy = fail_rate(&BTree::grow(lazy, pairs).unwrap(), keys, 200_000);
     eprintln!("loaded {first} full {full} grown {grown} grown, minimum 1/4 {grown_lazy}");
     assert!((0.002..0.02).contains(&grown) && grown_lazy < grown / 2.0, "{grown} {grown_lazy}");
+}
+
+#[test]
+fn a_hint_holds_until_the_structure_changes_and_for_its_own_tree_alone() {
+    let settings = Settings { capacity: 4, fill_percent: 100, ..Settings::default() };
+    let load = || BTree::load(settings, pairs(40)).unwrap();
+    let (tree, other) = (load(), load());
+    let (read, delete) = (Command::Read { key: 10 }, Command::Delete { key: 8 });
+    warm(&tree, &[delete, read]);
+    assert!(other.hint(8).is_none(), "another tree's");
+    assert_eq!(tree.apply(&mut whole(), &delete), Outcome::Ok);
+    assert!(tree.hint(10).is_some(), "entries move without making a hint wrong");
+    assert!(tree.hint(10).is_none(), "taken up once");
+    warm(&tree, &[read, read]);
+    let insert = Command::Insert { key: 31, value: 0 };
+    assert_eq!(tree.apply(&mut whole(), &insert), Outcome::Ok);
+    assert!(tree.hint(10).is_none(), "a leaf was split");
 }

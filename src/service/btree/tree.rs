@@ -1,20 +1,22 @@
 //! The tree: its nodes, and the way down to a leaf.
 
+use super::hints::{Hint, new_version};
 use super::node::{Layout, Node};
 use super::safety::Checks;
 use super::{LoadError, PartitionMap, Settings};
-use crate::mem::{Arena, Rung};
+use crate::mem::{Arena, Line, Rung};
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// More levels than a tree of 2^32 nodes can have: an inner node has two children at least.
 pub(super) const MAX_HEIGHT: usize = 33;
 const NO_NODE: u32 = u32::MAX;
-/// 16,384 nodes of capacity 64 are 17.8 MB; at most 2^26 of them are 3 G keys.
-const CHUNK_SHIFT: u32 = 14;
-const NODE_LIMIT: u32 = 1 << 26;
+/// The arena grows by 32 MiB, up to 64 GiB: 2.7 G pairs in leaves two thirds full.
+const CHUNK_LINES: usize = 1 << 19;
+const LIMIT_LINES: usize = 1 << 30;
 
 /// A B+-tree that threads share under leases; see the module.
 pub struct BTree {
@@ -32,13 +34,15 @@ pub struct BTree {
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) root: AtomicU32,
-    /// Nodes from here on were never used.
+    /// Lines from here on were never used.
     pub(super) used: AtomicU32,
     /// The first of the freed nodes; each has the next one in its first value.
     free: AtomicU32,
     /// Barriers so far, and unordered accesses: see `races`.
     pub(super) epoch: AtomicU64,
     pub(super) races: AtomicU64,
+    /// Names the tree and its structure: odd while that changes, see `hints`.
+    pub(super) version: AtomicU64,
 }
 
 /// A leaf and its range, carried down from the root.
@@ -49,8 +53,8 @@ pub(super) struct Place<'a> {
     pub(super) first: u64,
     /// The greatest key that belongs here; `u64::MAX` stands for "unbounded".
     pub(super) last: u64,
-    /// The leaf's parent and its entry there; `None` of a root leaf.
-    pub(super) parent: Option<(Node<'a>, usize)>,
+    /// Whether the leaf is the root.
+    pub(super) is_root: bool,
 }
 
 /// The way from the root to a leaf: each inner node's name and the entry taken there.
@@ -79,12 +83,13 @@ impl BTree {
             free: AtomicU32::new(NO_NODE),
             epoch: AtomicU64::new(0),
             races: AtomicU64::new(0),
+            version: AtomicU64::new(new_version()),
         };
         Ok(Self {
             map: PartitionMap::new(&settings),
             layout,
             leaf_minimum: settings.leaf_minimum(),
-            arena: Arena::new(layout.lines(), CHUNK_SHIFT, NODE_LIMIT),
+            arena: Arena::new(CHUNK_LINES, LIMIT_LINES)?,
             shape: CachePadded::new(shape),
             checks: Checks::new(settings.groups),
             settings,
@@ -112,12 +117,21 @@ impl BTree {
     /// Bytes of the nodes in use, those on the free list included.
     #[must_use]
     pub fn node_bytes(&self) -> usize {
-        self.shape.used.load(Relaxed) as usize * self.layout.lines() * 64
+        self.shape.used.load(Relaxed) as usize * size_of::<Line>()
     }
 
     #[inline(always)]
     pub(super) fn node(&self, id: u32) -> Node<'_> {
-        Node::new(self.arena.node(id), self.layout)
+        let first = id as usize;
+        Node::new(&self.arena.lines()[first..first + self.layout.lines()], self.layout)
+    }
+
+    /// The node that `word` names, if it names mapped lines: a word read in a race may be anything.
+    #[inline(always)]
+    pub(super) fn node_if_mapped(&self, word: u64) -> Option<Node<'_>> {
+        let first = u32::try_from(word).ok()? as usize;
+        let lines = self.arena.lines().get(first..first + self.layout.lines())?;
+        Some(Node::new(lines, self.layout))
     }
 
     #[inline(always)]
@@ -133,6 +147,9 @@ impl BTree {
     /// The leaf of `key`.
     #[inline]
     pub(super) fn leaf(&self, key: u64) -> Node<'_> {
+        if let Some(hint) = self.hint(key) {
+            return self.node(hint.leaf);
+        }
         let mut node = self.root();
         while node.level() > 0 {
             node = self.child(node, node.child_index(key));
@@ -143,18 +160,21 @@ impl BTree {
     /// The leaf of `key` with its range.
     #[inline]
     pub(super) fn place(&self, key: u64) -> Place<'_> {
-        let (mut node, mut first, mut last, mut parent) = (self.root(), 0, u64::MAX, None);
+        if let Some(Hint { leaf, first, last, .. }) = self.hint(key) {
+            return Place { leaf: self.node(leaf), first, last, is_root: false };
+        }
+        let (mut node, mut first, mut last, mut is_root) = (self.root(), 0, u64::MAX, true);
         while node.level() > 0 {
             let index = node.child_index(key);
             first = node.key(index);
             if let Some(next) = node.key_after(index) {
                 last = next - 1;
             }
-            parent = Some((node, index));
+            is_root = false;
             node = self.child(node, index);
         }
         debug_assert!((first..=last).contains(&key));
-        Place { leaf: node, first, last, parent }
+        Place { leaf: node, first, last, is_root }
     }
 
     /// The way to the leaf of `key`.
@@ -181,8 +201,8 @@ impl BTree {
         let free = self.shape.free.load(Relaxed);
         let id = if free == NO_NODE {
             let id = self.shape.used.load(Relaxed);
-            self.arena.ensure(id + 1).expect("the machine has memory for the tree");
-            self.shape.used.store(id + 1, Relaxed);
+            self.make_room().expect("the machine has memory for the tree");
+            self.shape.used.store(id + name(self.layout.lines() as u64), Relaxed);
             id
         } else {
             self.shape.free.store(name(self.node(free).value(0)), Relaxed);
@@ -190,6 +210,11 @@ impl BTree {
         };
         self.node(id).reset(level);
         id
+    }
+
+    /// Makes sure that one more node can be allocated.
+    pub(super) fn make_room(&self) -> io::Result<()> {
+        self.arena.ensure(self.shape.used.load(Relaxed) as usize + self.layout.lines())
     }
 
     /// Puts a node on the free list. Of the whole's holder only.

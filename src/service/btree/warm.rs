@@ -3,11 +3,14 @@
 //! A lookup in a large tree waits for memory, not for the processor: two misses in sequence a leaf,
 //! and one or two into the last-level cache on the way. Taking a batch down level by level, each
 //! step fetching what the next one reads, has up to 32 of them in flight. It is a hint: it changes
-//! nothing, and what it reads may be changing, so it trusts no word.
+//! no state of the service, and what it reads may be changing, so it trusts no word. The leaves that
+//! it finds are kept for the execution that follows (`hints`).
 
+use super::Command;
+use super::command::take_u64;
+use super::hints::Hint;
 use super::node::Node;
 use super::tree::{BTree, MAX_HEIGHT};
-use super::{Command, command::take_u64};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How many commands go down together; the machine keeps about as many misses in flight.
@@ -16,10 +19,12 @@ pub const WARM_BATCH: usize = 32;
 /// One command on its way down.
 #[derive(Clone, Copy)]
 struct Descent<'a> {
-    key: u64,
+    node: Node<'a>,
     /// Inserts and deletes move all entries behind theirs.
     moves_entries: bool,
-    node: Node<'a>,
+    /// Its range counts only at the end: first <= last unless the way could not be followed or the
+    /// leaf's upper bound is not in its parent.
+    hint: Hint,
 }
 
 impl BTree {
@@ -30,43 +35,52 @@ impl BTree {
     }
 
     fn warm_batch(&self, commands: &[&[u8]]) {
+        let Some(version) = self.version_to_read() else { return };
         let Some(root) = self.node_if_mapped(u64::from(self.shape.root.load(Relaxed))) else {
             return;
         };
-        let mut descents = [Descent { key: 0, moves_entries: false, node: root }; WARM_BATCH];
+        let hint = Hint { key: 0, leaf: 0, first: 1, last: 0 };
+        let mut descents = [Descent { node: root, moves_entries: false, hint }; WARM_BATCH];
         let mut count = 0;
         for command in commands {
             let Some((key, moves_entries)) = target(command) else { continue };
-            descents[count] = Descent { key, moves_entries, node: root };
+            descents[count].hint.key = key;
+            descents[count].moves_entries = moves_entries;
             count += 1;
         }
         let descents = &mut descents[..count];
         let height = (root.level() as usize).min(MAX_HEIGHT);
         for level in (1..=height).rev() {
-            // The nodes of the lowest inner level do not fit the near caches.
-            if level == 1 && height > 1 {
-                for descent in &*descents {
-                    descent.node.fetch_block(descent.key, false);
-                }
-            }
-            for descent in &mut *descents {
-                let child = descent.node.value(descent.node.child_index(descent.key));
-                if let Some(child) = self.node_if_mapped(child) {
-                    child.fetch_header();
-                    descent.node = child;
-                }
-            }
+            self.descend(level, level == height, descents);
         }
-        for descent in descents {
-            descent.node.fetch_block(descent.key, descent.moves_entries);
+        for descent in &*descents {
+            descent.node.fetch_block(descent.hint.key, descent.moves_entries);
         }
+        let found = descents.iter().map(|descent| descent.hint);
+        self.keep_hints(version, found.filter(|hint| hint.first <= hint.last));
     }
 
-    /// The node that `word` names, if it names one: a word read in a race may be anything.
+    /// Takes every command one level down, from `level`.
     #[inline(always)]
-    fn node_if_mapped(&self, word: u64) -> Option<Node<'_>> {
-        let lines = self.arena.node_if_mapped(u32::try_from(word).ok()?)?;
-        Some(Node::new(lines, self.layout))
+    fn descend<'a>(&'a self, level: usize, is_root: bool, descents: &mut [Descent<'a>]) {
+        // The nodes of the lowest inner level do not fit the near caches.
+        if level == 1 && !is_root {
+            for descent in &*descents {
+                descent.node.fetch_block(descent.hint.key, false);
+            }
+        }
+        for Descent { node, hint, .. } in descents {
+            let index = node.child_index(hint.key);
+            let word = node.value(index);
+            let Some(child) = self.node_if_mapped(word) else { continue };
+            child.fetch_header();
+            if level == 1 {
+                hint.leaf = super::tree::name(word);
+                let last = node.key_after(index).map(|next| next.wrapping_sub(1));
+                (hint.first, hint.last) = last.map_or((1, 0), |last| (node.key(index), last));
+            }
+            *node = child;
+        }
     }
 }
 
