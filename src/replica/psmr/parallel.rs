@@ -18,6 +18,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) -> u32 {
         let mut commands = Commands::from_offset(bytes, self.offset);
+        let own = cycle.shared.table(self.config.me.index());
         let mut steps = 0;
         while steps < budget {
             let mut ahead = [Command::default(); AHEAD];
@@ -26,7 +27,11 @@ impl<S: Optimistic> PsmrWorker<S> {
             for command in commands.by_ref().take(AHEAD.min((budget - steps) as usize)) {
                 ahead[count] = command;
                 count += 1;
-                if !self.is_elsewhere(&command.header) {
+                let header = &command.header;
+                if !header.mode.has(Mode::READ) {
+                    own.prefetch(header.session, header.sequence);
+                    warm.push(&command);
+                } else if self.is_named(header) {
                     warm.push(&command);
                 }
             }

@@ -3,10 +3,10 @@
 //! A command costs the session's line, its entry's line (16 bytes with an 8-byte reply), no
 //! allocation, no branch that a healthy client mispredicts.
 
+use crate::mem::prefetch;
 use crate::replica::SessionLimits;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::{Address, Sequence, SessionId};
-use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
 /// The longest reply of a command that changes state that an entry can hold.
@@ -24,14 +24,16 @@ const DONE: u64 = 2;
 /// The sessions of one worker's table.
 #[derive(Debug)]
 pub(in crate::replica) struct SessionTable {
-    sessions: Box<[CachePadded<Session>]>,
+    records: Box<[Record]>,
     window: usize,
+    /// Words of an entry: its tag, then the reply.
     stride: usize,
 }
 
-/// One session in one table. An entry is `stride` words: its tag, then the reply.
+/// One session in one table: a cache line.
 #[derive(Debug)]
-pub(in crate::replica) struct Session {
+#[repr(align(64))]
+struct Record {
     /// Its id; 0 when it is not open.
     id: AtomicU64,
     /// The id that was open last here, so that its late commands get an answer.
@@ -40,14 +42,18 @@ pub(in crate::replica) struct Session {
     /// Replies below this sequence may be gone.
     lowest: AtomicU64,
     highest: AtomicU64,
-    entries: OnceLock<Entries>,
+    /// A window of entries. Made at the first opening, empty before.
+    entries: OnceLock<Box<[AtomicU64]>>,
 }
 
-#[derive(Debug)]
-struct Entries {
-    words: Box<[AtomicU64]>,
-    mask: u64,
-    stride: usize,
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Record>() == 64);
+
+/// An open session in one table.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::replica) struct Session<'a> {
+    record: &'a Record,
+    table: &'a SessionTable,
 }
 
 /// What a table knows of a command.
@@ -78,18 +84,16 @@ impl SessionTable {
         assert!(limits.window.is_power_of_two(), "a session's window is a power of two");
         assert!(limits.sessions > 0 && limits.sessions < 1 << 16, "1 to 65,535 sessions");
         assert!(reply <= MAX_ENTRY_REPLY, "replies that are kept are below 16 KiB");
-        let session = || {
-            CachePadded::new(Session {
-                id: AtomicU64::new(0),
-                closed: AtomicU64::new(0),
-                address: AtomicU64::new(0),
-                lowest: AtomicU64::new(0),
-                highest: AtomicU64::new(0),
-                entries: OnceLock::new(),
-            })
+        let record = || Record {
+            id: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            address: AtomicU64::new(0),
+            lowest: AtomicU64::new(0),
+            highest: AtomicU64::new(0),
+            entries: OnceLock::new(),
         };
         Self {
-            sessions: (0..limits.sessions).map(|_| session()).collect(),
+            records: (0..limits.sessions).map(|_| record()).collect(),
             window: limits.window,
             stride: 1 + reply.div_ceil(8),
         }
@@ -97,39 +101,48 @@ impl SessionTable {
 
     /// The session, if it is open.
     #[inline]
-    pub(in crate::replica) fn find(&self, id: SessionId) -> Option<&Session> {
-        let session = self.sessions.get(index(id))?;
-        (session.id.load(Ordering::Relaxed) == id.0).then_some(session)
+    pub(in crate::replica) fn find(&self, id: SessionId) -> Option<Session<'_>> {
+        let record = self.records.get(index(id))?;
+        let is_open = record.id.load(Ordering::Relaxed) == id.0;
+        is_open.then_some(Session { record, table: self })
+    }
+
+    /// Starts to bring the command's entry into the nearest cache.
+    #[inline]
+    pub(in crate::replica) fn prefetch(&self, id: SessionId, sequence: Sequence) {
+        if let Some(entries) = self.records.get(index(id)).and_then(|r| r.entries.get())
+            && let Some(tag) = entries.get(self.at(sequence))
+        {
+            prefetch(tag);
+        }
     }
 
     /// Where commands of `id` are answered, open or just closed.
     pub(in crate::replica) fn address(&self, id: SessionId) -> Option<Address> {
-        let session = self.sessions.get(index(id))?;
-        let known = [&session.id, &session.closed].map(|word| word.load(Ordering::Relaxed));
-        known.contains(&id.0).then(|| session.address())
+        let record = self.records.get(index(id))?;
+        let known = [&record.id, &record.closed].map(|word| word.load(Ordering::Relaxed));
+        let address = Address::from_bits(record.address.load(Ordering::Relaxed));
+        known.contains(&id.0).then_some(address)
     }
 
     /// Opens `id`, whose entries are all new.
     pub(in crate::replica) fn open(&self, id: SessionId, address: Address) {
-        let session = &self.sessions[index(id)];
+        let record = &self.records[index(id)];
         let words = || (0..self.window * self.stride).map(|_| AtomicU64::new(0)).collect();
-        let mask = self.window as u64 - 1;
-        let entries =
-            session.entries.get_or_init(|| Entries { words: words(), mask, stride: self.stride });
-        for tag in entries.words.iter().step_by(self.stride) {
+        for tag in record.entries.get_or_init(words).iter().step_by(self.stride) {
             tag.store(0, Ordering::Relaxed);
         }
-        session.lowest.store(0, Ordering::Relaxed);
-        session.highest.store(0, Ordering::Relaxed);
-        session.address.store(address.to_bits(), Ordering::Relaxed);
-        session.id.store(id.0, Ordering::Relaxed);
+        record.lowest.store(0, Ordering::Relaxed);
+        record.highest.store(0, Ordering::Relaxed);
+        record.address.store(address.to_bits(), Ordering::Relaxed);
+        record.id.store(id.0, Ordering::Relaxed);
     }
 
     /// Closes `id`, if it is open.
     pub(in crate::replica) fn close(&self, id: SessionId) {
         if let Some(session) = self.find(id) {
-            session.closed.store(id.0, Ordering::Relaxed);
-            session.id.store(0, Ordering::Relaxed);
+            session.record.closed.store(id.0, Ordering::Relaxed);
+            session.record.id.store(0, Ordering::Relaxed);
         }
     }
 
@@ -142,51 +155,59 @@ impl SessionTable {
     /// needs no answer.
     pub(in crate::replica) fn is_settled(&self, id: SessionId, sequence: Sequence) -> bool {
         let Some(session) = self.find(id) else { return true };
-        if sequence.0 < session.lowest.load(Ordering::Relaxed) {
+        if sequence.0 < session.record.lowest.load(Ordering::Relaxed) {
             return true;
         }
         let Some(entry) = session.entry(sequence) else { return true };
         let tag = entry.words[0].load(Ordering::Relaxed);
         tag >> SEQUENCE_SHIFT != sequence.0 || state(tag) != FAILED
     }
+
+    /// Where the entry of `sequence` starts.
+    #[inline]
+    const fn at(&self, sequence: Sequence) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "masked to the window")]
+        let place = sequence.0 as usize & (self.window - 1);
+        place * self.stride
+    }
 }
 
-impl Session {
+impl<'a> Session<'a> {
     /// Where the session's replies go.
     #[inline]
     pub(in crate::replica) fn address(&self) -> Address {
-        Address::from_bits(self.address.load(Ordering::Relaxed))
+        Address::from_bits(self.record.address.load(Ordering::Relaxed))
     }
 
     /// Sends the session's replies to `address` from now on.
     pub(in crate::replica) fn move_to(&self, address: Address) {
-        self.address.store(address.to_bits(), Ordering::Relaxed);
+        self.record.address.store(address.to_bits(), Ordering::Relaxed);
     }
 
     /// The highest sequence that this table was asked for.
     pub(in crate::replica) fn highest(&self) -> u64 {
-        self.highest.load(Ordering::Relaxed)
+        self.record.highest.load(Ordering::Relaxed)
     }
 
     /// What is known of `sequence`, whose client has every reply below `lowest`.
     #[inline]
-    pub(in crate::replica) fn admit(&self, sequence: Sequence, lowest: Sequence) -> Admission<'_> {
-        let mut floor = self.lowest.load(Ordering::Relaxed);
+    pub(in crate::replica) fn admit(&self, sequence: Sequence, lowest: Sequence) -> Admission<'a> {
+        let record = self.record;
+        let mut floor = record.lowest.load(Ordering::Relaxed);
         if lowest.0 > floor {
             floor = lowest.0;
-            self.lowest.store(floor, Ordering::Relaxed);
+            record.lowest.store(floor, Ordering::Relaxed);
         }
         if sequence.0 < floor {
             return Admission::Forgotten;
         }
-        let Some(entries) = self.entries.get() else { return Admission::Beyond };
-        if sequence.0 - floor > entries.mask || sequence.0 > MAX_SEQUENCE {
+        if sequence.0 - floor >= self.table.window as u64 || sequence.0 > MAX_SEQUENCE {
             return Admission::Beyond;
         }
-        if sequence.0 > self.highest.load(Ordering::Relaxed) {
-            self.highest.store(sequence.0, Ordering::Relaxed);
+        let Some(entry) = self.entry(sequence) else { return Admission::Beyond };
+        if sequence.0 > record.highest.load(Ordering::Relaxed) {
+            record.highest.store(sequence.0, Ordering::Relaxed);
         }
-        let entry = entries.entry(sequence);
         let tag = entry.words[0].load(Ordering::Relaxed);
         if tag >> SEQUENCE_SHIFT != sequence.0 || tag == 0 {
             return Admission::New(entry);
@@ -197,17 +218,11 @@ impl Session {
         }
     }
 
-    fn entry(&self, sequence: Sequence) -> Option<Entry<'_>> {
-        self.entries.get().map(|entries| entries.entry(sequence))
-    }
-}
-
-impl Entries {
     #[inline]
-    fn entry(&self, sequence: Sequence) -> Entry<'_> {
-        #[expect(clippy::cast_possible_truncation, reason = "masked to the window")]
-        let at = (sequence.0 & self.mask) as usize * self.stride;
-        Entry { words: &self.words[at..at + self.stride], sequence: sequence.0 }
+    fn entry(&self, sequence: Sequence) -> Option<Entry<'a>> {
+        let at = self.table.at(sequence);
+        let words = self.record.entries.get()?.get(at..at + self.table.stride)?;
+        Some(Entry { words, sequence: sequence.0 })
     }
 }
 
@@ -221,11 +236,21 @@ impl Entry<'_> {
     ///
     /// # Panics
     /// If the reply is longer than the service said replies can be.
-    #[inline]
+    #[inline(always)]
     pub(in crate::replica) fn complete(&self, flags: u32, reply: &[u8]) {
+        if let ([_, word, ..], Ok(chunk)) = (self.words, <[u8; 8]>::try_from(reply)) {
+            word.store(u64::from_le_bytes(chunk), Ordering::Relaxed);
+        } else {
+            self.keep(reply);
+        }
+        self.tag(DONE, flags, reply.len());
+    }
+
+    /// Stores a reply that is not just one word.
+    fn keep(&self, reply: &[u8]) {
         let (chunks, rest) = reply.as_chunks::<8>();
-        assert!(reply.len().div_ceil(8) < self.words.len(), "a reply above MAX_WRITE_REPLY");
         let words = &self.words[1..];
+        assert!(reply.len() <= 8 * words.len(), "a reply above MAX_WRITE_REPLY");
         for (word, chunk) in words.iter().zip(chunks) {
             word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
@@ -234,7 +259,6 @@ impl Entry<'_> {
             last[..rest.len()].copy_from_slice(rest);
             words[chunks.len()].store(u64::from_le_bytes(last), Ordering::Relaxed);
         }
-        self.tag(DONE, flags, reply.len());
     }
 
     /// Appends the reply that was kept; returns its flags.
