@@ -4,7 +4,7 @@ use super::{Cycle, PsmrWorker};
 use crate::replica::retries::Sent;
 use crate::replica::sessions::{Admission, Entry};
 use crate::replica::{ReplyPolicy, Retry, WorkerOutbox, cut};
-use crate::service::{Access, Context, Lease, Optimistic, Verdict};
+use crate::service::{Access, Context, GroupMap, Lease, Optimistic, Verdict};
 use crate::types::{Address, Bug, GroupId};
 use crate::wire::{Chunk, Command, CommandHeader, MAX_COMMAND, MAX_REPLY, Mode, Reply, Status};
 
@@ -194,9 +194,16 @@ impl<S: Optimistic> PsmrWorker<S> {
         }
         entry.fail(why);
         self.send_again(command, why, address, cycle);
+        if self.config.retry == Retry::Replica {
+            let copy = conservative(command, &**cycle.shared.service());
+            let sent = if self.is_sender(&copy.header) { Sent::Now } else { Sent::NotYet };
+            let kept = self.retries.push(&copy, sent, cycle.now);
+            self.counters.retries_dropped += u64::from(!kept);
+        }
     }
 
-    /// A failed command goes on in conservative mode, by a replica or by its client.
+    /// A failed command goes on in conservative mode, by a replica or by its client. A further copy
+    /// of it is answered alike, but kept for no further repeats: those of the first go on.
     #[cold]
     fn send_again(
         &mut self,
@@ -213,19 +220,16 @@ impl<S: Optimistic> PsmrWorker<S> {
             }
             return;
         }
-        let mode = header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
-        let groups = cycle.shared.service().conservative(command.payload);
-        let header = CommandHeader { mode, groups, ..header };
-        let copy = Command { header, payload: command.payload };
-        let is_mine =
-            header.sequence.0 % self.config.replicas as u64 == u64::from(self.config.replica.0);
-        let sent = if is_mine { Sent::Now } else { Sent::NotYet };
-        if is_mine {
+        if self.is_sender(&header) {
+            let copy = conservative(command, &**cycle.shared.service());
             self.counters.retries += 1;
             multicast(&copy, &mut self.part, cycle.out);
         }
-        let kept = self.retries.push(&copy, sent, cycle.now);
-        self.counters.retries_dropped += u64::from(!kept);
+    }
+
+    /// Whether this replica is the one that multicasts a failed command at once.
+    const fn is_sender(&self, header: &CommandHeader) -> bool {
+        header.sequence.0 % self.config.replicas as u64 == self.config.replica.0 as u64
     }
 
     /// Whether this replica answers a command that changes state.
@@ -252,4 +256,12 @@ impl<S: Optimistic> PsmrWorker<S> {
             || Bug::ConservativeTwinIgnored.is_planted()
                 && header.mode.has(Mode::CONSERVATIVE_RETRY)
     }
+}
+
+/// The conservative copy of a command whose check failed.
+fn conservative<'a>(command: &Command<'a>, service: &impl GroupMap) -> Command<'a> {
+    let Command { header, payload } = *command;
+    let mode = header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
+    let groups = service.conservative(payload);
+    Command { header: CommandHeader { mode, groups, ..header }, payload }
 }
