@@ -79,6 +79,12 @@ impl Command {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(40);
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// Appends its bytes.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
         let mut open = |opcode: u8, counter: u32| {
             bytes.push(opcode);
             bytes.extend_from_slice(&counter.to_le_bytes());
@@ -100,7 +106,6 @@ impl Command {
                 bytes.extend(amounts.flat_map(|amount| amount.to_le_bytes()));
             }
         }
-        bytes
     }
 
     /// The command that `bytes` are; `None` for anything else.
