@@ -82,7 +82,8 @@ pub struct WorkerConfig {
     pub map_epoch: u16,
     /// After this a replica multicasts a failed command that is another replica's to send.
     pub retry_delay: Duration,
-    /// After this a replica multicasts a failed command once more that it has not delivered yet.
+    /// After this a replica multicasts a failed command once more that it has not delivered yet; it
+    /// doubles each time, five times at most.
     pub retry_interval: Duration,
     /// The most commands that wait for their conservative copy; beyond it the client's next attempt
     /// is what sends them again.
