@@ -69,8 +69,10 @@ pub struct SessionReport {
     pub session: SessionId,
     /// How many sequences a client may have without an answer.
     pub window: u64,
-    /// The table that reports, one a group. A session is opened when one table reports it; a
-    /// resumed one when all have: its next sequence is above every table's highest.
+    /// The table that reports, one a group. The first report gives the session its id. A client
+    /// that waits for all tables of one replica knows that no command of its own can be ordered
+    /// before the opening in any group, and, of a resumed session, that its next sequence is above
+    /// the highest of them all.
     pub table: u64,
     /// The highest sequence in that table.
     pub highest: u64,

@@ -334,9 +334,12 @@ impl<S: Optimistic> Cluster<S> {
             control.reply_to = Address::memory(client);
         });
         self.settle();
-        let answer = self.answers.pop().expect("an opening is answered");
-        assert_eq!(answer.status, Status::SessionOpened);
-        let report: SessionReport = bytemuck::pod_read_unaligned(&answer.payload);
+        let (opened, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.answers)
+            .into_iter()
+            .partition(|answer| answer.status == Status::SessionOpened);
+        self.answers = others;
+        assert_eq!(opened.len(), self.k, "every table of the named replica reports");
+        let report: SessionReport = bytemuck::pod_read_unaligned(&opened[0].payload);
         report.session
     }
 

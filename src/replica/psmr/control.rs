@@ -45,6 +45,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         self.answer(&header, control.reply_to, (Status::Done, 0), cycle.out);
     }
 
+    /// Every table reports: a group that this client has heard nothing of may be behind g_all, and
+    /// would order its first command before the opening.
     fn open(
         &mut self,
         command: &Command<'_>,
@@ -52,26 +54,24 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
         let table = cycle.shared.table(self.config.me.index());
-        let opened = self.directory.open((control.client, control.number), self.at.slot);
-        let is_speaker = self.config.me.index() == 0;
-        match opened {
-            Opened::New(id) => table.open(id, control.reply_to),
+        let (id, status) = match self.directory.open((control.client, control.number), self.at.slot)
+        {
+            Opened::New(id) => {
+                table.open(id, control.reply_to);
+                (id, Status::SessionOpened)
+            }
             Opened::Again(id) => {
                 if let Some(session) = table.find(id) {
                     session.move_to(control.reply_to);
                 }
+                (id, Status::SessionOpened)
             }
             Opened::Full => {
                 self.counters.rejected += 1;
-                if is_speaker {
-                    self.report(command, control, (SessionId(0), Status::Rejected), cycle);
-                }
-                return;
+                (SessionId(0), Status::Rejected)
             }
-        }
-        if let (true, Opened::New(id) | Opened::Again(id)) = (is_speaker, opened) {
-            self.report(command, control, (id, Status::SessionOpened), cycle);
-        }
+        };
+        self.report(command, control, (id, status), cycle);
     }
 
     fn resume(

@@ -45,6 +45,8 @@ pub struct PsmrWorker<S> {
     length: usize,
     phase: Phase,
     meeting: Meeting,
+    /// Up to where in the value commands of a meeting have been pulled into the cache.
+    warmed: usize,
     /// Commands of more than one group delivered so far: the same at every worker.
     epoch: u64,
     own_parts: Assemblies,
@@ -87,6 +89,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             length: 0,
             phase: Phase::Ready,
             meeting: Meeting::default(),
+            warmed: 0,
             epoch: 0,
             own_parts: assemblies(),
             all_parts: assemblies(),
@@ -160,6 +163,7 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
                 let Some(delivery) = deliveries.advance() else { break };
                 self.at = delivery;
                 self.offset = 0;
+                self.warmed = 0;
                 self.length = deliveries.bytes().len();
                 self.counters.values += 1;
                 left -= 1;

@@ -105,6 +105,9 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// Pulls in what this worker will execute of a batch, so that the misses overlap with each
     /// other and with the first rendezvous.
     pub(super) fn warm_synchronous(&self, bytes: &[u8], shared: &Shared<S>) {
+        if self.config.barrier == Barrier::Instance {
+            return;
+        }
         let mut warm = Warm::default();
         let mut epoch = self.epoch;
         for command in Commands::from_offset(bytes, 0).take(super::AHEAD) {
@@ -116,6 +119,27 @@ impl<S: Optimistic> PsmrWorker<S> {
             }
             epoch += counted(&command.header);
         }
+        warm.finish(&**shared.service());
+    }
+
+    /// With a barrier an instance: the executor pulls in the next commands of the run, the first of
+    /// them while the others are on their way.
+    fn warm_meeting(&mut self, bytes: &[u8], shared: &Shared<S>) {
+        let Meeting { executor, end, .. } = self.meeting;
+        let is_run = self.config.barrier == Barrier::Instance && self.meeting.joined.is_none();
+        if !is_run || executor != self.config.me || self.offset < self.warmed || self.offset >= end
+        {
+            return;
+        }
+        let mut warm = Warm::default();
+        let mut commands = Commands::from_offset(bytes, self.offset);
+        while warm.count < super::AHEAD && commands.offset() < end {
+            let Some(command) = commands.next() else { break };
+            if matches!(self.classify(&command), Class::Command) {
+                warm.push(&command);
+            }
+        }
+        self.warmed = commands.offset();
         warm.finish(&**shared.service());
     }
 
@@ -135,7 +159,10 @@ impl<S: Optimistic> PsmrWorker<S> {
             self.meeting_of_one(&command, &class, (epoch, commands.offset()), cycle)
         };
         match meeting {
-            Ok(meeting) if meeting.set.contains(self.config.me) => self.arrive(meeting, cycle),
+            Ok(meeting) if meeting.set.contains(self.config.me) => {
+                self.arrive(meeting, cycle);
+                self.warm_meeting(bytes, cycle.shared);
+            }
             Ok(Meeting { end, .. }) | Err(end) => self.offset = end,
         }
     }
@@ -287,6 +314,7 @@ impl<S: Optimistic> PsmrWorker<S> {
 
     /// Executes the next command of the meeting, alone with the state of its set.
     fn execute_next(&mut self, bytes: &[u8], cycle: &mut Cycle<'_, S, impl WorkerOutbox>) {
+        self.warm_meeting(bytes, cycle.shared);
         let mut commands = Commands::from_offset(bytes, self.offset);
         let command = commands.next().expect("a meeting's commands were decoded before");
         self.offset = commands.offset();
