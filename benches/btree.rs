@@ -6,6 +6,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use psmr::service::btree::{BTree, Command, Pair, Settings, WARM_BATCH};
 use psmr::service::{Access, Context, Lease, PartitionedService};
+use psmr::types::Random;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -31,25 +32,26 @@ fn pairs() -> impl Iterator<Item = Pair> {
 }
 
 /// Uniform keys of [0, 2 * keys), the same for everyone.
-struct Keys(u64);
+struct Keys(Random);
 
 impl Keys {
     const fn new() -> Self {
-        Self(0x2545_f491_4f6c_dd1d)
+        Self(Random::new(1))
     }
 
     fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 1) % (2 * *KEYS)
+        self.0.below(2 * *KEYS)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.0.chance(1, 2)
     }
 
     /// A batch of commands; the bool draws one of two kinds.
     fn batch(&mut self, make: impl Fn(u64, bool) -> Command) -> Vec<Vec<u8>> {
         let mut command = || {
             let key = self.next();
-            make(key, self.0 & 1 == 0).to_bytes()
+            make(key, self.coin()).to_bytes()
         };
         (0..BATCH).map(|_| command()).collect()
     }
@@ -143,7 +145,7 @@ fn std_change(bencher: Bencher<'_, '_>) {
     let mut keys = Keys::new();
     bencher
         .counter(ItemsCount::new(BATCH))
-        .with_inputs(|| (0..BATCH).map(|_| (keys.next(), keys.0 & 1 == 0)).collect())
+        .with_inputs(|| (0..BATCH).map(|_| (keys.next(), keys.coin())).collect())
         .bench_local_refs(|keys: &mut Vec<(u64, bool)>| {
             for &mut (key, is_insert) in keys {
                 if is_insert {

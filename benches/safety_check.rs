@@ -5,7 +5,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use psmr::service::btree::{BTree, Command, Pair, Settings};
 use psmr::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
-use psmr::types::GroupId;
+use psmr::types::{GroupId, Random};
 
 const KEYS: u64 = 100_000;
 const BATCH: usize = 1024;
@@ -20,16 +20,13 @@ fn tree(groups: usize) -> BTree {
     BTree::load(settings, pairs).expect("memory")
 }
 
-struct Draw(u64);
+struct Draw(Random);
 
 impl Draw {
     fn command(&mut self) -> Command {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        let key = (self.0 >> 1) % (2 * KEYS);
+        let key = self.0.below(2 * KEYS);
         let insert = Command::Insert { key, value: key };
-        if self.0 & 1 == 0 { insert } else { Command::Delete { key } }
+        if self.0.chance(1, 2) { insert } else { Command::Delete { key } }
     }
 
     fn batch(&mut self, tree: &BTree) -> Vec<(GroupId, Command, Vec<u8>)> {
@@ -44,7 +41,7 @@ impl Draw {
 #[divan::bench(args = [1, 2, 8])]
 fn check_alone(bencher: Bencher<'_, '_>, groups: usize) {
     let tree = tree(groups);
-    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    let mut draw = Draw(Random::new(1));
     bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| draw.batch(&tree)).bench_local_refs(
         |commands| {
             let passes = |&&(group, command, _): &&(GroupId, Command, Vec<u8>)| {
@@ -58,7 +55,7 @@ fn check_alone(bencher: Bencher<'_, '_>, groups: usize) {
 #[divan::bench(args = [1, 2, 8])]
 fn check_and_execute(bencher: Bencher<'_, '_>, groups: usize) {
     let tree = tree(groups);
-    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    let mut draw = Draw(Random::new(1));
     let context = Context::default();
     let mut reply = Vec::with_capacity(64);
     bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| draw.batch(&tree)).bench_local_refs(
@@ -79,7 +76,7 @@ fn check_and_execute(bencher: Bencher<'_, '_>, groups: usize) {
 #[divan::bench]
 fn execute_with_the_whole(bencher: Bencher<'_, '_>) {
     let tree = tree(2);
-    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    let mut draw = Draw(Random::new(1));
     let mut reply = Vec::with_capacity(64);
     bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| draw.batch(&tree)).bench_local_refs(
         |commands| {
@@ -95,7 +92,7 @@ fn execute_with_the_whole(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn map_of_a_client(bencher: Bencher<'_, '_>) {
     let tree = tree(8);
-    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    let mut draw = Draw(Random::new(1));
     bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| draw.batch(&tree)).bench_local_refs(
         |commands| {
             let bits = |(_, _, bytes): &(GroupId, Command, Vec<u8>)| {

@@ -8,30 +8,11 @@
 use psmr::service::btree::{self, BTree, Pair};
 use psmr::service::counters::{self, Bank, Program};
 use psmr::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
-use psmr::types::{Bug, GroupId};
+use psmr::types::{Bug, GroupId, Random};
 
 const GROUPS: usize = 3;
 const KEY_SPACE: u64 = 120;
 const SEEDS: u64 = 60;
-
-struct Random(u64);
-
-impl Random {
-    const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    const fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 3) % limit
-    }
-
-    fn index(&mut self, limit: usize) -> usize {
-        usize::try_from(self.below(limit as u64)).expect("small")
-    }
-}
 
 /// What a group's worker did in a round: each command's verdict and reply.
 type Record = Vec<(Verdict, Vec<u8>)>;
@@ -45,7 +26,7 @@ fn run_round<S: Optimistic>(
     let mut records = vec![Record::new(); sequences.len()];
     let mut open: Vec<_> = (0..sequences.len()).filter(|&i| !sequences[i].is_empty()).collect();
     while !open.is_empty() {
-        let turn = random.index(open.len());
+        let turn = usize::try_from(random.below(open.len() as u64)).expect("small");
         let index = open[turn];
         let group = GroupId::new(index);
         let command = &sequences[index][records[index].len()];

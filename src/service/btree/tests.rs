@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
-use crate::types::{Digest, GroupId};
+use crate::types::{Digest, GroupId, Random};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -327,14 +327,11 @@ fn an_only_group_and_a_root_leaf_fail_for_fullness_alone() {
 /// Half inserts, half deletes, uniform over twice the loaded keys, as the leaf-level model has it.
 fn fail_rate(tree: &BTree, keys: u64, commands: u64) -> f64 {
     let before = tree.check_counts();
-    let mut random = 88_172_645_463_325_252_u64;
+    let mut random = Random::new(1);
     for _ in 0..commands {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let key = (random >> 1) % (2 * keys);
+        let key = random.below(2 * keys);
         let insert = Command::Insert { key, value: key };
-        let command = if random & 1 == 0 { insert } else { Command::Delete { key } };
+        let command = if random.chance(1, 2) { insert } else { Command::Delete { key } };
         let bytes = command.to_bytes();
         let group = tree.optimistic(&bytes).single().unwrap();
         let mut lease = Lease::mint(Access::Keys(group));
@@ -368,9 +365,9 @@ fn fail_rates_are_those_of_the_leaf_level_model() {
     assert_eq!(loaded.check_invariants(), Ok(()));
     let full = fail_rate(&load(100, 50), keys, 50_000);
     assert!((0.005..0.1).contains(&full), "a full load splits often: {full}");
-    let mut disorder: Vec<_> = (0..keys).map(|i| (digest::mix(7, i), 2 * i)).collect();
-    disorder.sort_unstable();
-    let pairs = disorder.iter().map(|&(_, key)| Pair { key, value: key });
+    let mut disorder: Vec<_> = pairs(keys).collect();
+    Random::new(2).shuffle(&mut disorder);
+    let pairs = disorder.iter().copied();
     let settings = Settings { groups: 4, key_space: 2 * keys, ..Settings::default() };
     let grown = fail_rate(&BTree::grow(settings, pairs.clone()).unwrap(), keys, 200_000);
     let lazy = Settings { minimum_percent: 25, ..settings };
