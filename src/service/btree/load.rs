@@ -2,6 +2,7 @@
 
 use super::command::Outcome;
 use super::tree::BTree;
+use super::warm::WARM_BATCH;
 use super::{Pair, Separators, Settings, SettingsError};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -92,12 +93,20 @@ impl BTree {
         pairs: impl IntoIterator<Item = Pair>,
     ) -> Result<Self, LoadError> {
         let tree = Self::load(settings, [])?;
-        for Pair { key, value } in pairs {
-            tree.check_key(key)?;
-            let outcome = tree.insert(key, value);
-            debug_assert!(outcome == Outcome::OK || outcome == Outcome::EXISTS);
+        let mut pairs = pairs.into_iter();
+        let mut batch = Vec::with_capacity(WARM_BATCH);
+        loop {
+            batch.extend(pairs.by_ref().take(WARM_BATCH));
+            if batch.is_empty() {
+                return Ok(tree);
+            }
+            tree.warm_targets(batch.iter().map(|pair| (pair.key, true)));
+            for Pair { key, value } in batch.drain(..) {
+                tree.check_key(key)?;
+                let outcome = tree.insert(key, value);
+                debug_assert!(outcome == Outcome::OK || outcome == Outcome::EXISTS);
+            }
         }
-        Ok(tree)
     }
 
     fn check_key(&self, key: u64) -> Result<(), LoadError> {

@@ -30,11 +30,12 @@ struct Descent<'a> {
 impl BTree {
     pub(super) fn warm_commands(&self, commands: &[&[u8]]) {
         for batch in commands.chunks(WARM_BATCH) {
-            self.warm_batch(batch);
+            self.warm_targets(batch.iter().filter_map(|command| target(command)));
         }
     }
 
-    fn warm_batch(&self, commands: &[&[u8]]) {
+    /// Takes up to [`WARM_BATCH`] keys down, each with whether entries will move there.
+    pub(super) fn warm_targets(&self, targets: impl Iterator<Item = (u64, bool)>) {
         let Some(version) = self.version_to_read() else { return };
         let Some(root) = self.node_if_mapped(u64::from(self.shape.root.load(Relaxed))) else {
             return;
@@ -42,10 +43,9 @@ impl BTree {
         let hint = Hint { key: 0, leaf: 0, first: 1, last: 0 };
         let mut descents = [Descent { node: root, moves_entries: false, hint }; WARM_BATCH];
         let mut count = 0;
-        for command in commands {
-            let Some((key, moves_entries)) = target(command) else { continue };
-            descents[count].hint.key = key;
-            descents[count].moves_entries = moves_entries;
+        for (descent, (key, moves_entries)) in descents.iter_mut().zip(targets) {
+            descent.hint.key = key;
+            descent.moves_entries = moves_entries;
             count += 1;
         }
         let descents = &mut descents[..count];
