@@ -54,6 +54,18 @@ choice! {
     }
 }
 
+impl Service {
+    /// The end of the key space if `keys` are loaded: half of the draws then find a loaded key of a
+    /// tree, and every draw finds a counter.
+    #[must_use]
+    pub const fn key_space(self, keys: u64) -> u64 {
+        match self {
+            Self::Btree | Self::Null => keys.saturating_mul(2),
+            Self::Counters => keys,
+        }
+    }
+}
+
 choice! {
     /// What carries the datagrams of the cluster.
     Transport {

@@ -151,7 +151,7 @@ pub struct Checks {
     pub latency_us_failed: Latency,
 }
 
-/// Synchronous mode at all replicas.
+/// Synchronous mode at one replica: all execute the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Synchronous {
     /// Rendezvous.

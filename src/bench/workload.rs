@@ -9,8 +9,8 @@ use crate::types::Random;
 pub struct Workload {
     random: Random,
     keys: KeyDraw,
-    /// A draw of 32 bits below the n-th means kind n.
-    thresholds: [u64; 5],
+    /// A draw of 32 bits means the kind as many thresholds on as it reaches.
+    thresholds: [u64; 4],
     what: What,
 }
 
@@ -53,29 +53,25 @@ impl Workload {
             What::Null { bytes } => {
                 // A key's word is never ALL: the key space ends below it.
                 let word = if kind == Kind::Read { key } else { Null::ALL };
-                command.extend_from_slice(&word.to_le_bytes());
-                command.resize(bytes.max(8), 0);
+                // The usual length without a call to fill the rest.
+                command.extend_from_slice(&u128::from(word).to_le_bytes());
+                if bytes != 16 {
+                    command.resize(bytes.max(8), 0);
+                }
                 Kind::Null
             }
             What::Counters { counters } => self.counters(kind, key % counters, command),
         }
     }
 
+    /// Without a branch: which kind comes next is what no predictor knows.
     #[inline]
     fn draw_kind(&mut self) -> Kind {
         let draw = self.random.next() >> 32;
-        let [read, update, insert, delete, _] = self.thresholds;
-        if draw < read {
-            Kind::Read
-        } else if draw < update {
-            Kind::Update
-        } else if draw < insert {
-            Kind::Insert
-        } else if draw < delete {
-            Kind::Delete
-        } else {
-            Kind::Range
-        }
+        let above = |threshold: u64| u64::from(draw >= threshold);
+        let [read, update, insert, delete] = self.thresholds;
+        let index = above(read) + above(update) + above(insert) + above(delete);
+        Kind::from_index(index).expect("0 to 4")
     }
 
     #[inline]
@@ -111,12 +107,12 @@ impl Workload {
 /// Sums of the shares, of 2^32. The last kind with a share gets the rounding's rest.
 #[expect(clippy::cast_possible_truncation, reason = "at most 2^32")]
 #[expect(clippy::cast_sign_loss, reason = "a share is not negative")]
-fn thresholds(mix: &Mix) -> [u64; 5] {
+fn thresholds(mix: &Mix) -> [u64; 4] {
     const ALL: u64 = 1 << 32;
     let shares = mix.shares();
     let last = shares.iter().rposition(|&share| share > 0.0).unwrap_or(0);
     let mut sum = 0.0;
-    let mut thresholds = [ALL; 5];
+    let mut thresholds = [ALL; 4];
     for (threshold, share) in thresholds[..last].iter_mut().zip(shares) {
         sum += share;
         *threshold = (sum / 100.0 * ALL as f64).round() as u64;
