@@ -134,6 +134,7 @@ fn the_executor_waits_for_a_signal_from_every_other_worker_of_the_set() {
     assert_eq!(stage.drain(0), Progress::Blocked(GroupSet::all(3)));
     assert_eq!(stage.drain(1), Progress::Blocked(GroupSet::all(3)));
     assert_eq!(stage.drain(0), Progress::Blocked(GroupSet::all(3)));
+    assert_eq!(stage.cluster.workers[0].waiting().map(|(_, set)| set), Some(GroupSet::all(3)));
     assert_eq!(stage.value(0, 0), 0);
     assert_eq!(stage.drain(2), Progress::Blocked(GroupSet::all(3)));
     assert_eq!(stage.drain(0), Progress::Idle);

@@ -129,6 +129,16 @@ impl<S> PsmrWorker<S> {
         self.offset == self.length && matches!(self.phase, Phase::Ready)
     }
 
+    /// Since when it has waited in synchronous mode, and the set that it meets: for whoever stops a
+    /// replica whose rendezvous stays open.
+    #[must_use]
+    pub const fn waiting(&self) -> Option<(Time, GroupSet)> {
+        match self.phase {
+            Phase::Gathering | Phase::Following => Some((self.meeting.since, self.meeting.set)),
+            Phase::Ready | Phase::Executing | Phase::Releasing => None,
+        }
+    }
+
     /// Its settings.
     #[must_use]
     pub const fn config(&self) -> &WorkerConfig {

@@ -37,7 +37,7 @@ pub(super) struct Meeting {
     end: usize,
     /// The joined payload of a chunked command.
     joined: Option<usize>,
-    since: Time,
+    pub(super) since: Time,
 }
 
 impl Default for Meeting {
