@@ -5,6 +5,7 @@
 //! them counted. What a generator does for a command costs some nanoseconds and allocates nothing:
 //! it shares the cores with the cluster that it measures.
 
+mod cluster;
 mod demo;
 mod generator;
 mod histogram;
@@ -32,7 +33,7 @@ pub use report::{
     Checks, DoneResults, FoundResults, InsertResults, Latency, Network, ProgramResults,
     RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
 };
-pub use run::{Observed, RunError, run_on};
+pub use run::{Observed, RunError, run, run_on};
 pub use settings::{Machine, Settings, SettingsError};
 pub use table::{chart, comparison, human};
 pub use tally::{Kind, Tally};

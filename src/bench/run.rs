@@ -1,5 +1,6 @@
 //! One run: services, generators, the cluster, and what all of them counted.
 
+use super::cluster;
 use super::history::{HistoryError, HistoryFile};
 use super::report::{Network, Replica, Ring, Synchronous};
 use super::{Generator, Machine, Report, Settings, SettingsError, Tally, Window};
@@ -45,6 +46,15 @@ pub struct Observed {
     pub replicas: Vec<Replica>,
     /// Synchronous mode.
     pub synchronous: Synchronous,
+}
+
+/// Runs `settings` on a cluster in this process. A report with `ok` false is a run that took place
+/// and went wrong.
+///
+/// # Errors
+/// See [`run_on`].
+pub fn run(settings: &Settings) -> Result<Report, RunError> {
+    run_on(settings, cluster::launch)
 }
 
 /// Runs `settings` on the cluster that `launch` starts, and waits for. A report with `ok` false is
@@ -117,27 +127,4 @@ fn problem(report: &Report, tally: &Tally) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_fails_when_replicas_differ_or_commands_are_lost() {
-        let mut report = Report::new(Settings::default());
-        let mut tally = Tally::default();
-        assert!(problem(&report, &tally).unwrap().contains("no command"));
-        report.commands = 1;
-        assert_eq!(problem(&report, &tally), None);
-        tally.unknown = 3;
-        assert!(problem(&report, &tally).unwrap().starts_with("3 commands were given up"));
-        let replica = |digest: &str| Replica { id: 0, position: 1, digest: digest.to_owned() };
-        report.replicas = vec![replica("a"), replica("b")];
-        assert!(problem(&report, &tally).unwrap().starts_with("the replicas differ"));
-    }
-
-    #[test]
-    fn invalid_settings_start_nothing() {
-        let settings = Settings { threads: 0, ..Settings::default() };
-        let run = run_on(&settings, |_, _| unreachable!("the settings are checked first"));
-        assert!(matches!(run, Err(RunError::Settings(_))));
-    }
-}
+mod tests;

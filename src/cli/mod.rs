@@ -1,1 +1,141 @@
-//! The command line, one file a subcommand. Layer 6.
+//! The command line, one file a subcommand.
+//!
+//! Layer 6. Exit status: 0 it went well, 1 the run failed, 2 usage, 3 the environment. Whatever goes
+//! wrong is one line on standard error that names the setting and the remedy; standard output has
+//! results alone, and with `--json` exactly one object, whatever happens.
+
+mod bench;
+mod demo;
+
+use crate::bench::{RunError, SettingsError};
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// Parallel state-machine replication over Multi-Ring Paxos on IP multicast.
+#[derive(Debug, Parser)]
+#[command(name = "psmr", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs SMR, P-SMR and opt-PSMR on a B+-tree at growing shares of dependent commands
+    Demo(demo::DemoArgs),
+    /// Measures one configuration
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Runs a whole cluster in this process under load, and reports
+    Run(Box<bench::RunArgs>),
+}
+
+/// Why a subcommand failed.
+#[derive(Debug, Error)]
+enum Failure {
+    /// The run failed.
+    #[error("{0}")]
+    Run(String),
+    /// The command line cannot be followed.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine refuses what is needed.
+    #[error("{0}")]
+    Environment(String),
+}
+
+impl Failure {
+    fn status(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Run(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Environment(_) => 3,
+        })
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Settings(error) => error.into(),
+            RunError::Environment(message) => Self::Environment(message),
+            RunError::Failed(message) => Self::Run(message),
+        }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let outcome = match Cli::try_parse_from(&arguments) {
+        Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
+        Ok(Cli { command: Command::Bench(BenchCommand::Run(args)) }) => bench::run(*args),
+        Err(error) => reject(&error, &arguments),
+    };
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    complain(&failure.to_string());
+    failure.status()
+}
+
+/// Help and version are no failures; everything else is one line.
+fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return show(&error.render().to_string());
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let message = "no subcommand: run `psmr --help` for the list";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim);
+    let told =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
+    let message = told.join(" ").trim_start_matches("error: ").to_owned();
+    if arguments.iter().any(|argument| argument == "--json") {
+        bench::show_failure(&message)?;
+    }
+    Err(Failure::Usage(format!("{message}: see `psmr help`")))
+}
+
+/// Writes results to standard output. A reader that has gone is no failure.
+fn show(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Environment(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes one line to standard error, if anybody listens.
+fn complain(message: &str) {
+    let line = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let _ = writeln!(io::stderr().lock(), "psmr: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

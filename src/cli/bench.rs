@@ -1,0 +1,310 @@
+//! `psmr bench run`: one configuration under load.
+
+use super::{Failure, show};
+use crate::bench::{
+    self, Barrier, ClientPath, Distribution, Executor, Machine, Mix, Model, Reply, Report, Retry,
+    Separators, Service, Settings, SettingsError, Transport, Wait,
+};
+use clap::{ArgAction, Args};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// The options of `psmr bench run`. What is not given follows from the others and the machine.
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub(super) struct RunArgs {
+    /// Execution model of the replicas
+    #[arg(long, value_enum, default_value_t = Model::OptPsmr, help_heading = "Cluster")]
+    model: Model,
+    /// What is replicated
+    #[arg(long, value_enum, default_value_t = Service::Btree, help_heading = "Cluster")]
+    service: Service,
+    /// Groups, and workers a replica [default: clamp(cores / (replicas + 1), 2, 8); 1 with smr]
+    #[arg(long, value_name = "K", help_heading = "Cluster")]
+    threads: Option<usize>,
+    /// Replicas
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Cluster")]
+    replicas: usize,
+    /// Acceptors a ring, an odd number
+    #[arg(long, value_name = "A", default_value_t = 3, help_heading = "Cluster")]
+    acceptors: usize,
+    /// Threads that host the acceptors of all rings [default: 1 below 8 cores, else one an acceptor]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    ordering_threads: Option<usize>,
+    /// How often workers meet in synchronous mode
+    #[arg(long, value_enum, default_value_t = Barrier::Command, help_heading = "Cluster")]
+    barrier: Barrier,
+    /// Who executes in synchronous mode
+    #[arg(long, value_enum, default_value_t = Executor::Rotate, help_heading = "Cluster")]
+    executor: Executor,
+    /// Who multicasts a command again whose check failed
+    #[arg(long, value_enum, default_value_t = Retry::Replica, help_heading = "Cluster")]
+    retry: Retry,
+    /// Who answers a command that changes state
+    #[arg(long, value_enum, default_value_t = Reply::One, help_heading = "Cluster")]
+    reply: Reply,
+    /// Slots of a ring in one turn of the merge (M)
+    #[arg(long, value_name = "M", default_value_t = 1, help_heading = "Cluster")]
+    turn: u64,
+    /// Slots a second that an idle ring skips unasked; 0: as far as it hears of others
+    #[arg(long, value_name = "SLOTS", default_value_t = 0, help_heading = "Cluster")]
+    lambda: u64,
+    /// How idle threads wait
+    #[arg(long, value_enum, default_value_t = Wait::Park, help_heading = "Cluster")]
+    wait: Wait,
+    /// Ties threads to cores [default: true if there is a core a thread]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, help_heading = "Cluster")]
+    pin: Option<bool>,
+
+    #[command(flatten)]
+    service_args: ServiceArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    /// Writes one JSON object to standard output
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Writes what every client asked and was told as JSON lines
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    history: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Service")]
+struct ServiceArgs {
+    /// Keys loaded: the even numbers below twice as many. Of the bank, its counters
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    keys: u64,
+    /// Commands draw keys below this; the partitions divide it [default: 2 * keys]
+    #[arg(long, value_name = "N")]
+    key_space: Option<u64>,
+    /// How full the load makes the leaves, percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 70)]
+    fill: usize,
+    /// The most entries of a node
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    capacity: usize,
+    /// The least entries of a node, percent of the capacity
+    #[arg(long, value_name = "PERCENT", default_value_t = 50)]
+    minimum: usize,
+    /// Builds the tree by inserts in random order
+    #[arg(long)]
+    grown: bool,
+    /// Where the tree cuts its leaves
+    #[arg(long, value_enum, default_value_t = Separators::Natural)]
+    separators: Separators,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
+struct LoadArgs {
+    /// Share of inserts and deletes in equal parts, percent; the rest reads [default: 0]
+    #[arg(long, value_name = "PERCENT")]
+    dependent: Option<f64>,
+    /// Shares of the operations, percent: read=..,update=..,insert=..,delete=..,range=..
+    #[arg(long, value_name = "SHARES")]
+    mix: Option<Mix>,
+    /// How keys are drawn: uniform or zipf:THETA
+    #[arg(long, default_value_t = Distribution::Uniform)]
+    distribution: Distribution,
+    /// Keys that a range covers
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    range_keys: u64,
+    /// Bytes of a command of the null service [default: 16]
+    #[arg(long, value_name = "BYTES")]
+    command_bytes: Option<usize>,
+    /// Client sessions [default: 8, or fewer if fewer commands are outstanding]
+    #[arg(long, value_name = "C")]
+    clients: Option<usize>,
+    /// Threads that the clients share [default: cores / 8, at least 1]
+    #[arg(long, value_name = "N")]
+    client_threads: Option<usize>,
+    /// Commands without an answer, over all clients
+    #[arg(long, value_name = "W", default_value_t = 1024)]
+    outstanding: usize,
+    /// Length of the measuring window
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds before it
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    warmup: f64,
+    /// Seeds commands, faults and back-offs
+    #[arg(long, value_name = "X", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+struct NetworkArgs {
+    /// What carries the cluster's datagrams
+    #[arg(long, value_enum, default_value_t = Transport::Uring)]
+    transport: Transport,
+    /// How clients reach the cluster [default: datagram; in-process with --transport memory]
+    #[arg(long, value_enum)]
+    client_path: Option<ClientPath>,
+    /// Drops received datagrams, percent, each segment of a train alone
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    loss: f64,
+    /// Address of the interface that carries the multicast
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
+    interface: Ipv4Addr,
+    /// Socket buffer to ask for, bytes a socket
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    socket_buffer: usize,
+    /// Lets a kernel thread submit; harmful with few cores
+    #[arg(long)]
+    sqpoll: bool,
+    /// Sends without a copy; for large sends on real network cards
+    #[arg(long)]
+    send_zc: bool,
+    /// How long a wait gathers completions, microseconds
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    min_wait_us: u64,
+    /// How long a wait polls the network card, microseconds
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    busy_poll_us: u64,
+}
+
+/// Runs it.
+pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+    let json = args.json;
+    let settings = args.settings(&Machine::read());
+    let outcome = settings.check().and_then(|()| Ok(bench::run(&settings.settings)?));
+    let report = match outcome {
+        Ok(report) => report,
+        Err(failure) => {
+            if json {
+                show_report(&Report::failed(settings.settings, &failure))?;
+            }
+            return Err(failure);
+        }
+    };
+    if json {
+        show_report(&report)?;
+    } else {
+        show(&bench::human(&report))?;
+    }
+    match report.error {
+        Some(error) => Err(Failure::Run(error)),
+        None => Ok(()),
+    }
+}
+
+/// The object of a command line that could not be read.
+pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
+    show_report(&Report::failed(Settings::default(), message))
+}
+
+fn show_report(report: &Report) -> Result<(), Failure> {
+    let json = serde_json::to_string(report).expect("a report has nothing that JSON has not");
+    show(&(json + "\n"))
+}
+
+/// The effective settings, and what was given beside them that makes no sense.
+#[derive(Debug)]
+struct Effective {
+    settings: Settings,
+    contradiction: Option<SettingsError>,
+}
+
+impl Effective {
+    fn check(&self) -> Result<(), Failure> {
+        self.contradiction.clone().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl RunArgs {
+    fn settings(self, machine: &Machine) -> Effective {
+        let contradiction = self.contradiction();
+        let Self { service_args, load, network, .. } = self;
+        let suitable = match self.model {
+            Model::Smr => 1,
+            Model::Psmr | Model::OptPsmr => machine.suitable_threads(self.replicas),
+        };
+        let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
+        let mut settings = Settings {
+            model: self.model,
+            service: self.service,
+            threads: self.threads.unwrap_or(suitable),
+            replicas: self.replicas,
+            acceptors: self.acceptors,
+            ordering_threads: self.ordering_threads.unwrap_or(if machine.cores < 8 {
+                1
+            } else {
+                self.acceptors
+            }),
+            keys: service_args.keys,
+            key_space: service_args.key_space.unwrap_or(self.service.key_space(service_args.keys)),
+            fill: service_args.fill,
+            capacity: service_args.capacity,
+            minimum: service_args.minimum,
+            grown: service_args.grown,
+            separators: service_args.separators,
+            dependent: load.dependent.or(if load.mix.is_none() { Some(0.0) } else { None }),
+            mix: load.mix,
+            distribution: load.distribution,
+            range_keys: load.range_keys,
+            command_bytes: load.command_bytes.unwrap_or(16),
+            clients,
+            client_threads: load
+                .client_threads
+                .unwrap_or((machine.cores / 8).clamp(1, clients.max(1))),
+            outstanding: load.outstanding,
+            client_path: network.client_path.unwrap_or(match network.transport {
+                Transport::Uring => ClientPath::Datagram,
+                Transport::Memory => ClientPath::InProcess,
+            }),
+            transport: network.transport,
+            interface: network.interface,
+            socket_buffer: network.socket_buffer,
+            sqpoll: network.sqpoll,
+            send_zc: network.send_zc,
+            min_wait_us: network.min_wait_us,
+            busy_poll_us: network.busy_poll_us,
+            barrier: self.barrier,
+            executor: self.executor,
+            retry: self.retry,
+            reply: self.reply,
+            wait: self.wait,
+            pin: false,
+            turn: self.turn,
+            lambda: self.lambda,
+            seconds: load.seconds,
+            warmup: load.warmup,
+            seed: load.seed,
+            loss: network.loss,
+            json: self.json,
+            history: self.history,
+        };
+        settings.pin = self.pin.unwrap_or(settings.busy_threads() <= machine.cores);
+        Effective { settings, contradiction }
+    }
+
+    /// What was given and would have no effect.
+    fn contradiction(&self) -> Option<SettingsError> {
+        let contradiction = |option: &str, value: String, problem: &str, remedy: &str| {
+            Some(SettingsError::new(option, value, problem, remedy))
+        };
+        if let Some(bytes) = self.load.command_bytes
+            && self.service != Service::Null
+        {
+            let problem = "commands of other services than null have a length of their own";
+            return contradiction("command-bytes", bytes.to_string(), problem, "leave it out");
+        }
+        let network = &self.network;
+        if network.transport == Transport::Uring {
+            return None;
+        }
+        let given = [
+            ("sqpoll", network.sqpoll, String::new()),
+            ("send-zc", network.send_zc, String::new()),
+            ("min-wait-us", network.min_wait_us > 0, network.min_wait_us.to_string()),
+            ("busy-poll-us", network.busy_poll_us > 0, network.busy_poll_us.to_string()),
+        ];
+        let (option, _, value) = given.into_iter().find(|(_, is_given, _)| *is_given)?;
+        let remedy = "leave it out, or choose --transport uring";
+        contradiction(option, value, "--transport memory has no io_uring", remedy)
+    }
+}

@@ -1,0 +1,247 @@
+//! The binary as a user meets it: bad input, its status and its one line, and the report's keys.
+
+use psmr::bench::{Kind, Machine, Replica, Report, Ring, Sample, Settings, Tally, demo_plan};
+use psmr::types::Time;
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn psmr(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_psmr")).args(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// Bad input: the status, one line on standard error that has all of `parts`, and no results.
+fn refuses(arguments: &[&str], status: i32, parts: &[&str]) {
+    let output = psmr(arguments);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {errors}");
+    assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    for part in parts {
+        assert!(errors.contains(part), "{arguments:?}: {part:?} is not in {errors}");
+    }
+}
+
+#[test]
+fn an_unknown_setting_is_named() {
+    refuses(&["bench", "run", "--colour", "red"], 2, &["--colour"]);
+    refuses(&["frobnicate"], 2, &["frobnicate"]);
+    refuses(&["bench", "run", "--model", "raft"], 2, &["--model", "raft", "opt-psmr"]);
+    refuses(&["bench", "run", "--keys", "many"], 2, &["--keys", "many"]);
+    refuses(&["demo", "--keys", "0"], 2, &["--keys 0"]);
+    refuses(&[], 2, &["--help"]);
+}
+
+#[test]
+fn a_setting_out_of_its_range_is_named_with_its_range() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--threads", "0"], &["--threads 0", "1 to 64"]),
+        (&["--threads", "65"], &["--threads 65", "1 to 64"]),
+        (&["--dependent", "101"], &["--dependent 101", "0 to 100"]),
+        (&["--dependent", "-1"], &["--dependent -1", "0 to 100"]),
+        (&["--dependent", "NaN"], &["--dependent", "0 to 100"]),
+        (&["--loss", "100"], &["--loss 100"]),
+        (&["--acceptors", "2"], &["--acceptors 2", "3"]),
+        (&["--replicas", "0"], &["--replicas 0", "1 to 32"]),
+        (&["--keys", "0"], &["--keys 0"]),
+        (&["--fill", "101"], &["--fill 101", "50 to 100"]),
+        (&["--seconds", "0"], &["--seconds 0"]),
+        (&["--mix", "read=50,insert=49"], &["--mix", "99", "100"]),
+        (&["--mix", "read=50,write=50"], &["--mix", "write=50", "update"]),
+        (&["--distribution", "normal"], &["--distribution", "zipf:THETA"]),
+    ];
+    for (arguments, parts) in cases {
+        refuses(&[&["bench", "run"], *arguments].concat(), 2, parts);
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--dependent", "5", "--mix", "read=100"], &["--dependent 5", "--mix"]),
+        (&["--model", "smr", "--threads", "2"], &["--threads 2", "--model smr"]),
+        (&["--key-space", "100"], &["--key-space 100", "partitioned range", "2000000"]),
+        (
+            &["--service", "null", "--command-bytes", "2000000"],
+            &["--command-bytes 2000000", "limit of a command"],
+        ),
+        (&["--command-bytes", "16"], &["--command-bytes 16", "leave it out"]),
+        (&["--service", "null", "--mix", "read=100"], &["--mix", "--service null"]),
+        (&["--service", "null", "--history", "x"], &["--history x", "--service null"]),
+        (&["--outstanding", "3", "--clients", "4"], &["--outstanding 3", "--clients 4"]),
+        (
+            &["--transport", "memory", "--client-path", "datagram"],
+            &["--client-path datagram", "in-process"],
+        ),
+        (&["--transport", "memory", "--sqpoll"], &["--sqpoll", "--transport uring"]),
+    ];
+    for (arguments, parts) in cases {
+        refuses(&[&["bench", "run"], *arguments].concat(), 2, parts);
+    }
+}
+
+#[test]
+fn more_groups_than_a_socket_may_join_are_refused() {
+    let most = Machine::read().memberships;
+    if most < 64 {
+        let threads = most.to_string();
+        let setting = format!("--threads {threads}");
+        let parts = [setting.as_str(), "igmp_max_memberships", "sysctl -w"];
+        refuses(&["bench", "run", "--threads", &threads], 2, &parts);
+    }
+}
+
+#[test]
+fn a_history_that_cannot_be_written_is_the_environments_fault() {
+    let arguments = ["bench", "run", "--history", "/nonexistent/history"];
+    refuses(&arguments, 3, &["--history /nonexistent/history"]);
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for arguments in [&["--help"][..], &["--version"], &["bench", "run", "--help"]] {
+        let output = psmr(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn with_json_standard_output_is_one_object_whatever_happens() {
+    let whole = keys(&serde_json::to_value(synthetic()).expect("a report is JSON"));
+    for wrong in [&["--threads", "0"][..], &["--colour"], &["--mix", "read=1"]] {
+        let output = psmr(&[&["bench", "run", "--json"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!((&json["ok"], &json["schema"]), (&Value::Bool(false), &"psmr.bench/1".into()));
+        let error = json["error"].as_str().expect("the error's text");
+        assert!(text(&output.stderr).contains(error.lines().next().expect("a line")), "{error}");
+        let found = keys(&json);
+        let missing: Vec<_> = whole
+            .iter()
+            .filter(|key| !key.starts_with(".rings.") && !key.starts_with(".replicas."))
+            .filter(|key| !found.contains(key))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
+
+#[test]
+fn a_report_has_every_key_of_its_schema() {
+    let found = keys(&serde_json::to_value(synthetic()).expect("a report is JSON"));
+    let latency = ["mean", "p50", "p90", "p99", "p999", "max"];
+    let mut expected: Vec<String> = [
+        ".schema",
+        ".version",
+        ".ok",
+        ".error",
+        ".host",
+        ".config",
+        ".commands",
+        ".seconds",
+        ".commands_per_s",
+        ".cpu_ns_per_command",
+        ".results.read.value",
+        ".results.read.missing",
+        ".results.update.ok",
+        ".results.update.missing",
+        ".results.insert.ok",
+        ".results.insert.exists",
+        ".results.delete.ok",
+        ".results.delete.missing",
+        ".results.range.range",
+        ".checks.passed",
+        ".checks.failed",
+        ".checks.failed_structure",
+        ".checks.failed_bounds",
+        ".synchronous.barriers",
+        ".synchronous.commands",
+        ".synchronous.wait_ns_mean",
+        ".network.datagrams_sent",
+        ".network.datagrams_received",
+        ".network.trains",
+        ".network.repairs",
+        ".network.duplicates",
+        ".network.buffer_drops",
+        ".rings.ring",
+        ".rings.instances",
+        ".rings.skips",
+        ".rings.commands_per_instance",
+        ".replicas.id",
+        ".replicas.position",
+        ".replicas.digest",
+        ".allocations_after_warmup",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for of in [".latency_us", ".checks.latency_us_passed", ".checks.latency_us_failed"] {
+        expected.extend(latency.map(|figure| format!("{of}.{figure}")));
+    }
+    for key in &expected {
+        assert!(found.contains(key), "{key} is missing");
+    }
+}
+
+#[test]
+fn the_config_of_a_report_has_every_long_option() {
+    let help = text(&psmr(&["bench", "run", "--help"]).stdout);
+    let config = keys(&serde_json::to_value(Settings::default()).expect("settings are JSON"));
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+    let mut options = 0;
+    for line in help.lines().map(str::trim).filter_map(|line| {
+        line.strip_prefix("--").or_else(|| line.split_once(", --").map(|(_, option)| option))
+    }) {
+        let name: String = line.chars().take_while(|&c| is_name(c)).collect();
+        if name != "help" {
+            options += 1;
+            let key = format!(".{}", name.replace('-', "_"));
+            assert!(config.contains(&key), "--{name} is not in the config");
+        }
+    }
+    assert_eq!(options, config.len(), "every key of the config is an option");
+}
+
+#[test]
+fn a_plan_of_the_demonstration_runs_every_model_at_every_share() {
+    let plan = demo_plan(1_000_000, 2.0, &Machine::read());
+    assert_eq!(plan.len(), 15);
+    assert!(plan.iter().all(|settings| settings.replicas == 2 && settings.acceptors == 3));
+}
+
+/// A report as a run makes it, of figures that no run made.
+fn synthetic() -> Report {
+    let mut tally = Tally::default();
+    tally.results[Kind::Read as usize] = [5, 5];
+    tally.unchecked.record(1_000);
+    let mut report = Report::new(Settings::default());
+    let sample = |at, cpu_ns| Sample { at: Time(at), cpu_ns, allocations: 0 };
+    report.measure(&tally, (sample(1, 0), sample(1_000_001, 1_000)));
+    report.rings.push(Ring::default());
+    report.replicas.push(Replica::default());
+    report.ok = true;
+    report
+}
+
+/// The paths of all keys; those of a list's items as if there were one.
+fn keys(json: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(json, "", &mut found);
+    found
+}
+
+fn collect(json: &Value, path: &str, found: &mut Vec<String>) {
+    match json {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                collect(value, &path, found);
+                found.push(path);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, path, found)),
+        _ => {}
+    }
+}
