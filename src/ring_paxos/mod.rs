@@ -3,8 +3,28 @@
 //! Layer 2, sans-io: a role is told what happened and when, and writes what to send into an
 //! [`Outbox`]. It reads no clock, does no I/O, and never looks inside a value.
 
+mod acceptor;
+mod admission;
+mod config;
+mod coordinator;
+mod counters;
+mod election;
 mod learner;
+mod log;
+mod member;
+mod proposer;
+mod repair;
 mod role;
+mod trim;
+mod votes;
+mod window;
 
+pub use config::RingConfig;
+pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
+pub use log::{Log, Lsn, MemoryLog, Record};
+pub use member::{Member, Memory};
+pub use proposer::Proposer;
 pub use role::{Destination, Envelope, Outbox, Role};
+
+use crate::types::Instance;

@@ -1,0 +1,437 @@
+//! The acceptor's side of both phases: promise, accept, and what it learns of decisions.
+//!
+//! An acceptor accepts iff the ballot is at least its promise (rule 2). A 2A costs one copy into
+//! the window, one record in the log, and a vote that leaves at the end of the duty cycle.
+
+use super::member::{Member, Memory};
+use super::trim::Positions;
+use super::votes::{Occasion, VoteQueue};
+use super::{Destination, Envelope, Instance, Log, Lsn, Outbox, Record, RingConfig};
+use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
+use crate::wire::{
+    Accept, Admission, DecidedRanges, Decision, HEADER_LENGTH, Heartbeat, Layout, MAX_BATCH,
+    MAX_DATAGRAM, Message, Prepare, Promise, PromiseRecord, PromiseRecords, Value, Writer,
+};
+use std::collections::VecDeque;
+
+/// Pages of one answer to a Prepare: 64 KiB, a third of a stock socket buffer.
+const BURST_PAGES: u32 = 8;
+/// Bytes of records in a page.
+const PAGE_BYTES: usize = MAX_DATAGRAM - HEADER_LENGTH - Promise::FIXED_LENGTH;
+
+/// An answer to a Prepare that waits for its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PromiseDue {
+    ballot: Ballot,
+    first: Instance,
+    to: NodeId,
+}
+
+/// What an acceptor knows beside its window.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    /// It accepts nothing below this ballot.
+    pub(super) promised: Ballot,
+    promise_lsn: Lsn,
+    promise_due: Option<PromiseDue>,
+    /// The ballot whose coordinator it heard last, and that ballot's ring.
+    pub(super) current: Ballot,
+    pub(super) layout: Layout,
+    /// Its place in that ring; none for a spare.
+    pub(super) position: Option<usize>,
+    /// Every instance up to here is decided, as the coordinator said.
+    pub(super) decided: Instance,
+    /// Every instance up to here is decided, as the coordinator of `current` said: what was
+    /// accepted at `current` is what is decided.
+    marked: Instance,
+    /// A decided instance, and the first slot that it and those before leave free.
+    pub(super) known: (Instance, Slot),
+    /// Up to here the log has a trim record.
+    pub(super) logged_trim: Instance,
+    /// Without memory: it neither promises nor votes.
+    pub(super) is_inert: bool,
+    /// The fresh ballot that re-admits it, and the last instance that it must hold.
+    pub(super) grant: Option<(Ballot, Instance)>,
+    /// Accepted, but not yet persistent: no vote has left.
+    pub(super) unpersisted: VecDeque<Instance>,
+    pub(super) votes: VoteQueue,
+    pub(super) positions: Positions,
+}
+
+impl Acceptor {
+    pub(super) fn new(config: &RingConfig, memory: Memory) -> Self {
+        Self {
+            promised: Ballot::ZERO,
+            promise_lsn: Lsn(0),
+            promise_due: None,
+            current: Ballot::ZERO,
+            layout: Layout::default(),
+            position: None,
+            decided: Instance(0),
+            marked: Instance(0),
+            known: (Instance(0), Slot(0)),
+            logged_trim: Instance(0),
+            is_inert: memory == Memory::Amnesiac,
+            grant: None,
+            unpersisted: VecDeque::with_capacity(config.instances),
+            votes: VoteQueue::new(),
+            positions: Positions::new(config.learners),
+        }
+    }
+
+    /// Hears a coordinator: from now on `ballot` and its ring are current.
+    pub(super) fn follow(&mut self, ballot: Ballot, layout: &Layout, me: NodeId) {
+        if ballot == self.current {
+            return;
+        }
+        self.current = ballot;
+        self.layout = *layout;
+        self.position = layout.position(me);
+        self.marked = Instance(0);
+        self.votes.clear();
+    }
+}
+
+impl<L: Log> Member<L> {
+    /// Takes back one record of a former life, in the order of the log; before any message.
+    pub fn restore(&mut self, record: &Record<'_>) {
+        match *record {
+            Record::Promise(ballot) => {
+                self.acceptor.promised = self.acceptor.promised.max(ballot);
+            }
+            Record::Trim { trim, known } => {
+                self.acceptor.known = self.acceptor.known.max(known);
+                self.acceptor.logged_trim = self.acceptor.logged_trim.max(trim);
+                if trim > self.window.trim() {
+                    self.window.set_trim(trim);
+                }
+            }
+            Record::Accept { instance, ballot, id, value } => {
+                self.acceptor.promised = self.acceptor.promised.max(ballot);
+                let is_newer =
+                    self.window.claim(instance).is_some_and(|entry| ballot >= entry.ballot);
+                if is_newer {
+                    self.window.accept(instance, (ballot, id), &value);
+                }
+            }
+        }
+    }
+
+    /// 1A.
+    pub(super) fn on_prepare(
+        &mut self,
+        envelope: &Envelope,
+        prepare: &Prepare,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Prepare { ballot, first } = *prepare;
+        if ballot.node != envelope.sender {
+            self.counters.malformed += 1;
+            return;
+        }
+        if self.acceptor.is_inert {
+            // Rule 6. The candidate learns that nothing promised in a former life is alive here.
+            self.request_admission(envelope.sender, ballot, out);
+            return;
+        }
+        if ballot < self.acceptor.promised {
+            self.on_stale(envelope, now, out);
+            return;
+        }
+        self.promise(ballot);
+        self.election.hear(ballot, now);
+        self.step_down_below(ballot, now);
+        self.acceptor.promise_due = Some(PromiseDue { ballot, first, to: envelope.sender });
+        self.send_due_promise(out);
+    }
+
+    /// Promises `ballot`, which is not below the promise made before.
+    pub(super) fn promise(&mut self, ballot: Ballot) -> Lsn {
+        debug_assert!(ballot >= self.acceptor.promised, "a promise only rises");
+        if ballot > self.acceptor.promised {
+            self.acceptor.promised = ballot;
+            self.acceptor.promise_lsn = self.log.append(&Record::Promise(ballot));
+            self.acceptor.promise_due = None;
+            self.acceptor.votes.clear();
+        }
+        self.acceptor.promise_lsn
+    }
+
+    /// 2A.
+    #[inline]
+    pub(super) fn on_accept(
+        &mut self,
+        envelope: &Envelope,
+        accept: &Accept<'_>,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Accept { instance, ballot, id, ref layout, trim, value, .. } = *accept;
+        if ballot.node != envelope.sender || oversized(&value) {
+            self.counters.malformed += 1;
+            return;
+        }
+        if ballot < self.acceptor.promised && !Bug::AcceptBelowPromise.is_planted() {
+            self.on_stale(envelope, now, out);
+            return;
+        }
+        self.election.hear(ballot, now);
+        self.step_down_below(ballot, now);
+        self.acceptor.follow(ballot, layout, self.me);
+        self.trim_to(trim);
+        self.repair.earn(&value);
+        self.accept(instance, ballot, id, &value, out);
+        if self.acceptor.is_inert {
+            self.follow_grant(out);
+        }
+        self.learn(ballot, accept.decided, &accept.decisions);
+    }
+
+    /// Accepts `value` and votes, or votes again if it was accepted before.
+    pub(super) fn accept(
+        &mut self,
+        instance: Instance,
+        ballot: Ballot,
+        id: ValueId,
+        value: &Value<'_>,
+        out: &mut impl Outbox,
+    ) {
+        if instance <= self.window.trim() {
+            if Bug::NoopOverTrimmed.is_planted() {
+                self.vote_for_trimmed(instance, id, out);
+            }
+            return;
+        }
+        let Some(entry) = self.window.claim(instance) else {
+            self.counters.outside += 1;
+            return;
+        };
+        if entry.is_accepted() && entry.ballot == ballot {
+            debug_assert_eq!(entry.id, id, "a coordinator proposes one value a ballot");
+            self.progress(instance, Occasion::Again, out);
+            return;
+        }
+        self.window.accept(instance, (ballot, id), value);
+        let lsn = self.log_accept(instance);
+        if ballot > self.acceptor.promised {
+            self.acceptor.promised = ballot;
+            self.acceptor.promise_lsn = lsn;
+        }
+        if ballot == self.acceptor.current && instance <= self.acceptor.marked {
+            let entry = self.window.entry_mut(instance).expect("just accepted");
+            entry.chosen = entry.id;
+        }
+        self.progress(instance, Occasion::First, out);
+    }
+
+    /// Writes the record of what `instance` holds; its vote waits for it.
+    pub(super) fn log_accept(&mut self, instance: Instance) -> Lsn {
+        let capacity = self.config.instances as u64;
+        if instance.0 > self.acceptor.logged_trim.0 + capacity {
+            // Replaying must find the place of `instance` free.
+            self.log_trim();
+        }
+        let value = self.window.value(instance).expect("what is logged is held");
+        let entry = self.window.entry(instance).expect("what is logged is held");
+        let (ballot, id) = (entry.ballot, entry.id);
+        let lsn = self.log.append(&Record::Accept { instance, ballot, id, value });
+        self.window.entry_mut(instance).expect("what is logged is held").lsn = lsn;
+        if lsn > self.log.persisted() {
+            self.acceptor.unpersisted.push_back(instance);
+        }
+        lsn
+    }
+
+    /// Votes and promises whose records have become persistent.
+    pub(super) fn release_persisted(&mut self, now: Time, out: &mut impl Outbox) {
+        let persisted = self.log.persisted();
+        while let Some(&instance) = self.acceptor.unpersisted.front() {
+            if self.window.entry(instance).is_some_and(|entry| entry.lsn > persisted) {
+                break;
+            }
+            self.acceptor.unpersisted.pop_front();
+            self.progress(instance, Occasion::First, out);
+        }
+        self.send_due_promise(out);
+        self.follow_grant(out);
+        self.check_promises(now, out);
+        self.flush_votes(out);
+    }
+
+    /// Whether the promise of the ballot that was promised last is persistent.
+    pub(super) fn is_promise_persisted(&self) -> bool {
+        self.acceptor.promise_lsn <= self.log.persisted() || Bug::VoteBeforePersist.is_planted()
+    }
+
+    /// Decisions without a 2A.
+    pub(super) fn on_decision(
+        &mut self,
+        envelope: &Envelope,
+        decision: &Decision<'_>,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Decision { ballot, decided, trim, ref ranges } = *decision;
+        if ballot < self.acceptor.promised {
+            self.on_stale(envelope, now, out);
+            return;
+        }
+        self.promise(ballot);
+        self.election.hear(ballot, now);
+        self.step_down_below(ballot, now);
+        self.trim_to(trim);
+        self.learn(ballot, decided, ranges);
+    }
+
+    /// The coordinator lives.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        envelope: &Envelope,
+        heartbeat: &Heartbeat,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Heartbeat { ballot, ref layout, decided, trim, slot, .. } = *heartbeat;
+        if ballot < self.acceptor.promised {
+            self.on_stale(envelope, now, out);
+            return;
+        }
+        self.promise(ballot);
+        self.election.hear(ballot, now);
+        self.step_down_below(ballot, now);
+        self.acceptor.follow(ballot, layout, self.me);
+        self.trim_to(trim);
+        self.acceptor.known = self.acceptor.known.max((decided, slot));
+        self.learn(ballot, decided, &DecidedRanges::new(&[]));
+        self.relay_positions(envelope.sender, out);
+        if self.acceptor.is_inert {
+            self.request_admission(envelope.sender, ballot, out);
+            self.follow_grant(out);
+        }
+    }
+
+    /// What the coordinator of `ballot` says is decided.
+    fn learn(&mut self, ballot: Ballot, decided: Instance, ranges: &DecidedRanges<'_>) {
+        for range in ranges.iter().filter(|range| range.count > 0) {
+            let first = range.first.max(self.window.trim().next());
+            let last = range.first.0.saturating_add(range.count - 1);
+            for instance in first.0..=last.min(self.window.end().0) {
+                let counter = range.id.counter.wrapping_add(instance - range.first.0);
+                let entry = self.window.claim(Instance(instance)).expect("inside the window");
+                entry.chosen = ValueId { counter, ..range.id };
+            }
+        }
+        if ballot == self.acceptor.current {
+            // One ballot has one value an instance: what was accepted at it is what is decided.
+            let first = self.acceptor.marked.max(self.window.trim()).next();
+            for instance in first.0..=decided.0.min(self.window.end().0) {
+                if let Some(entry) = self.window.entry_mut(Instance(instance))
+                    && entry.is_accepted()
+                    && entry.ballot == ballot
+                {
+                    entry.chosen = entry.id;
+                }
+            }
+            self.acceptor.marked = self.acceptor.marked.max(decided);
+        }
+        self.acceptor.decided = self.acceptor.decided.max(decided);
+        self.advance_known();
+    }
+
+    /// Counts the slots of what is decided, without a gap, behind the last known place.
+    pub(super) fn advance_known(&mut self) {
+        let (mut instance, mut slot) = self.acceptor.known;
+        while let Some(entry) = self.window.entry(instance.next())
+            && entry.is_decided()
+        {
+            instance = instance.next();
+            slot = slot.plus(entry.held.slots());
+        }
+        self.acceptor.known = (instance, slot);
+    }
+
+    fn send_due_promise(&mut self, out: &mut impl Outbox) {
+        if self.is_promise_persisted()
+            && let Some(due) = self.acceptor.promise_due.take()
+        {
+            self.send_promise(&due, out);
+        }
+    }
+
+    /// Everything accepted from `due.first` on, as many pages as one answer may have.
+    fn send_promise(&mut self, due: &PromiseDue, out: &mut impl Outbox) {
+        let start = due.first.max(self.window.trim().next());
+        let (pages, last) = self.measure_pages(start);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut instance = start.0;
+        let end = last.min(self.window.highest()).0;
+        for page in 0..pages {
+            let mut writer = Writer::new(&mut scratch[..PAGE_BYTES]);
+            while instance <= end {
+                if let Some(record) = self.promise_record(Instance(instance)) {
+                    if writer.written() + record.encoded_length() > PAGE_BYTES {
+                        break;
+                    }
+                    record.encode(&mut writer);
+                }
+                instance += 1;
+            }
+            let written = writer.written();
+            let promise = Promise {
+                ballot: due.ballot,
+                first: due.first,
+                last,
+                trim: self.window.trim(),
+                known: self.acceptor.known.0,
+                slot: self.acceptor.known.1,
+                page,
+                pages,
+                records: PromiseRecords::new(&scratch[..written]),
+            };
+            self.send(Destination::Node(due.to), &Message::Promise(promise), out);
+        }
+        self.scratch = scratch;
+    }
+
+    /// How many pages the answer from `start` on has, and up to which instance it speaks.
+    fn measure_pages(&self, start: Instance) -> (u32, Instance) {
+        let (mut pages, mut used) = (1, 0);
+        for instance in start.0..=self.window.highest().0 {
+            let Some(record) = self.promise_record(Instance(instance)) else { continue };
+            let length = record.encoded_length();
+            if used + length > PAGE_BYTES {
+                if pages == BURST_PAGES {
+                    return (pages, Instance(instance - 1));
+                }
+                pages += 1;
+                used = 0;
+            }
+            used += length;
+        }
+        (pages, Promise::INFINITY)
+    }
+
+    fn promise_record(&self, instance: Instance) -> Option<PromiseRecord<'_>> {
+        let entry = self.window.entry(instance).filter(|entry| entry.is_accepted())?;
+        let value = self.window.value(instance)?;
+        Some(PromiseRecord { instance, ballot: entry.ballot, id: entry.id, value })
+    }
+
+    /// Asks `coordinator` to be re-admitted (rule 6).
+    pub(super) fn request_admission(
+        &self,
+        coordinator: NodeId,
+        ballot: Ballot,
+        out: &mut impl Outbox,
+    ) {
+        let life: Incarnation = self.incarnation;
+        let request = Admission { ballot, life, last: Instance(0) };
+        self.send(Destination::Node(coordinator), &Message::Admission(request), out);
+    }
+}
+
+/// Whether a value is above what a slot holds; no member makes one.
+pub(super) fn oversized(value: &Value<'_>) -> bool {
+    matches!(value, Value::Batch(bytes) if bytes.len() > MAX_BATCH)
+}

@@ -1,0 +1,87 @@
+//! What one ring is told at its start. All of it is fixed for the ring's life.
+
+use crate::types::{NodeId, RingId};
+use crate::wire::{MAX_BATCH, MAX_RING};
+use std::time::Duration;
+
+/// The settings of one ring, the same at each of its acceptors.
+#[derive(Clone, Debug)]
+pub struct RingConfig {
+    /// The ring.
+    pub ring: RingId,
+    /// All n = 2f + 1 acceptors. Ring r starts at acceptor r mod n.
+    pub acceptors: Vec<NodeId>,
+    /// How many learners must have applied an instance before it may be forgotten. 0: half the log
+    /// is kept, and a learner that falls behind it needs a checkpoint.
+    pub learners: usize,
+    /// Instances that an acceptor's log holds; a power of two.
+    pub instances: usize,
+    /// Bytes of commands at which a batch leaves without waiting.
+    pub batch_limit: usize,
+    /// How long a batch, or a decision, waits for company while something is in flight.
+    pub batch_delay: Duration,
+    /// Batches that may wait for the window before proposals are refused.
+    pub queue_limit: u64,
+    /// Bytes in flight; an instance is charged twice its payload and 1 KiB more, as the kernel
+    /// charges a socket buffer.
+    pub window_bytes: usize,
+    /// Instances that may be proposed beyond the slowest learner's applied one.
+    pub apply_bound: u64,
+    /// Silence after which the 2A of an undecided instance leaves again; doubles each time.
+    pub resend: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// T of the election: rank r stands after T + r * T/2 without a heartbeat.
+    pub election_timeout: Duration,
+    /// Repairs that an idle ring may answer, bytes a millisecond; a busy one answers a quarter of
+    /// what it carries on top.
+    pub repair_rate: usize,
+}
+
+impl RingConfig {
+    /// Ring `ring` over `acceptors`, the rest at its defaults.
+    ///
+    /// # Panics
+    /// If there is no acceptor, an even number of them, or more than 15.
+    #[must_use]
+    pub fn new(ring: RingId, acceptors: Vec<NodeId>) -> Self {
+        let count = acceptors.len();
+        assert!(count % 2 == 1, "2f + 1 acceptors, not {count}");
+        assert!(count / 2 < MAX_RING, "at most 15 acceptors, not {count}");
+        Self {
+            ring,
+            acceptors,
+            learners: 0,
+            instances: 1024,
+            batch_limit: MAX_BATCH,
+            batch_delay: Duration::from_micros(50),
+            queue_limit: 64,
+            window_bytes: 192 * 1024,
+            apply_bound: 512,
+            resend: Duration::from_millis(5),
+            heartbeat: Duration::from_millis(10),
+            election_timeout: Duration::from_millis(150),
+            repair_rate: 32 * 1024,
+        }
+    }
+
+    /// f + 1: how many acceptors make a quorum, and a ring.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.acceptors.len() / 2 + 1
+    }
+
+    /// Where `node` stands among the acceptors.
+    #[must_use]
+    pub fn index(&self, node: NodeId) -> Option<usize> {
+        self.acceptors.iter().position(|acceptor| *acceptor == node)
+    }
+
+    /// The election rank of acceptor `index`: the ring's first coordinator has rank 0.
+    #[must_use]
+    pub fn rank(&self, index: usize) -> u32 {
+        let count = self.acceptors.len();
+        let first = usize::from(self.ring.0) % count;
+        u32::try_from((index + count - first) % count).expect("at most 15 acceptors")
+    }
+}

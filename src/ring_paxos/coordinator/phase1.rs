@@ -1,0 +1,293 @@
+//! Phase 1: promises of f + 1 acceptors, and from them the past that the new ballot repeats
+//! (rules 5 and 6).
+
+use super::{Coordinator, Phase};
+use crate::ring_paxos::member::Member;
+use crate::ring_paxos::window::Held;
+use crate::ring_paxos::{Destination, Envelope, Instance, Log, Outbox};
+use crate::types::{Bug, Incarnation, NodeId, Slot, Time, ValueId};
+use crate::wire::{Admission, Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Value};
+
+/// What one acceptor has promised so far.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// The first instance that it was asked about last.
+    asked: Instance,
+    /// Bit p: page p of the answer is here.
+    pages: u64,
+    is_complete: bool,
+    /// It has no memory and may not promise.
+    is_inert: bool,
+}
+
+/// Phase 1 under way.
+#[derive(Debug)]
+pub(super) struct Preparing {
+    answers: Vec<Answer>,
+}
+
+impl Preparing {
+    /// How many acceptors have promised completely, this one not counted.
+    fn complete(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_complete).count()
+    }
+
+    /// How many acceptors are known to have no memory.
+    fn inert(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_inert).count()
+    }
+}
+
+impl<L: Log> Member<L> {
+    /// Begins a ballot of its own.
+    pub(in crate::ring_paxos) fn stand(&mut self, now: Time, out: &mut impl Outbox) {
+        debug_assert!(!self.acceptor.is_inert, "without memory nobody stands");
+        self.retire();
+        let highest = self.ballot().max(self.coordinator.ballot);
+        let ballot = highest.above(self.me, self.incarnation);
+        let asked = self.first_open();
+        let answer = Answer { asked, pages: 0, is_complete: false, is_inert: false };
+        let answers = vec![answer; self.config.acceptors.len()];
+        self.coordinator.phase = Phase::Preparing(Box::new(Preparing { answers }));
+        self.coordinator.ballot = ballot;
+        self.counters.candidacies += 1;
+        self.promise(ballot);
+        self.election.hear(ballot, now);
+        self.prepare_again(out);
+        self.check_promises(now, out);
+    }
+
+    /// Asks whoever has not promised completely.
+    pub(in crate::ring_paxos) fn prepare_again(&self, out: &mut impl Outbox) {
+        let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
+        let ballot = self.coordinator.ballot;
+        for (index, answer) in preparing.answers.iter().enumerate() {
+            if index != self.index && !answer.is_complete {
+                let prepare = Message::Prepare(Prepare { ballot, first: answer.asked });
+                self.send(Destination::Node(self.config.acceptors[index]), &prepare, out);
+            }
+        }
+    }
+
+    /// 1B, one page.
+    pub(in crate::ring_paxos) fn on_promise(
+        &mut self,
+        envelope: &Envelope,
+        promise: &Promise<'_>,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Some(index) = self.config.index(envelope.sender) else { return };
+        let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
+        let answer = &mut preparing.answers[index];
+        let is_expected = promise.ballot == self.coordinator.ballot
+            && promise.first == answer.asked
+            && !answer.is_complete
+            && promise.pages <= 64;
+        if !is_expected {
+            return;
+        }
+        answer.pages |= 1 << promise.page;
+        let is_whole = answer.pages.count_ones() == promise.pages;
+        let is_last = promise.last == Promise::INFINITY;
+        if is_whole {
+            answer.is_complete = is_last;
+            answer.is_inert = false;
+            answer.pages = 0;
+            answer.asked = if is_last { answer.asked } else { promise.last.next() };
+        }
+        self.acceptor.known = self.acceptor.known.max((promise.known, promise.slot));
+        if !Bug::NoopOverTrimmed.is_planted() {
+            self.trim_to(promise.trim);
+        }
+        for record in promise.records.iter() {
+            self.adopt(&record);
+        }
+        if is_whole && !is_last {
+            self.prepare_again(out);
+        }
+        self.check_promises(now, out);
+    }
+
+    /// A promiser accepted this. The value of the highest ballot is kept, with its id and ballot: it
+    /// was proposed there, so to hold it is as good as to have accepted it.
+    fn adopt(&mut self, record: &PromiseRecord<'_>) {
+        let PromiseRecord { instance, ballot, id, ref value } = *record;
+        if crate::ring_paxos::acceptor::oversized(value) {
+            self.counters.malformed += 1;
+            return;
+        }
+        let Some(entry) = self.window.claim(instance) else {
+            // Below the trim mark; above it nothing can be, or its sender would have trimmed more.
+            self.counters.outside += u64::from(instance > self.window.trim());
+            return;
+        };
+        let is_newer = ballot > entry.ballot && !Bug::PhaseOneAnyValue.is_planted();
+        if !entry.is_accepted() || is_newer {
+            self.window.accept(instance, (ballot, id), value);
+        }
+    }
+
+    /// Leads as soon as f + 1 have promised, this one included.
+    pub(in crate::ring_paxos) fn check_promises(&mut self, now: Time, out: &mut impl Outbox) {
+        let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
+        let is_quorum = preparing.complete() + 1 >= self.config.quorum();
+        if is_quorum && self.is_promise_persisted() {
+            let layout = self.lay_ring(preparing);
+            self.lead(&layout, now, out);
+        }
+    }
+
+    /// Whether so many acceptors have no memory that no ballot can be had.
+    pub(super) fn lacks_quorum(&self) -> bool {
+        let Phase::Preparing(preparing) = &self.coordinator.phase else { return false };
+        self.config.acceptors.len() - preparing.inert() < self.config.quorum()
+    }
+
+    /// f of those that promised, the next in order after this one; the coordinator is last.
+    fn lay_ring(&self, preparing: &Preparing) -> Layout {
+        let count = self.config.acceptors.len();
+        let order = (1..count).map(|step| (self.index + step) % count);
+        let promised = order.filter(|index| preparing.answers[*index].is_complete);
+        let mut members = [NodeId(0); MAX_RING];
+        let mut length = 0;
+        for index in promised.take(self.config.quorum() - 1) {
+            members[length] = self.config.acceptors[index];
+            length += 1;
+        }
+        members[length] = self.me;
+        Layout::new(&members[..=length])
+    }
+
+    /// Phase 1 is complete: what it found is proposed first, and no-ops where there is a hole.
+    fn lead(&mut self, layout: &Layout, now: Time, out: &mut impl Outbox) {
+        self.counters.take_overs += 1;
+        let ballot = self.coordinator.ballot;
+        self.acceptor.follow(ballot, layout, self.me);
+        let (trim, highest) = (self.window.trim(), self.window.highest());
+        for instance in trim.next().0..=highest.0 {
+            let entry = self.window.claim(Instance(instance)).expect("at most the highest");
+            if !entry.is_accepted() {
+                self.counters.noops += 1;
+                let id = self.next_id();
+                self.window.accept(Instance(instance), (ballot, id), &Value::Noop);
+            }
+        }
+        let slot_next = self.slot_behind(highest);
+        let known = self.acceptor.known.0;
+        let coordinator = &mut self.coordinator;
+        coordinator.phase = Phase::Leading;
+        coordinator.decided = trim.max(known.min(highest));
+        coordinator.sent = trim;
+        coordinator.inherited = highest;
+        coordinator.next = highest.next();
+        coordinator.slot_next = slot_next;
+        coordinator.heartbeat_at = now;
+        coordinator.resend_at = Time::NEVER;
+        coordinator.resend_after = self.config.resend;
+        coordinator.heard.fill(now);
+        for admission in &mut coordinator.admissions {
+            admission.2 = ballot;
+        }
+        self.grant_admissions(out);
+        self.heartbeat_if_due(now, out);
+        self.settle(now, out);
+    }
+
+    /// The first slot behind `last`, counted from the last place where slots are known.
+    fn slot_behind(&self, last: Instance) -> Slot {
+        let (known, mut slot) = self.acceptor.known;
+        for instance in known.next().0..=last.0 {
+            let held = self.window.entry(Instance(instance)).map_or(Held::Noop, |entry| entry.held);
+            slot = slot.plus(held.slots());
+        }
+        slot
+    }
+
+    /// Ends candidacy or coordination. What was gathered and not sent is forgotten: its proposers
+    /// will ask again.
+    pub(in crate::ring_paxos) fn retire(&mut self) {
+        if self.coordinator.is_leading() {
+            let (sent, next) = (self.coordinator.sent, self.coordinator.next);
+            for instance in sent.next().0.max(self.coordinator.inherited.next().0)..=next.0 {
+                if let Some(entry) = self.window.entry_mut(Instance(instance)) {
+                    debug_assert!(!entry.is_accepted(), "what was not sent is not accepted");
+                    entry.held = Held::Nothing;
+                    entry.id = ValueId::NONE;
+                }
+            }
+        }
+        let Coordinator { phase, open, names, skips, flight_bytes, news, .. } =
+            &mut self.coordinator;
+        *phase = Phase::Idle;
+        (*open, *skips, *flight_bytes) = (0, 0, 0);
+        names.clear();
+        news.clear();
+    }
+
+    /// An acceptor without memory asks to be re-admitted, or is (rule 6).
+    pub(in crate::ring_paxos) fn on_admission(
+        &mut self,
+        envelope: &Envelope,
+        admission: &Admission,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        if self.acceptor.is_inert {
+            self.on_grant(envelope, admission, now, out);
+            return;
+        }
+        let Some(index) = self.config.index(envelope.sender) else { return };
+        self.election.seen = self.election.seen.max(admission.ballot);
+        if let Phase::Preparing(preparing) = &mut self.coordinator.phase {
+            preparing.answers[index].is_inert |= admission.ballot == self.coordinator.ballot;
+        }
+        if self.coordinator.is_idle() {
+            return;
+        }
+        let (node, life) = (envelope.sender, admission.life);
+        let asked = &mut self.coordinator.admissions;
+        if !asked.iter().any(|(other, of, _)| (*other, *of) == (node, life)) {
+            asked.retain(|(other, ..)| *other != node);
+            asked.push((node, life, crate::types::Ballot::ZERO));
+        }
+        if self.coordinator.is_leading() {
+            self.admit(node, life, now, out);
+        }
+    }
+
+    /// Grants the admission if this ballot was begun after it was asked for; otherwise begins one.
+    fn admit(&mut self, node: NodeId, life: Incarnation, now: Time, out: &mut impl Outbox) {
+        let ballot = self.coordinator.ballot;
+        let is_fresh = |(other, of, fresh): &(NodeId, Incarnation, crate::types::Ballot)| {
+            (*other, *of, *fresh) == (node, life, ballot)
+        };
+        if self.coordinator.admissions.iter().any(is_fresh) {
+            self.send_grant(node, life, out);
+        } else if now >= self.coordinator.fresh_at {
+            self.coordinator.fresh_at = now + self.config.election_timeout;
+            self.counters.admissions += 1;
+            self.stand(now, out);
+        }
+    }
+
+    fn grant_admissions(&self, out: &mut impl Outbox) {
+        for (node, life, _) in &self.coordinator.admissions {
+            self.send_grant(*node, *life, out);
+        }
+    }
+
+    fn send_grant(&self, node: NodeId, life: Incarnation, out: &mut impl Outbox) {
+        let (ballot, last) = (self.coordinator.ballot, self.coordinator.inherited);
+        let grant = Message::Admission(Admission { ballot, life, last });
+        self.send(Destination::Node(node), &grant, out);
+    }
+
+    /// A new name for a value.
+    pub(super) fn next_id(&mut self) -> ValueId {
+        self.coordinator.values += 1;
+        let is_reused = Bug::IdReuse.is_planted();
+        let life = if is_reused { Incarnation(0) } else { self.incarnation };
+        ValueId::new(self.me, life, self.coordinator.values)
+    }
+}

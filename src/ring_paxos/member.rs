@@ -1,0 +1,238 @@
+//! One acceptor of one ring, with all that it may have to be: ring member, spare, candidate,
+//! coordinator. The one type that simulator and host drive.
+//!
+//! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`,
+//! `election` and `coordinator`.
+
+use super::acceptor::Acceptor;
+use super::coordinator::Coordinator;
+use super::election::Election;
+use super::repair::RepairBudget;
+use super::window::Window;
+use super::{Counters, Destination, Envelope, Instance, Log, Outbox, RingConfig, Role};
+use crate::types::{Ballot, Incarnation, NodeId, Slot, Time};
+use crate::wire::{Layout, MAX_DATAGRAM, Message, Redirect};
+
+/// What an acceptor remembers of its former lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// There was none: the ring starts for the first time.
+    Fresh,
+    /// There was one and it is lost: it neither promises nor votes until it is re-admitted.
+    Amnesiac,
+    /// All of it comes back by [`Member::restore`].
+    Restored,
+}
+
+/// One acceptor of one ring.
+#[derive(Debug)]
+pub struct Member<L> {
+    pub(super) config: RingConfig,
+    pub(super) me: NodeId,
+    pub(super) index: usize,
+    pub(super) incarnation: Incarnation,
+    pub(super) log: L,
+    pub(super) window: Window,
+    pub(super) acceptor: Acceptor,
+    pub(super) election: Election,
+    pub(super) repair: RepairBudget,
+    pub(super) coordinator: Coordinator,
+    pub(super) counters: Counters,
+    pub(super) scratch: Box<[u8]>,
+}
+
+impl<L: Log> Member<L> {
+    /// Acceptor `me` in its life `incarnation`. `seed` spreads the time-outs of candidates.
+    ///
+    /// # Panics
+    /// If `me` is not an acceptor of the ring, or the log's capacity is not a power of two.
+    #[must_use]
+    pub fn new(
+        config: RingConfig,
+        (me, incarnation): (NodeId, Incarnation),
+        memory: Memory,
+        log: L,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let index = config.index(me).expect("a member is one of the ring's acceptors");
+        assert!(config.batch_limit > 0 && config.batch_limit <= crate::wire::MAX_BATCH);
+        Self {
+            me,
+            index,
+            incarnation,
+            log,
+            window: Window::new(config.instances),
+            acceptor: Acceptor::new(&config, memory),
+            election: Election::new(&config, index, memory, seed, now),
+            repair: RepairBudget::new(&config, now),
+            coordinator: Coordinator::new(&config),
+            counters: Counters::default(),
+            scratch: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            config,
+        }
+    }
+
+    /// The log has persisted more: what waited for it leaves.
+    pub fn on_persisted(&mut self, now: Time, out: &mut impl Outbox) {
+        self.release_persisted(now, out);
+        if self.coordinator.is_leading() {
+            self.settle(now, out);
+        }
+    }
+
+    /// Its log, for the driver that completes writes.
+    pub const fn log_mut(&mut self) -> &mut L {
+        &mut self.log
+    }
+
+    /// Its ring.
+    #[must_use]
+    pub const fn config(&self) -> &RingConfig {
+        &self.config
+    }
+
+    /// Whether it coordinates: Phase 1 of its ballot is complete, and it knows of no higher one.
+    #[must_use]
+    pub const fn is_coordinator(&self) -> bool {
+        self.coordinator.is_leading()
+    }
+
+    /// Whether it has lost its memory and is not re-admitted yet.
+    #[must_use]
+    pub const fn is_inert(&self) -> bool {
+        self.acceptor.is_inert
+    }
+
+    /// The highest ballot that it knows.
+    #[must_use]
+    pub fn ballot(&self) -> Ballot {
+        self.acceptor.promised.max(self.election.seen)
+    }
+
+    /// The ring of the last ballot whose coordinator it heard. Meaningless before the first.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.acceptor.layout
+    }
+
+    /// At the coordinator, the first slot that no proposed instance takes; elsewhere, the first
+    /// that no instance known as decided takes.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        if self.coordinator.is_leading() {
+            self.coordinator.slot_next
+        } else {
+            self.acceptor.known.1
+        }
+    }
+
+    /// Every instance up to here is decided.
+    #[must_use]
+    pub fn decided(&self) -> Instance {
+        if self.coordinator.is_leading() {
+            self.coordinator.decided
+        } else {
+            self.acceptor.decided.max(self.window.trim())
+        }
+    }
+
+    /// Every instance up to here is forgotten.
+    #[must_use]
+    pub const fn trim(&self) -> Instance {
+        self.window.trim()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Sends, and holds every message to the limit of a datagram.
+    pub(super) fn send(&self, to: Destination, message: &Message<'_>, out: &mut impl Outbox) {
+        debug_assert!(message.encoded_length() <= MAX_DATAGRAM, "{message:?} is too long");
+        out.send(to, self.config.ring, message);
+    }
+
+    /// Answers whoever sent `envelope`, node of the cluster or client.
+    pub(super) fn answer(&self, envelope: &Envelope, message: &Message<'_>, out: &mut impl Outbox) {
+        let to = if self.config.index(envelope.sender).is_some()
+            || envelope.from == crate::types::Address::NONE
+        {
+            Destination::Node(envelope.sender)
+        } else {
+            Destination::Address(envelope.from)
+        };
+        self.send(to, message, out);
+    }
+
+    /// Tells a sender of ballot `stale` that a higher one is promised; says it seldom.
+    pub(super) fn on_stale(&mut self, envelope: &Envelope, now: Time, out: &mut impl Outbox) {
+        self.counters.stale += 1;
+        if now < self.election.rebuke_at {
+            return;
+        }
+        self.election.rebuke_at = now + self.config.heartbeat;
+        let ballot = self.acceptor.promised;
+        self.answer(envelope, &Message::Redirect(Redirect { ballot }), out);
+    }
+}
+
+impl<L: Log> Role for Member<L> {
+    fn on_message(
+        &mut self,
+        envelope: &Envelope,
+        message: &Message<'_>,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        // A multicast loops back to its sender.
+        if envelope.sender == self.me || envelope.ring != self.config.ring {
+            return;
+        }
+        self.coordinator.note_heard(self.config.index(envelope.sender), now);
+        match message {
+            Message::Accept(accept) => self.on_accept(envelope, accept, now, out),
+            Message::Accepted(accepted) => self.on_accepted(accepted, out),
+            Message::Propose(propose) => self.on_propose(envelope, propose, now, out),
+            Message::Decision(decision) => self.on_decision(envelope, decision, now, out),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(envelope, heartbeat, now, out),
+            Message::Position(position) => self.on_position(position, out),
+            Message::RepairRequest(request) => self.on_repair_request(envelope, request, now, out),
+            Message::Prepare(prepare) => self.on_prepare(envelope, prepare, now, out),
+            Message::Promise(promise) => self.on_promise(envelope, promise, now, out),
+            Message::Redirect(redirect) => self.on_redirect(redirect.ballot, now),
+            Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
+            Message::Repair(repair) => self.on_repair(envelope, repair, now, out),
+            Message::Trimmed(_)
+            | Message::Beacon(_)
+            | Message::Refused(_)
+            | Message::Replies(_) => {}
+        }
+    }
+
+    fn on_cycle_end(&mut self, now: Time, out: &mut impl Outbox) {
+        self.flush_votes(out);
+        if self.coordinator.is_leading() {
+            self.settle(now, out);
+        }
+    }
+
+    fn on_timeout(&mut self, now: Time, out: &mut impl Outbox) {
+        self.on_election_timeout(now, out);
+        if self.coordinator.is_leading() {
+            self.on_coordinator_timeout(now, out);
+            self.settle(now, out);
+        }
+        self.flush_votes(out);
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        let mut next = self.election.tick_at;
+        if self.coordinator.is_leading() {
+            next = next.min(self.coordinator_timeout());
+        }
+        Some(next)
+    }
+}
