@@ -1,5 +1,528 @@
 //! The client side, sans-io: command -> groups -> multicast -> first response -> retry. Layer 3.
+//!
+//! Many sessions share one proxy, so that many commands share a datagram. What was submitted in a
+//! duty cycle leaves at its end as one proposal a ring, or earlier when a proposal is full. Every
+//! command is kept until its answer or its deadline and is sent again when it has no answer; the
+//! replicas' session tables see to it that it executes once. A command ends in one of three words:
+//! done, certainly not applied, unknown.
 
 mod completion;
+mod config;
+mod rings;
+mod session;
+#[cfg(test)]
+mod tests;
 
 pub use completion::{Completion, NotApplied, Outcome};
+pub use config::{Grouping, ProxyConfig, SubmitError};
+
+use crate::ring_paxos::Outbox;
+use crate::service::GroupMap;
+use crate::types::{Ballot, GroupSet, Random, RingId, Sequence, SessionId, Time};
+use crate::wire::{
+    COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Control, ControlKind, MAX_BATCH, Mode,
+    Refusal, Refused, Replies, Reply, SessionReport, Status,
+};
+use rings::Rings;
+use session::{Entry, Joined, Session};
+use std::time::Duration;
+
+/// Payload of one part of a command that is above a batch.
+const PART: usize = MAX_BATCH - COMMAND_HEADER_LENGTH - size_of::<Chunk>();
+/// How long a replica is not named again for reads after it has been silent.
+const SILENCE: Duration = Duration::from_secs(1);
+/// The longest reply that is joined from parts.
+const REPLY_LIMIT: usize = 1 << 20;
+
+/// What a proxy has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyCounters {
+    /// Commands submitted.
+    pub submitted: u64,
+    /// Commands sent again for want of an answer.
+    pub retries: u64,
+    /// Commands sent again conservatively because a check had failed.
+    pub failed_checks: u64,
+    /// Answers to commands that had ended, or to nobody.
+    pub duplicates: u64,
+    /// Proposals that a coordinator refused.
+    pub refused: u64,
+    /// Commands given up at their deadline.
+    pub unknown: u64,
+}
+
+/// The client side of many sessions.
+#[derive(Debug)]
+pub struct Proxy<M> {
+    config: ProxyConfig,
+    map: M,
+    rings: Rings,
+    sessions: Vec<Session>,
+    /// Open-addressed index of `sessions` by id; 0 is free, otherwise place + 1.
+    places: Box<[u32]>,
+    /// Replicas that were silent, until when they are not named.
+    silent: Vec<Time>,
+    random: Random,
+    /// Commands without an answer.
+    open: usize,
+    ready: usize,
+    next_scan: Time,
+    counters: ProxyCounters,
+    /// Full proposals that a refusal holds back from being sent again at once.
+    control: Vec<u8>,
+}
+
+impl<M: GroupMap> Proxy<M> {
+    /// A proxy whose sessions are not open yet.
+    ///
+    /// # Panics
+    /// If a number in `config` is out of its range.
+    #[must_use]
+    pub fn new(config: ProxyConfig, map: M, now: Time) -> Self {
+        assert!(config.replicas > 0 && config.replicas <= 32, "1 to 32 replicas");
+        assert_eq!(config.groups, map.groups(), "the map's groups are the model's");
+        let rings = if config.groups == 1 { 1 } else { config.groups + 1 };
+        let session = |n: usize| Session::new(n as u64 + 1, config.window);
+        Self {
+            map,
+            rings: Rings::new(rings, &config.acceptors, now),
+            sessions: (0..config.sessions).map(session).collect(),
+            places: vec![0; (config.sessions * 4).next_power_of_two()].into(),
+            silent: vec![Time::ZERO; usize::from(config.replicas)],
+            random: Random::new(config.client),
+            open: 0,
+            ready: 0,
+            next_scan: now,
+            counters: ProxyCounters::default(),
+            control: Vec::with_capacity(64),
+            config,
+        }
+    }
+
+    /// Takes a command of session `session` (0-based) and gives it its number. It leaves with the
+    /// next [`Proxy::flush`], or before.
+    ///
+    /// # Errors
+    /// If the session has no room or is not open, or the command is too large: it was not sent.
+    ///
+    /// # Panics
+    /// If there is no such session.
+    pub fn submit(
+        &mut self,
+        session: usize,
+        command: &[u8],
+        tag: u64,
+        now: Time,
+        out: &mut impl Outbox,
+    ) -> Result<(SessionId, Sequence), SubmitError> {
+        let limit = self.config.command_limit;
+        if command.len() > limit {
+            return Err(SubmitError::TooLarge { length: command.len(), limit });
+        }
+        let (groups, mode) = self.place(command);
+        let designation = self.designate(session, now);
+        let session = &mut self.sessions[session];
+        if !session.is_open() {
+            return Err(SubmitError::NotReady);
+        }
+        if session.is_full() {
+            return Err(SubmitError::WindowFull);
+        }
+        let (id, lowest) = (session.id, session.lowest);
+        let entry = session.take();
+        let sequence = entry.sequence;
+        entry.tag = tag;
+        entry.submitted = now;
+        entry.due = now + self.config.attempt_timeout;
+        entry.attempt = 0;
+        entry.flags = 0;
+        entry.header = CommandHeader {
+            session: id,
+            sequence,
+            groups,
+            length: 0,
+            unanswered: unanswered(sequence, lowest),
+            map_epoch: self.config.map_epoch,
+            mode,
+            designation,
+        };
+        entry.payload.clear();
+        entry.payload.extend_from_slice(command);
+        send(&mut self.rings, self.config.groups, entry, out);
+        self.open += 1;
+        self.counters.submitted += 1;
+        Ok((id, sequence))
+    }
+
+    /// The groups of a command, and how it is to be treated there.
+    #[inline]
+    fn place(&self, command: &[u8]) -> (GroupSet, Mode) {
+        let mode = if self.map.is_read(command) { Mode::READ } else { Mode::default() };
+        if self.config.grouping == Grouping::Conservative {
+            return (self.map.conservative(command), mode);
+        }
+        let optimistic = self.map.optimistic(command);
+        if optimistic.single().is_none() || optimistic == self.map.conservative(command) {
+            return (optimistic, mode);
+        }
+        (optimistic, mode.with(Mode::OPTIMISTIC))
+    }
+
+    /// The replica that answers the next command of a session: they take turns, but for silent
+    /// ones.
+    #[inline]
+    fn designate(&self, session: usize, now: Time) -> u8 {
+        let replicas = u64::from(self.config.replicas);
+        let turn = self.sessions[session].next.0 + session as u64;
+        let named = |shift: u64| (turn + shift) % replicas;
+        let is_heard =
+            |replica: &u64| self.silent[usize::try_from(*replica).expect("small")] <= now;
+        let replica = (0..replicas).map(named).find(is_heard).unwrap_or_else(|| named(0));
+        CommandHeader::designate(u8::try_from(replica).expect("below 32"), 0)
+    }
+
+    /// A datagram of replies. `done` hears of each command that has come to its end.
+    pub fn on_replies(
+        &mut self,
+        body: &[u8],
+        now: Time,
+        out: &mut impl Outbox,
+        mut done: impl FnMut(Completion<'_>),
+    ) {
+        for reply in Replies::new(body) {
+            self.on_reply(&reply, now, out, &mut done);
+        }
+    }
+
+    #[inline]
+    fn on_reply(
+        &mut self,
+        reply: &Reply<'_>,
+        now: Time,
+        out: &mut impl Outbox,
+        done: &mut impl FnMut(Completion<'_>),
+    ) {
+        if reply.status == Status::SessionOpened {
+            return self.on_opened(reply);
+        }
+        let Some(place) = self.find(reply.session) else {
+            self.counters.duplicates += 1;
+            return;
+        };
+        let session = &mut self.sessions[place];
+        let Some(entry) = session.open_entry(reply.sequence) else {
+            self.counters.duplicates += 1;
+            return;
+        };
+        self.rings.on_answer(entry.header.groups.ring(self.config.groups), now);
+        let outcome = match reply.status {
+            Status::Done => Outcome::Done,
+            Status::Part => {
+                let Some(whole) = join(entry, reply.payload) else { return };
+                let whole = Reply { status: Status::Done, payload: &whole, ..*reply };
+                return self.end(place, &whole, Outcome::Done, done);
+            }
+            Status::CheckFailed => {
+                entry.flags |= reply.flags | Reply::RETRIED;
+                return self.go_conservative(place, reply.sequence, now, out);
+            }
+            Status::Rejected => Outcome::NotApplied(NotApplied::Rejected),
+            Status::WrongEpoch => Outcome::NotApplied(NotApplied::WrongEpoch),
+            // A table that has not come to the opening yet says so too: ask again in time.
+            Status::NoSession | Status::Forgotten | Status::SessionOpened => return,
+        };
+        self.end(place, reply, outcome, done);
+    }
+
+    #[inline]
+    fn end(
+        &mut self,
+        place: usize,
+        reply: &Reply<'_>,
+        outcome: Outcome,
+        done: &mut impl FnMut(Completion<'_>),
+    ) {
+        let session = &mut self.sessions[place];
+        let entry = session.open_entry(reply.sequence).expect("looked up by the caller");
+        let completion = Completion {
+            tag: entry.tag,
+            session: reply.session,
+            sequence: reply.sequence,
+            outcome,
+            payload: reply.payload,
+            submitted: entry.submitted,
+            flags: entry.flags | reply.flags,
+        };
+        entry.joined = None;
+        session.close(reply.sequence);
+        self.open -= 1;
+        done(completion);
+    }
+
+    /// The check failed: the command goes to every group that it could concern.
+    fn go_conservative(
+        &mut self,
+        place: usize,
+        sequence: Sequence,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let session = &mut self.sessions[place];
+        let lowest = session.lowest;
+        let Some(entry) = session.open_entry(sequence) else { return };
+        if !entry.header.mode.has(Mode::OPTIMISTIC) {
+            return; // Another replica's word of the same failed check.
+        }
+        entry.header.groups = self.map.conservative(&entry.payload);
+        entry.header.mode =
+            entry.header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
+        entry.header.unanswered = unanswered(sequence, lowest);
+        entry.due = now + self.config.attempt_timeout;
+        self.counters.failed_checks += 1;
+        send(&mut self.rings, self.config.groups, entry, out);
+    }
+
+    fn on_opened(&mut self, reply: &Reply<'_>) {
+        let Ok(report) = bytemuck::try_pod_read_unaligned::<SessionReport>(reply.payload) else {
+            return;
+        };
+        let Some(place) = usize::try_from(reply.sequence.0).ok().and_then(|n| n.checked_sub(1))
+        else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(place) else { return };
+        if session.is_open() || report.session == SessionId(0) {
+            return;
+        }
+        assert!(report.window >= self.config.window as u64, "the replicas' window is no smaller");
+        session.id = report.session;
+        self.ready += 1;
+        let mut at = self.home(report.session);
+        while self.places[at] != 0 {
+            at = (at + 1) & (self.places.len() - 1);
+        }
+        self.places[at] = u32::try_from(place + 1).expect("a small number of sessions");
+    }
+
+    #[inline]
+    fn home(&self, id: SessionId) -> usize {
+        let mixed = id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        usize::try_from(mixed).expect("32 bits") & (self.places.len() - 1)
+    }
+
+    #[inline]
+    fn find(&self, id: SessionId) -> Option<usize> {
+        let mut at = self.home(id);
+        loop {
+            let place = (self.places[at] as usize).checked_sub(1)?;
+            if self.sessions[place].id == id {
+                return Some(place);
+            }
+            at = (at + 1) & (self.places.len() - 1);
+        }
+    }
+
+    /// Sends what is open: the end of a duty cycle.
+    pub fn flush(&mut self, out: &mut impl Outbox) {
+        self.rings.flush(out);
+    }
+
+    /// `ring`'s acceptor does not coordinate; the ballot says who does.
+    pub fn on_redirect(&mut self, ring: RingId, ballot: Ballot) {
+        self.rings.on_redirect(ring, ballot);
+    }
+
+    /// `ring`'s coordinator lives.
+    pub fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) {
+        self.rings.on_heartbeat(ring, ballot);
+    }
+
+    /// A proposal to `ring` was not taken. Its commands are sent again in their time: a refusal is
+    /// a reason to slow down, not to repeat at once.
+    pub fn on_refused(&mut self, ring: RingId, refused: &Refused, now: Time) {
+        self.counters.refused += 1;
+        if refused.refusal == Refusal::Full {
+            self.rings_alive(ring, now);
+        }
+    }
+
+    fn rings_alive(&mut self, ring: RingId, now: Time) {
+        let rings = if self.config.groups == 1 { 1 } else { self.config.groups + 1 };
+        if usize::from(ring.0) < rings {
+            self.rings.on_answer(ring, now);
+        }
+    }
+
+    /// [`Proxy::next_timeout`] has come: opens what is not open, sends again, gives up.
+    pub fn on_timeout(
+        &mut self,
+        now: Time,
+        out: &mut impl Outbox,
+        mut done: impl FnMut(Completion<'_>),
+    ) {
+        if now < self.next_scan {
+            return;
+        }
+        self.next_scan = now + self.config.attempt_timeout / 4;
+        if self.ready < self.sessions.len() {
+            self.open_sessions(now, out);
+        }
+        for place in 0..self.sessions.len() {
+            for sequence in self.sessions[place].open_sequences() {
+                self.look_after(place, sequence, now, out, &mut done);
+            }
+        }
+    }
+
+    fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
+        let groups = GroupSet::all(self.config.groups);
+        let ring = groups.ring(self.config.groups);
+        for session in self.sessions.iter().filter(|session| !session.is_open()) {
+            let mut control = Control::new(ControlKind::Open);
+            control.reply_to = self.config.reply_to;
+            control.client = self.config.client;
+            control.number = session.opening;
+            self.control.clear();
+            self.control.extend_from_slice(bytemuck::bytes_of(&control));
+            let header = CommandHeader {
+                groups,
+                mode: Mode::SESSION,
+                map_epoch: self.config.map_epoch,
+                // Every replica answers: whichever lives.
+                designation: CommandHeader::designate(0, 1),
+                ..CommandHeader::default()
+            };
+            self.rings.push(ring, &Command { header, payload: &self.control }, out);
+        }
+        self.rings.on_overdue(ring, now, 2 * self.config.attempt_timeout);
+    }
+
+    fn look_after(
+        &mut self,
+        place: usize,
+        sequence: Sequence,
+        now: Time,
+        out: &mut impl Outbox,
+        done: &mut impl FnMut(Completion<'_>),
+    ) {
+        let session = &mut self.sessions[place];
+        let (id, lowest) = (session.id, session.lowest);
+        let Some(entry) = session.open_entry(sequence) else { return };
+        if now.since(entry.submitted) >= self.config.deadline {
+            self.counters.unknown += 1;
+            let reply = Reply {
+                session: id,
+                sequence,
+                status: Status::Done,
+                replica: 0,
+                flags: 0,
+                payload: &[],
+            };
+            return self.end(place, &reply, Outcome::Unknown, done);
+        }
+        if now < entry.due {
+            return;
+        }
+        entry.attempt = entry.attempt.saturating_add(1);
+        let replica = entry.header.replica();
+        self.silent[usize::from(replica)] = now + SILENCE;
+        entry.header.designation = CommandHeader::designate(replica, entry.attempt);
+        entry.header.unanswered = unanswered(sequence, lowest);
+        let patience = self.config.attempt_timeout * (1 << entry.attempt.min(3));
+        let jitter = Duration::from_nanos(self.random.below(nanos(patience / 4)));
+        entry.due = now + patience + jitter;
+        let ring = entry.header.groups.ring(self.config.groups);
+        send(&mut self.rings, self.config.groups, entry, out);
+        self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        self.counters.retries += 1;
+    }
+}
+
+impl<M> Proxy<M> {
+    /// Whether every session is open.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.ready == self.sessions.len()
+    }
+
+    /// Whether session `session` has room for a command.
+    #[must_use]
+    pub fn has_room(&self, session: usize) -> bool {
+        self.sessions[session].is_open() && !self.sessions[session].is_full()
+    }
+
+    /// Commands without an answer.
+    #[must_use]
+    pub const fn open_commands(&self) -> usize {
+        self.open
+    }
+
+    /// When the proxy wants [`Proxy::on_timeout`] next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        (self.open > 0 || !self.is_ready()).then_some(self.next_scan)
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn counters(&self) -> ProxyCounters {
+        self.counters
+    }
+}
+
+/// Appends a command to its ring's proposal, in parts if it is above a batch.
+#[inline]
+fn send(rings: &mut Rings, groups: usize, entry: &Entry, out: &mut impl Outbox) {
+    let ring = entry.header.groups.ring(groups);
+    if entry.payload.len() + COMMAND_HEADER_LENGTH <= MAX_BATCH {
+        let command = Command { header: entry.header, payload: &entry.payload };
+        return rings.push(ring, &command, out);
+    }
+    send_parts(rings, ring, entry, out);
+}
+
+#[cold]
+fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) {
+    let number = |n: usize| u32::try_from(n).expect("a command is at most 1 MiB");
+    let header = CommandHeader { mode: entry.header.mode.with(Mode::CHUNK), ..entry.header };
+    let parts = number(entry.payload.len().div_ceil(PART));
+    let mut payload = Vec::with_capacity(PART + size_of::<Chunk>());
+    for (part, bytes) in (0..).zip(entry.payload.chunks(PART)) {
+        let offset = part * number(PART);
+        let chunk = Chunk { part, parts, total: number(entry.payload.len()), offset };
+        payload.clear();
+        payload.extend_from_slice(bytemuck::bytes_of(&chunk));
+        payload.extend_from_slice(bytes);
+        rings.push(ring, &Command { header, payload: &payload }, out);
+    }
+}
+
+/// Takes in one part of a long reply; the whole if it was the last that was missing.
+#[cold]
+fn join(entry: &mut Entry, payload: &[u8]) -> Option<Vec<u8>> {
+    let (head, bytes) = payload.split_at_checked(size_of::<Chunk>())?;
+    let chunk: Chunk = bytemuck::pod_read_unaligned(head);
+    let (total, parts) = (chunk.total as usize, chunk.parts as usize);
+    let (part, offset) = (chunk.part as usize, chunk.offset as usize);
+    if total > REPLY_LIMIT || parts > total || part >= parts || offset + bytes.len() > total {
+        return None;
+    }
+    let joined = entry.joined.get_or_insert_with(Box::default);
+    if joined.seen.len() != parts || joined.bytes.len() != total {
+        **joined = Joined { bytes: vec![0; total], seen: vec![false; parts], missing: parts };
+    }
+    if std::mem::replace(&mut joined.seen[part], true) {
+        return None;
+    }
+    joined.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+    joined.missing -= 1;
+    (joined.missing == 0).then(|| std::mem::take(&mut joined.bytes))
+}
+
+fn unanswered(sequence: Sequence, lowest: Sequence) -> u16 {
+    u16::try_from(sequence.0 - lowest.0).expect("a window is at most 32,768")
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

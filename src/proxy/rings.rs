@@ -1,0 +1,89 @@
+//! The open proposal of each ring, and where it goes.
+
+use crate::ring_paxos::{Destination, Outbox, Proposer};
+use crate::types::{Ballot, NodeId, RingId, Time};
+use crate::wire::{Command, MAX_BATCH, Message, Propose, Writer};
+
+#[derive(Debug)]
+struct Ring {
+    proposer: Proposer,
+    open: Vec<u8>,
+    /// When something was last heard of what the ring ordered.
+    heard: Time,
+    /// Somebody said who coordinates, and nothing was sent there since.
+    is_redirected: bool,
+}
+
+/// One open proposal a ring.
+#[derive(Debug)]
+pub(super) struct Rings(Vec<Ring>);
+
+impl Rings {
+    pub(super) fn new(count: usize, acceptors: &[NodeId], now: Time) -> Self {
+        let ring = |ring| Ring {
+            proposer: Proposer::new(RingId(ring), acceptors.to_vec()),
+            open: Vec::with_capacity(MAX_BATCH),
+            heard: now,
+            is_redirected: false,
+        };
+        Self((0u16..).take(count).map(ring).collect())
+    }
+
+    /// Appends a command to its ring's proposal; a full one leaves first.
+    #[inline]
+    pub(super) fn push(&mut self, ring: RingId, command: &Command<'_>, out: &mut impl Outbox) {
+        let length = command.encoded_length();
+        let Ring { proposer, open, .. } = &mut self.0[usize::from(ring.0)];
+        if open.len() + length > MAX_BATCH {
+            propose(ring, proposer, open, out);
+        }
+        let at = open.len();
+        open.resize(at + length, 0);
+        command.encode(&mut Writer::new(&mut open[at..]));
+    }
+
+    /// Sends what is open.
+    pub(super) fn flush(&mut self, out: &mut impl Outbox) {
+        for (ring, Ring { proposer, open, .. }) in (0u16..).map(RingId).zip(&mut self.0) {
+            if !open.is_empty() {
+                propose(ring, proposer, open, out);
+            }
+        }
+    }
+
+    /// A command that went to `ring` was answered.
+    #[inline]
+    pub(super) fn on_answer(&mut self, ring: RingId, now: Time) {
+        self.0[usize::from(ring.0)].heard = now;
+    }
+
+    /// A command that went to `ring` has no answer: perhaps its coordinator is gone.
+    pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: std::time::Duration) {
+        let Ring { proposer, heard, is_redirected, .. } = &mut self.0[usize::from(ring.0)];
+        // What was sent again a moment ago is the first that goes to whom was named.
+        let is_redirected = std::mem::take(is_redirected);
+        if now.since(*heard) >= patience && !is_redirected {
+            proposer.on_silence();
+            *heard = now;
+        }
+    }
+
+    pub(super) fn on_redirect(&mut self, ring: RingId, ballot: Ballot) {
+        if let Some(ring) = self.0.get_mut(usize::from(ring.0)) {
+            ring.proposer.on_redirect(ballot);
+            ring.is_redirected = true;
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) {
+        if let Some(ring) = self.0.get_mut(usize::from(ring.0)) {
+            ring.proposer.on_heartbeat(ballot);
+        }
+    }
+}
+
+fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
+    let message = Message::Propose(Propose { number: proposer.next_number(), commands: open });
+    out.send(Destination::Node(proposer.target()), ring, &message);
+    open.clear();
+}

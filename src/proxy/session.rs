@@ -1,0 +1,111 @@
+//! One session of a client: its window of open commands.
+
+use crate::types::{Sequence, SessionId, Time};
+use crate::wire::CommandHeader;
+
+/// An open command, kept until its answer or its deadline.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    /// Its number; meaningless while the entry is free.
+    pub(super) sequence: Sequence,
+    pub(super) is_open: bool,
+    pub(super) tag: u64,
+    pub(super) submitted: Time,
+    /// When it is sent again.
+    pub(super) due: Time,
+    pub(super) attempt: u8,
+    /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.
+    pub(super) flags: u32,
+    pub(super) header: CommandHeader,
+    pub(super) payload: Vec<u8>,
+    /// Where the parts of a long reply are joined.
+    pub(super) joined: Option<Box<Joined>>,
+}
+
+/// A long reply on its way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Joined {
+    pub(super) bytes: Vec<u8>,
+    pub(super) seen: Vec<bool>,
+    pub(super) missing: usize,
+}
+
+/// A session and its window.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// 0 until it is open.
+    pub(super) id: SessionId,
+    /// The number of the control command that opens it.
+    pub(super) opening: u64,
+    /// The next command's number.
+    pub(super) next: Sequence,
+    /// The lowest number without an answer; `next` if there is none.
+    pub(super) lowest: Sequence,
+    entries: Box<[Entry]>,
+}
+
+impl Session {
+    pub(super) fn new(opening: u64, window: usize) -> Self {
+        assert!(window.is_power_of_two(), "the window of a session is a power of two");
+        let empty = || Entry { payload: Vec::with_capacity(32), ..Entry::default() };
+        let entries = std::iter::repeat_with(empty).take(window).collect();
+        Self { id: SessionId(0), opening, next: Sequence(1), lowest: Sequence(1), entries }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.id.0 != 0
+    }
+
+    /// Commands whose numbers are taken and not yet below the lowest open one.
+    pub(super) const fn span(&self) -> u64 {
+        self.next.0 - self.lowest.0
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.span() >= self.entries.len() as u64
+    }
+
+    fn index(&self, sequence: Sequence) -> usize {
+        usize::try_from(sequence.0 & (self.entries.len() as u64 - 1)).expect("a small window")
+    }
+
+    /// The entry of `sequence` if that command is open.
+    #[inline]
+    pub(super) fn open_entry(&mut self, sequence: Sequence) -> Option<&mut Entry> {
+        let index = self.index(sequence);
+        let entry = &mut self.entries[index];
+        (entry.is_open && entry.sequence == sequence).then_some(entry)
+    }
+
+    /// Takes the next number and its entry, which was free.
+    ///
+    /// # Panics
+    /// If the window is full.
+    #[inline]
+    pub(super) fn take(&mut self) -> &mut Entry {
+        assert!(!self.is_full(), "the caller has looked");
+        let sequence = self.next;
+        self.next = sequence.next();
+        let index = self.index(sequence);
+        let entry = &mut self.entries[index];
+        debug_assert!(!entry.is_open, "below the lowest open command everything is free");
+        entry.is_open = true;
+        entry.sequence = sequence;
+        entry
+    }
+
+    /// The command has come to its end: its entry is free.
+    #[inline]
+    pub(super) fn close(&mut self, sequence: Sequence) {
+        let index = self.index(sequence);
+        self.entries[index].is_open = false;
+        while self.lowest < self.next && !self.entries[self.index(self.lowest)].is_open {
+            self.lowest = self.lowest.next();
+        }
+    }
+
+    /// The open commands, oldest first.
+    pub(super) fn open_sequences(&self) -> impl Iterator<Item = Sequence> + use<> {
+        (self.lowest.0..self.next.0).map(Sequence)
+    }
+}

@@ -1,0 +1,204 @@
+//! The proxy against a replica of a few lines.
+
+use super::*;
+use crate::ring_paxos::Destination;
+use crate::service::null::Null;
+use crate::types::{Address, NodeId};
+use crate::wire::{Commands, Message, Writer};
+
+/// What was proposed: (ring, to whom, header, payload) a command.
+#[derive(Default)]
+struct Sent {
+    commands: Vec<(RingId, NodeId, CommandHeader, Vec<u8>)>,
+    proposals: usize,
+}
+
+impl Outbox for Sent {
+    fn send(&mut self, to: Destination, ring: RingId, message: &Message<'_>) {
+        let (Destination::Node(node), Message::Propose(propose)) = (to, message) else {
+            panic!("a proxy only proposes to nodes: {message:?}");
+        };
+        assert!(propose.commands.len() <= MAX_BATCH);
+        self.proposals += 1;
+        for command in Commands::from_offset(propose.commands, 0) {
+            self.commands.push((ring, node, command.header, command.payload.to_vec()));
+        }
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn config() -> ProxyConfig {
+    ProxyConfig {
+        reply_to: Address::memory(3),
+        client: 77,
+        groups: 2,
+        acceptors: vec![NodeId(0), NodeId(1), NodeId(2)],
+        replicas: 2,
+        sessions: 2,
+        window: 4,
+        grouping: Grouping::Conservative,
+        map_epoch: 0,
+        attempt_timeout: 20 * MS,
+        deadline: 1000 * MS,
+        command_limit: 1 << 20,
+    }
+}
+
+fn reply(status: Status, session: SessionId, sequence: u64, payload: &[u8]) -> Vec<u8> {
+    let sequence = Sequence(sequence);
+    let reply = Reply { session, sequence, status, replica: 0, flags: 0, payload };
+    let mut bytes = vec![0; reply.encoded_length()];
+    reply.encode(&mut Writer::new(&mut bytes));
+    bytes
+}
+
+/// A proxy whose sessions 0 and 1 have the ids 16 and 32.
+fn ready() -> Proxy<Null> {
+    let mut proxy = Proxy::new(config(), Null::new(2), Time(0));
+    let mut sent = Sent::default();
+    proxy.on_timeout(Time(0), &mut sent, |_| unreachable!());
+    proxy.flush(&mut sent);
+    let controls: Vec<_> = sent.commands.iter().map(|(_, _, header, _)| header.mode).collect();
+    assert_eq!(controls, [Mode::SESSION, Mode::SESSION]);
+    for number in 1..=2 {
+        let session = SessionId(16 * number);
+        let report = SessionReport { session, window: 4, table: 0, highest: 0 };
+        let bytes = reply(Status::SessionOpened, session, number, bytemuck::bytes_of(&report));
+        assert!(!proxy.is_ready());
+        proxy.on_replies(&bytes, Time(1), &mut sent, |_| unreachable!());
+    }
+    assert!(proxy.is_ready());
+    proxy
+}
+
+fn submit(proxy: &mut Proxy<Null>, session: usize, word: u64, now: Time) -> Sent {
+    let mut sent = Sent::default();
+    proxy.submit(session, &word.to_le_bytes(), word, now, &mut sent).unwrap();
+    proxy.flush(&mut sent);
+    sent
+}
+
+fn ends(proxy: &mut Proxy<Null>, bytes: &[u8], now: Time) -> Vec<(u64, Outcome)> {
+    let mut ended = Vec::new();
+    proxy.on_replies(bytes, now, &mut Sent::default(), |done| ended.push((done.tag, done.outcome)));
+    ended
+}
+
+#[test]
+fn a_command_goes_to_the_ring_of_its_groups_and_ends_with_the_first_reply() {
+    let mut proxy = ready();
+    let sent = submit(&mut proxy, 0, Null::ALL, Time(2));
+    assert_eq!(sent.commands[0].0, RingId(2));
+    let bytes = reply(Status::Done, SessionId(16), 1, b"12345678");
+    assert_eq!(ends(&mut proxy, &bytes, Time(3)), [(Null::ALL, Outcome::Done)]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(3)), []);
+    assert_eq!(proxy.counters().duplicates, 1);
+    assert_eq!(proxy.open_commands(), 0);
+}
+
+#[test]
+fn commands_of_a_duty_cycle_share_a_proposal() {
+    let mut proxy = ready();
+    let mut sent = Sent::default();
+    for session in [0, 1, 0, 1] {
+        proxy.submit(session, &Null::ALL.to_le_bytes(), 0, Time(2), &mut sent).unwrap();
+    }
+    proxy.flush(&mut sent);
+    assert_eq!((sent.proposals, sent.commands.len()), (1, 4));
+}
+
+#[test]
+fn a_full_window_refuses_until_its_oldest_command_ends() {
+    let mut proxy = ready();
+    (1..=4).for_each(|word| drop(submit(&mut proxy, 0, word, Time(2))));
+    let refuse = |proxy: &mut Proxy<Null>| {
+        proxy.submit(0, &[0; 8], 0, Time(2), &mut Sent::default()).map(|_| ())
+    };
+    ends(&mut proxy, &reply(Status::Done, SessionId(16), 3, b""), Time(3));
+    assert_eq!(refuse(&mut proxy), Err(SubmitError::WindowFull));
+    ends(&mut proxy, &reply(Status::Done, SessionId(16), 1, b""), Time(3));
+    let sent = submit(&mut proxy, 0, 9, Time(4));
+    let header = sent.commands[0].2;
+    assert_eq!((header.sequence, header.lowest_unanswered()), (Sequence(5), Sequence(2)));
+}
+
+#[test]
+fn a_command_without_answer_is_sent_again_with_a_higher_attempt_to_another_acceptor() {
+    let mut proxy = ready();
+    let first = submit(&mut proxy, 0, 1, Time(2)).commands.remove(0);
+    let mut sent = Sent::default();
+    let later = Time(2) + 30 * MS;
+    proxy.on_timeout(later, &mut sent, |_| unreachable!());
+    proxy.flush(&mut sent);
+    let again = sent.commands.remove(0);
+    assert_eq!((again.0, &again.3), (first.0, &first.3));
+    assert_eq!((first.2.attempt(), again.2.attempt()), (0, 1));
+    let next = submit(&mut proxy, 0, 1, later).commands.remove(0);
+    assert_ne!(next.1, first.1, "the silent coordinator is not asked again");
+}
+
+#[test]
+fn at_its_deadline_a_command_is_unknown_and_frees_its_place() {
+    let mut proxy = ready();
+    submit(&mut proxy, 1, 5, Time(2));
+    let mut ended = Vec::new();
+    proxy.on_timeout(Time(2) + 1000 * MS, &mut Sent::default(), |done| {
+        ended.push((done.tag, done.outcome));
+    });
+    assert_eq!(ended, [(5, Outcome::Unknown)]);
+    assert_eq!((proxy.open_commands(), proxy.next_timeout()), (0, None));
+}
+
+#[test]
+fn what_was_rejected_was_certainly_not_applied() {
+    let mut proxy = ready();
+    submit(&mut proxy, 0, 5, Time(2));
+    let ended = ends(&mut proxy, &reply(Status::Rejected, SessionId(16), 1, b""), Time(3));
+    assert_eq!(ended, [(5, Outcome::NotApplied(NotApplied::Rejected))]);
+}
+
+#[test]
+fn a_command_above_a_batch_travels_in_parts_and_one_above_the_limit_not_at_all() {
+    let mut proxy = ready();
+    let mut sent = Sent::default();
+    let long: Vec<u8> = (0..20_000u32).map(|n| n.to_le_bytes()[0]).collect();
+    proxy.submit(0, &long, 1, Time(2), &mut sent).unwrap();
+    proxy.flush(&mut sent);
+    let mut whole = vec![0; long.len()];
+    for (_, _, header, payload) in &sent.commands {
+        assert!(header.mode.has(Mode::CHUNK));
+        let (head, bytes) = payload.split_at(size_of::<Chunk>());
+        let chunk: Chunk = bytemuck::pod_read_unaligned(head);
+        whole[chunk.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+    assert_eq!(whole, long);
+    let above = proxy.submit(0, &vec![0; (1 << 20) + 1], 1, Time(2), &mut sent).unwrap_err();
+    assert_eq!(above, SubmitError::TooLarge { length: (1 << 20) + 1, limit: 1 << 20 });
+}
+
+#[test]
+fn a_reply_in_parts_is_joined_in_any_order_and_hostile_parts_are_ignored() {
+    let mut proxy = ready();
+    submit(&mut proxy, 0, 5, Time(2));
+    let part = |chunk: Chunk, bytes: &[u8]| {
+        let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
+        reply(Status::Part, SessionId(16), 1, &payload)
+    };
+    for hostile in [
+        Chunk { part: 3, parts: 2, total: 6, offset: 0 },
+        Chunk { part: 0, parts: 2, total: u32::MAX, offset: 0 },
+        Chunk { part: 0, parts: 2, total: 6, offset: u32::MAX },
+    ] {
+        assert_eq!(ends(&mut proxy, &part(hostile, b"abc"), Time(3)), []);
+    }
+    let second = part(Chunk { part: 1, parts: 2, total: 6, offset: 3 }, b"def");
+    assert_eq!(ends(&mut proxy, &second, Time(3)), []);
+    assert_eq!(ends(&mut proxy, &second, Time(3)), []);
+    let mut payload = Vec::new();
+    let first = part(Chunk { part: 0, parts: 2, total: 6, offset: 0 }, b"abc");
+    proxy.on_replies(&first, Time(3), &mut Sent::default(), |done| {
+        payload.extend_from_slice(done.payload);
+    });
+    assert_eq!(payload, b"abcdef");
+}
