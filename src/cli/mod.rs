@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod sim;
 
 use crate::bench::{RunError, SettingsError};
 use clap::error::ErrorKind;
@@ -30,6 +31,8 @@ enum Command {
     /// Measures one configuration
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Simulates clusters under faults and checks what they promise
+    Sim(sim::SimArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +87,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(&arguments) {
         Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
         Ok(Cli { command: Command::Bench(BenchCommand::Run(args)) }) => bench::run(*args),
+        Ok(Cli { command: Command::Sim(args) }) => sim::run(&args),
         Err(error) => reject(&error, &arguments),
     };
     let Err(failure) = outcome else { return ExitCode::SUCCESS };

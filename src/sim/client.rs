@@ -1,0 +1,241 @@
+//! A process of clients: one proxy, a few sessions, and a load that is drawn from the seed.
+
+use super::checkers::{Operation, Outcome};
+use super::host::{Cycle, Received};
+use super::plan::Plan;
+use super::post::Post;
+use super::services::SimService;
+use super::trace::hash_bytes;
+use crate::proxy::{self, Completion, Proxy};
+use crate::service::{Context, GroupMap};
+use crate::types::{GroupSet, NodeId, Random, Time};
+use crate::wire::{self, Message};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A command that came to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) context: Context,
+    pub(super) is_read: bool,
+    /// The hash of the answer, if there was one.
+    pub(super) reply: Option<u64>,
+    pub(super) operation: Option<Operation>,
+}
+
+/// The load of a client: what is open, what is over, and when the next command may go.
+#[derive(Debug)]
+struct Load<S> {
+    plan: Rc<Plan>,
+    map: Map<S>,
+    random: Random,
+    /// Commands that each session has open.
+    open: Vec<usize>,
+    /// By tag: the session, the command and when it was issued.
+    commands: BTreeMap<u64, (usize, Vec<u8>, Time)>,
+    issued: u64,
+    quota: u64,
+    /// The time between two commands, so that they last as long as the faults do.
+    pace: Duration,
+    ended: Vec<Ended>,
+}
+
+/// Clients behind one proxy.
+#[derive(Debug)]
+pub(super) struct Client<S: SimService> {
+    me: NodeId,
+    proxy: Proxy<Map<S>>,
+    load: Load<S>,
+    counter: u64,
+}
+
+/// What a client begins with.
+pub(super) struct ClientParts<'a, S> {
+    pub(super) plan: &'a Rc<Plan>,
+    pub(super) number: usize,
+    pub(super) config: proxy::ProxyConfig,
+    pub(super) map: Map<S>,
+    pub(super) seed: u64,
+}
+
+impl<S: SimService> Client<S> {
+    pub(super) fn new(parts: ClientParts<'_, S>) -> Self {
+        let ClientParts { plan, number, config, map, seed } = parts;
+        let random = Random::new(seed);
+        let quota = plan.load.commands / plan.load.clients as u64;
+        // A tenth of the commands comes after everything has healed.
+        let span = plan.timing.heals_at.0 + plan.timing.heals_at.0 / 10;
+        Self {
+            me: plan.client_node(number),
+            proxy: Proxy::new(config, map.clone(), Time::ZERO),
+            load: Load {
+                plan: Rc::clone(plan),
+                map,
+                random,
+                open: vec![0; plan.load.sessions],
+                commands: BTreeMap::new(),
+                issued: 0,
+                quota,
+                pace: Duration::from_nanos(span / quota.max(1)),
+                ended: Vec::new(),
+            },
+            counter: 0,
+        }
+    }
+
+    /// One duty cycle.
+    pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
+        let now = cycle.now;
+        let Self { me, proxy, load, counter } = self;
+        let identity = cycle.identity;
+        let mut out = Post { me: *me, identity, counter, office: cycle.office };
+        for datagram in received.drain(..) {
+            let message = wire::open(cycle.identity, &datagram.bytes)
+                .and_then(|(header, body)| Ok((header.ring, Message::decode(header.kind, body)?)));
+            match message {
+                Ok((_, Message::Replies(body))) => {
+                    proxy.on_replies(body, now, &mut out, |done| load.on_completion(now, &done));
+                }
+                Ok((ring, Message::Redirect(redirect))) => proxy.on_redirect(ring, redirect.ballot),
+                Ok((ring, Message::Heartbeat(beat))) => proxy.on_heartbeat(ring, beat.ballot),
+                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok(_) | Err(_) => *cycle.dropped += 1,
+            }
+        }
+        if proxy.next_timeout().is_some_and(|due| due <= now) {
+            proxy.on_timeout(now, &mut out, |done| load.on_completion(now, &done));
+        }
+        if proxy.is_ready() {
+            while let Some((session, tag)) = load.next(now, |session| proxy.has_room(session)) {
+                let command = &load.commands[&tag].1;
+                let named = proxy.submit(session, command, tag, now, &mut out);
+                assert!(named.is_ok(), "a command within its window is taken: {named:?}");
+            }
+        }
+        proxy.flush(&mut out);
+    }
+
+    /// When it wants to run again although nothing arrives.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let issue = self.load.next_issue(|session| self.proxy.has_room(session));
+        let issue = issue.filter(|_| self.proxy.is_ready());
+        [self.proxy.next_timeout(), issue].into_iter().flatten().min()
+    }
+
+    /// Takes what came to its end.
+    pub(super) fn ended(&mut self) -> impl Iterator<Item = Ended> {
+        self.load.ended.drain(..)
+    }
+
+    /// What is still open, as operations that may or may not have taken effect.
+    pub(super) fn open_operations(&self) -> impl Iterator<Item = Operation> {
+        self.load.commands.values().filter_map(|(_, command, invoked)| {
+            let (key, verb, outcome) = S::operation(command, None)?;
+            Some(Operation { invoked: invoked.0, returned: None, key, verb, outcome })
+        })
+    }
+
+    /// Whether all its commands were issued and came to an end.
+    pub(super) fn is_over(&self) -> bool {
+        self.load.issued == self.load.quota && self.load.commands.is_empty()
+    }
+
+    /// Where it stands, for the reader of a violation.
+    pub(super) fn describe(&self) -> String {
+        let Load { issued, quota, commands, .. } = &self.load;
+        format!(
+            "client {}: ready {}, {issued} of {quota} issued, {} open",
+            self.me,
+            self.proxy.is_ready(),
+            commands.len()
+        )
+    }
+}
+
+impl<S: SimService> Load<S> {
+    fn next(&mut self, now: Time, has_room: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
+        self.next_issue(&has_room).filter(|due| *due <= now)?;
+        let session = self.free_session(has_room)?;
+        let command = S::draw(&self.plan, &mut self.random);
+        self.issued += 1;
+        self.open[session] += 1;
+        self.commands.insert(self.issued, (session, command, now));
+        Some((session, self.issued))
+    }
+
+    /// When the next command may go; none while every session is full.
+    fn next_issue(&self, has_room: impl Fn(usize) -> bool) -> Option<Time> {
+        let pace_ns = u64::try_from(self.pace.as_nanos()).expect("below a second");
+        let is_left = self.issued < self.quota && self.free_session(has_room).is_some();
+        is_left.then(|| Time(self.issued * pace_ns))
+    }
+
+    fn free_session(&self, has_room: impl Fn(usize) -> bool) -> Option<usize> {
+        let sessions = self.open.len();
+        let first = usize::try_from(self.issued % sessions as u64).expect("a session's index");
+        let order = (first..sessions).chain(0..first);
+        let is_free = |n: &usize| self.open[*n] < self.plan.load.window && has_room(*n);
+        order.into_iter().find(is_free)
+    }
+
+    fn on_completion(&mut self, now: Time, completion: &Completion<'_>) {
+        let Completion { tag, session, sequence, outcome, payload, .. } = *completion;
+        let Some((index, command, invoked)) = self.commands.remove(&tag) else {
+            panic!("command {tag} came to two ends");
+        };
+        self.open[index] -= 1;
+        let is_done = outcome == proxy::Outcome::Done;
+        let reply = is_done.then_some(payload);
+        let operation = S::operation(&command, reply).map(|(key, verb, outcome)| Operation {
+            invoked: invoked.0,
+            returned: is_done.then_some(now.0),
+            key,
+            verb,
+            outcome: match completion.outcome {
+                proxy::Outcome::NotApplied(_) => Outcome::NotApplied,
+                proxy::Outcome::Done | proxy::Outcome::Unknown => outcome,
+            },
+        });
+        self.ended.push(Ended {
+            context: Context { session, sequence },
+            is_read: self.map.is_read(&command),
+            reply: reply.map(hash_bytes),
+            operation,
+        });
+    }
+}
+
+/// The group map of a service, as a client knows it.
+#[derive(Debug)]
+pub(super) struct Map<S>(Rc<S>);
+
+impl<S: SimService> Map<S> {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self(Rc::new(S::build(plan)))
+    }
+}
+
+impl<S> Clone for Map<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S: SimService> GroupMap for Map<S> {
+    fn groups(&self) -> usize {
+        self.0.groups()
+    }
+
+    fn conservative(&self, command: &[u8]) -> GroupSet {
+        self.0.conservative(command)
+    }
+
+    fn optimistic(&self, command: &[u8]) -> GroupSet {
+        self.0.optimistic(command)
+    }
+
+    fn is_read(&self, command: &[u8]) -> bool {
+        self.0.is_read(command)
+    }
+}

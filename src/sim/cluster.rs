@@ -1,0 +1,237 @@
+//! The hosts of a run and what runs on them, from their first life to their last.
+
+use super::checkers::Agreement;
+use super::client::{Client, ClientParts, Map};
+use super::disk::{Disk, Durability, Stored};
+use super::host::{Host, Roles, Status};
+use super::observed::Observed;
+use super::ordering::{Hosted, Ordering};
+use super::plan::{Model, Plan};
+use super::pool::FramePool;
+use super::replica::{Proposals, WorkerHost};
+use super::services::SimService;
+use super::tap::Tap;
+use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
+use crate::proxy::{Grouping, ProxyConfig};
+use crate::replica::{
+    Barrier, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits, Shared,
+    WorkerConfig,
+};
+use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, RingConfig};
+use crate::types::{Address, GroupId, Incarnation, Random, ReplicaId, RingId, Time};
+use crate::wire::Identity;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A replica as a whole.
+#[derive(Debug)]
+pub(super) struct Replica<S> {
+    pub(super) service: Arc<Observed<S>>,
+    pub(super) is_live: bool,
+    /// The hosts of its workers.
+    pub(super) hosts: Range<usize>,
+}
+
+/// All hosts: those of acceptors first, then the workers replica by replica, then the clients.
+#[derive(Debug)]
+pub(super) struct Cluster<S: SimService> {
+    pub(super) hosts: Vec<Host<S>>,
+    pub(super) replicas: Vec<Replica<S>>,
+    /// Ring -> hosts that hear its multicasts.
+    pub(super) groups: Vec<Vec<usize>>,
+    acceptor_hosts: usize,
+    /// What is left on the disks of hosts that are down.
+    disks: Vec<Vec<Vec<Stored>>>,
+}
+
+/// The tap for a plan's rings and learners.
+pub(super) fn tap(plan: &Plan) -> Tap {
+    let learners = plan.replicas * plan.groups;
+    Tap::new(Agreement::new(plan.rings(), learners), plan.rings())
+}
+
+impl<S: SimService> Cluster<S> {
+    pub(super) fn new(plan: &Rc<Plan>, source: &Random) -> Self {
+        let mut random = source.stream(3);
+        let acceptor_hosts = plan.acceptor_hosts();
+        let mut cluster = Self {
+            hosts: Vec::new(),
+            replicas: Vec::new(),
+            groups: plan.ring_ids().map(|ring| plan.listeners(ring)).collect(),
+            acceptor_hosts,
+            disks: vec![Vec::new(); acceptor_hosts],
+        };
+        for host in 0..acceptor_hosts {
+            let life = Life::first(plan, &mut random);
+            let roles = ordering(plan, host, &life, &mut random);
+            cluster.hosts.push(Host::new(Roles::Ordering(Box::new(roles)), life.identity));
+        }
+        for replica in 0..plan.replicas {
+            cluster.add_replica(plan, replica, &mut random);
+        }
+        let map = Map::new(plan);
+        for number in 0..plan.load.clients {
+            let life = Life::first(plan, &mut random);
+            let config = proxy_config(plan, number, &life);
+            let parts = ClientParts { plan, number, config, map: map.clone(), seed: random.next() };
+            let client = Client::new(parts);
+            cluster.hosts.push(Host::new(Roles::Client(Box::new(client)), life.identity));
+        }
+        cluster
+    }
+
+    /// The hosts of acceptors.
+    pub(super) const fn acceptor_hosts(&self) -> Range<usize> {
+        0..self.acceptor_hosts
+    }
+
+    /// The process of a host with acceptors ends.
+    pub(super) fn crash(&mut self, host: usize) {
+        let Host { roles: Roles::Ordering(ordering), status, inbox, .. } = &mut self.hosts[host]
+        else {
+            unreachable!("only acceptors have another life");
+        };
+        self.disks[host] = ordering.crash();
+        *status = Status::Down;
+        inbox.clear();
+    }
+
+    /// The process of a host with acceptors begins another life.
+    pub(super) fn restart(&mut self, plan: &Plan, host: usize, now: Time, random: &mut Random) {
+        let disks = std::mem::take(&mut self.disks[host]);
+        let memory = if plan.is_durable { Memory::Restored } else { Memory::Amnesiac };
+        let life = Life { memory, disks, now, ..Life::first(plan, random) };
+        let roles = ordering(plan, host, &life, random);
+        let is_scheduled = self.hosts[host].is_scheduled;
+        let overflows = self.hosts[host].overflows;
+        let fresh = Host::new(Roles::Ordering(Box::new(roles)), life.identity);
+        self.hosts[host] = Host { is_scheduled, overflows, ..fresh };
+    }
+
+    fn add_replica(&mut self, plan: &Plan, replica: usize, random: &mut Random) {
+        let life = Life::first(plan, random);
+        let service = Arc::new(Observed::new(S::build(plan)));
+        let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
+        let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
+        let first = self.hosts.len();
+        for number in 0..plan.groups {
+            let config = worker_config(plan, replica, number);
+            let worker = PsmrWorker::new(config, Arc::clone(&shared));
+            let me = plan.worker_node(replica, number);
+            let rings = plan.rings_of(number).map(|ring| {
+                let mut acceptors = plan.acceptor_nodes();
+                acceptors.rotate_left(replica % plan.acceptors);
+                let learner = (replica * plan.groups + number) as u64;
+                let defaults = LearnerConfig::new(ring, acceptors, learner);
+                LearnerConfig { window: plan.learner_window, ..defaults }
+            });
+            let config = SubscriptionConfig { rings: rings.collect(), m: plan.merge };
+            let proposers = plan.ring_ids().map(|ring| Proposer::new(ring, plan.acceptor_nodes()));
+            let host = WorkerHost {
+                me,
+                place: (replica, number),
+                subscription: Subscription::new(config, random.next(), Time::ZERO),
+                worker,
+                pool: FramePool::new(24),
+                proposals: Proposals::new(plan.groups, proposers),
+                delivered: Vec::new(),
+                progress: Progress::Idle,
+                counter: 0,
+            };
+            self.hosts.push(Host::new(Roles::Worker(Box::new(host)), life.identity));
+        }
+        let hosts = first..self.hosts.len();
+        self.replicas.push(Replica { service, is_live: true, hosts });
+    }
+}
+
+/// What a process begins a life with.
+struct Life {
+    identity: Identity,
+    memory: Memory,
+    disks: Vec<Vec<Stored>>,
+    now: Time,
+}
+
+impl Life {
+    fn first(plan: &Plan, random: &mut Random) -> Self {
+        let incarnation = Incarnation(random.next());
+        let identity = Identity { cluster: plan.seed, configuration: 1, epoch: 1, incarnation };
+        Self { identity, memory: Memory::Fresh, disks: Vec::new(), now: Time::ZERO }
+    }
+}
+
+/// The acceptors of a host.
+fn ordering(plan: &Plan, host: usize, life: &Life, random: &mut Random) -> Ordering {
+    let mut disks = life.disks.iter();
+    let hosted = plan.rings_at(host).map(|ring| {
+        let node = plan.acceptor_nodes()[host % plan.acceptors];
+        let durability = if plan.is_durable { Durability::Sync } else { Durability::Memory };
+        let mut disk = Disk::new(plan.timing.write_ns, durability, Random::new(random.next()));
+        let records = disks.next();
+        if let Some(records) = records {
+            disk = disk.reopen(records.clone());
+        }
+        let name = (node, life.identity.incarnation);
+        let config = ring_config(plan, ring);
+        let mut member = Member::new(config, name, life.memory, disk, random.next(), life.now);
+        for record in records.into_iter().flatten() {
+            member.restore(&record.as_record());
+        }
+        let skips = SkipPolicy::new(plan.timing.lambda_per_s, plan.timing.skip_interval)
+            .in_turns_of(plan.merge);
+        Hosted { ring, node, member, skips, counter: 0 }
+    });
+    Ordering {
+        hosted: hosted.collect(),
+        rings: u16::try_from(plan.rings()).expect("few rings"),
+        has_beacons: plan.has_beacons,
+    }
+}
+
+fn ring_config(plan: &Plan, ring: RingId) -> RingConfig {
+    let is_own = usize::from(ring.0) < plan.groups;
+    let learners = if is_own { plan.replicas } else { plan.replicas * plan.groups };
+    let defaults = RingConfig::new(ring, plan.acceptor_nodes());
+    RingConfig {
+        learners,
+        instances: plan.log,
+        apply_bound: plan.log as u64 - plan.log as u64 / 4,
+        heartbeat: plan.timing.heartbeat,
+        election_timeout: plan.timing.election,
+        ..defaults
+    }
+}
+
+fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
+    let replica = ReplicaId(u8::try_from(replica).expect("few replicas"));
+    WorkerConfig {
+        barrier: if plan.barrier_is_instance { Barrier::Instance } else { Barrier::Command },
+        executor: if plan.executor_is_lowest { Executor::Lowest } else { Executor::Rotate },
+        retry: if plan.retry_is_client { Retry::Client } else { Retry::Replica },
+        reply: if plan.reply_is_all { ReplyPolicy::All } else { ReplyPolicy::One },
+        ..WorkerConfig::new(plan.groups, GroupId::new(worker), replica, plan.replicas)
+    }
+}
+
+fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
+    let host = plan.host(plan.client_node(number), RingId(0));
+    ProxyConfig {
+        reply_to: Address::memory(u32::try_from(host).expect("few hosts")),
+        client: life.identity.incarnation.0,
+        groups: plan.groups,
+        acceptors: plan.acceptor_nodes(),
+        replicas: u8::try_from(plan.replicas).expect("few replicas"),
+        sessions: plan.load.sessions,
+        window: plan.load.window.next_power_of_two(),
+        grouping: match plan.model {
+            Model::OptPsmr => Grouping::Optimistic,
+            Model::Smr | Model::Psmr => Grouping::Conservative,
+        },
+        map_epoch: 0,
+        attempt_timeout: plan.timing.attempt,
+        deadline: plan.timing.deadline,
+        command_limit: 1 << 20,
+    }
+}

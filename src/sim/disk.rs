@@ -1,0 +1,183 @@
+//! A simulated disk: a log whose records become persistent some time after they were written, and
+//! which survives the process with what had become persistent by then.
+
+use crate::ring_paxos::{Log, Lsn, Record};
+use crate::types::{Ballot, Instance, Random, Slot, Time, ValueId};
+use crate::wire::Value;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A record on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Promise(Ballot),
+    Accept { instance: Instance, ballot: Ballot, id: ValueId, value: StoredValue },
+    Trim { trim: Instance, known: (Instance, Slot) },
+}
+
+/// A value on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StoredValue {
+    Noop,
+    Skip(u64),
+    Batch(Box<[u8]>),
+}
+
+/// A log on a simulated disk.
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// What is written; kept only if it is to be read again.
+    records: Option<Vec<Stored>>,
+    last: Lsn,
+    persisted: Lsn,
+    /// Writes under way: up to which record, and when they are done.
+    writes: VecDeque<(Lsn, Time)>,
+    delay_ns: u64,
+    now: Time,
+    random: Random,
+}
+
+impl Disk {
+    /// A disk that takes up to `delay_ns` for a write; it keeps its records if `is_durable`.
+    pub(super) fn new(delay_ns: u64, durability: Durability, random: Random) -> Self {
+        let records = (durability == Durability::Sync).then(Vec::new);
+        Self {
+            records,
+            last: Lsn(0),
+            persisted: Lsn(0),
+            writes: VecDeque::new(),
+            delay_ns,
+            now: Time::ZERO,
+            random,
+        }
+    }
+
+    /// The disk of a former life, with what it still holds.
+    pub(super) fn reopen(mut self, records: Vec<Stored>) -> Self {
+        self.last = Lsn(records.len() as u64);
+        self.persisted = self.last;
+        self.records = Some(records);
+        self
+    }
+
+    /// Tells the disk the time; says whether writes have been completed since.
+    pub(super) fn advance(&mut self, now: Time) -> bool {
+        self.now = now;
+        let before = self.persisted;
+        while let Some(&(lsn, due)) = self.writes.front()
+            && due <= now
+        {
+            self.persisted = lsn;
+            self.writes.pop_front();
+        }
+        self.persisted > before
+    }
+
+    /// When the next write is done.
+    pub(super) fn next_completion(&self) -> Option<Time> {
+        self.writes.front().map(|(_, due)| *due)
+    }
+
+    /// The process ends: what was not persistent is lost. Returns what is left.
+    pub(super) fn crash(&mut self) -> Vec<Stored> {
+        self.writes.clear();
+        let mut records = self.records.take().unwrap_or_default();
+        records.truncate(usize::try_from(self.persisted.0).expect("records fit memory"));
+        records
+    }
+}
+
+/// What a log survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Nothing: the process comes back without memory.
+    Memory,
+    /// The end of its process: what was persistent is read again.
+    Sync,
+}
+
+impl Log for Disk {
+    fn append(&mut self, record: &Record<'_>) -> Lsn {
+        self.last.0 += 1;
+        if let Some(records) = &mut self.records {
+            records.push(Stored::of(record));
+        }
+        if self.delay_ns == 0 {
+            self.persisted = self.last;
+            return self.last;
+        }
+        let delay = Duration::from_nanos(self.delay_ns / 4 + self.random.below(self.delay_ns));
+        // Records persist in their order, so no write is done before those before it.
+        let earliest = self.writes.back().map_or(self.now, |(_, due)| *due);
+        self.writes.push_back((self.last, earliest.max(self.now + delay)));
+        self.last
+    }
+
+    fn persisted(&self) -> Lsn {
+        self.persisted
+    }
+}
+
+impl Stored {
+    fn of(record: &Record<'_>) -> Self {
+        match *record {
+            Record::Promise(ballot) => Self::Promise(ballot),
+            Record::Accept { instance, ballot, id, value } => {
+                let value = match value {
+                    Value::Noop => StoredValue::Noop,
+                    Value::Skip(slots) => StoredValue::Skip(slots),
+                    Value::Batch(bytes) => StoredValue::Batch(bytes.into()),
+                };
+                Self::Accept { instance, ballot, id, value }
+            }
+            Record::Trim { trim, known } => Self::Trim { trim, known },
+        }
+    }
+
+    /// As the acceptor reads it.
+    pub(super) fn as_record(&self) -> Record<'_> {
+        match self {
+            Self::Promise(ballot) => Record::Promise(*ballot),
+            Self::Accept { instance, ballot, id, value } => {
+                let value = match value {
+                    StoredValue::Noop => Value::Noop,
+                    StoredValue::Skip(slots) => Value::Skip(*slots),
+                    StoredValue::Batch(bytes) => Value::Batch(bytes),
+                };
+                Record::Accept { instance: *instance, ballot: *ballot, id: *id, value }
+            }
+            Self::Trim { trim, known } => Record::Trim { trim: *trim, known: *known },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_persistent_is_lost_and_the_rest_is_read_again() {
+        let mut disk = Disk::new(1_000, Durability::Sync, Random::new(1));
+        disk.advance(Time(10));
+        let trim = |n| Record::Trim { trim: Instance(n), known: (Instance(n), Slot(n)) };
+        disk.append(&trim(1));
+        disk.append(&trim(2));
+        assert_eq!(disk.persisted(), Lsn(0));
+        let due = disk.next_completion().unwrap();
+        assert!(disk.advance(due));
+        let left = disk.persisted().0;
+        assert!(left >= 1);
+        disk.append(&trim(3));
+        let records = disk.crash();
+        assert_eq!(records.len() as u64, left);
+        assert_eq!(records[0].as_record(), trim(1));
+    }
+
+    #[test]
+    fn without_delay_everything_is_persistent_at_once() {
+        let mut disk = Disk::new(0, Durability::Memory, Random::new(1));
+        let lsn = disk.append(&Record::Promise(Ballot::ZERO));
+        assert_eq!(disk.persisted(), lsn);
+        assert!(disk.crash().is_empty());
+    }
+}

@@ -1,0 +1,203 @@
+//! Faults of processes and links: whom they hit, and how they end.
+//!
+//! Faults stay within what the protocol promises to survive: without a disk at most f acceptors of
+//! a ring are down or without memory at once, and one replica lives.
+
+use super::host::{Host, Roles, Status};
+use super::plan::{Fault, Planned};
+use super::services::SimService;
+use super::world::{Event, World};
+use crate::types::RingId;
+use std::time::Duration;
+
+impl<S: SimService> World<S> {
+    /// A fault of the plan begins.
+    pub(super) fn fault(&mut self, planned: Planned) {
+        let Planned { fault, length, choice, .. } = planned;
+        let coordinator = self.coordinator(choice);
+        let acceptors = self.cluster.acceptor_hosts();
+        let any = index(choice, self.cluster.hosts.len());
+        let some_acceptor = acceptors.start + index(choice, acceptors.len());
+        match fault {
+            Fault::CrashAcceptor => self.crash_acceptor(some_acceptor, length),
+            Fault::CrashCoordinator => {
+                if let Some(host) = coordinator {
+                    self.crash_acceptor(host, length);
+                }
+            }
+            Fault::CrashMany => self.crash_many(coordinator, choice, length),
+            Fault::PowerCut if self.plan.is_durable => {
+                for host in acceptors {
+                    self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
+                }
+            }
+            Fault::PowerCut => {}
+            Fault::CrashReplica => self.crash_replica(index(choice, self.plan.replicas)),
+            Fault::Pause => self.pause(any, length),
+            Fault::PauseCoordinator => {
+                if let Some(host) = coordinator {
+                    self.pause(host, length);
+                }
+            }
+            Fault::Partition => self.cut(length, |a, b| side(choice, a) != side(choice, b)),
+            Fault::PartitionOneWay => self.cut(length, |a, b| side(choice, a) && !side(choice, b)),
+            Fault::Isolate => self.cut(length, |a, b| a == any || b == any),
+            Fault::IsolateOneWay => {
+                let is_deaf = choice >> 63 == 1;
+                self.cut(length, |a, b| if is_deaf { b == any } else { a == any });
+            }
+        }
+    }
+
+    /// A host that stood still goes on.
+    pub(super) fn wake(&mut self, host: usize) {
+        let now = self.queue.now();
+        if matches!(self.cluster.hosts[host].status, Status::Paused(until) if until <= now) {
+            self.cluster.hosts[host].status = Status::Running;
+            self.trace.line(now, || format!("host {host} goes on"));
+            self.schedule_run(host);
+        }
+    }
+
+    /// An acceptor's process begins another life.
+    pub(super) fn restart(&mut self, host: usize) {
+        if self.cluster.hosts[host].status != Status::Down {
+            return;
+        }
+        let now = self.queue.now();
+        self.trace.line(now, || format!("host {host} restarts"));
+        self.cluster.restart(&self.plan, host, now, &mut self.random);
+        self.schedule_run(host);
+    }
+
+    /// All faults end.
+    pub(super) fn heal(&mut self) {
+        let now = self.queue.now();
+        self.trace.line(now, || "everything heals".to_owned());
+        self.is_healed = true;
+        self.network.heal();
+        for host in 0..self.cluster.hosts.len() {
+            if let Status::Paused(_) = self.cluster.hosts[host].status {
+                self.cluster.hosts[host].status = Status::Paused(now);
+                self.wake(host);
+            }
+            if self.cluster.acceptor_hosts().contains(&host) {
+                self.restart(host);
+            }
+        }
+        self.queue.schedule(now, Event::Look);
+    }
+
+    fn crash_acceptor(&mut self, host: usize, length: Duration) {
+        let now = self.queue.now();
+        if self.is_healed || self.cluster.hosts[host].status != Status::Running {
+            return;
+        }
+        if !self.plan.is_durable && !self.can_lose(host) {
+            return;
+        }
+        self.faults += 1;
+        self.trace.line(now, || format!("host {host} crashes for {length:?}"));
+        self.cluster.crash(host);
+        let host = u16::try_from(host).expect("few hosts");
+        self.queue.schedule(now + length, Event::Restart { host });
+    }
+
+    /// A coordinator and the acceptors behind it, f in all.
+    fn crash_many(&mut self, coordinator: Option<usize>, choice: u64, length: Duration) {
+        let Some(first) = coordinator else { return };
+        self.crash_acceptor(first, length);
+        let acceptors = self.plan.acceptors;
+        let (ring, place) = (first / acceptors, first % acceptors);
+        let shift = 1 + index(choice, acceptors - 1);
+        for n in 1..acceptors / 2 {
+            let other = ring * acceptors + (place + n * shift) % acceptors;
+            self.crash_acceptor(other, length * 2);
+        }
+    }
+
+    /// Whether every ring has a quorum of acceptors with memory beside those of `host`.
+    fn can_lose(&self, host: usize) -> bool {
+        let f = self.plan.acceptors / 2;
+        let mut lost = vec![0; self.plan.rings()];
+        for (index, other) in self.cluster.hosts.iter().enumerate() {
+            let Host { roles: Roles::Ordering(ordering), status, .. } = other else { continue };
+            for hosted in &ordering.hosted {
+                let is_lost = index == host || *status == Status::Down || hosted.member.is_inert();
+                lost[usize::from(hosted.ring.0)] += usize::from(is_lost);
+            }
+        }
+        lost.into_iter().all(|lost| lost <= f)
+    }
+
+    fn crash_replica(&mut self, replica: usize) {
+        let live = self.cluster.replicas.iter().filter(|replica| replica.is_live).count();
+        if self.is_healed || live < 2 || !self.cluster.replicas[replica].is_live {
+            return;
+        }
+        let now = self.queue.now();
+        self.faults += 1;
+        self.trace.line(now, || format!("replica {replica} crashes"));
+        self.cluster.replicas[replica].is_live = false;
+        for host in self.cluster.replicas[replica].hosts.clone() {
+            self.cluster.hosts[host].status = Status::Down;
+            self.cluster.hosts[host].inbox.clear();
+        }
+    }
+
+    fn pause(&mut self, host: usize, length: Duration) {
+        let now = self.queue.now();
+        if self.is_healed || self.cluster.hosts[host].status != Status::Running {
+            return;
+        }
+        self.faults += 1;
+        self.trace.line(now, || format!("host {host} stands still for {length:?}"));
+        self.cluster.hosts[host].status = Status::Paused(now + length);
+        let host = u16::try_from(host).expect("few hosts");
+        self.queue.schedule(now + length, Event::Wake { host });
+    }
+
+    fn cut(&mut self, length: Duration, is_cut: impl Fn(usize, usize) -> bool) {
+        if self.is_healed {
+            return;
+        }
+        let now = self.queue.now();
+        let hosts = self.cluster.hosts.len();
+        let mut links = Vec::new();
+        for source in 0..hosts {
+            for target in 0..hosts {
+                if source != target && is_cut(source, target) {
+                    self.network.cut(source, target);
+                    let number = |host| u16::try_from(host).expect("few hosts");
+                    links.push((number(source), number(target)));
+                }
+            }
+        }
+        self.faults += 1;
+        self.trace.line(now, || format!("links cut for {length:?}: {links:?}"));
+        self.queue.schedule(now + length, Event::Mend { links: links.into() });
+    }
+
+    /// The host of the coordinator of a ring that `choice` names, if it has one.
+    fn coordinator(&self, choice: u64) -> Option<usize> {
+        let ring = index(choice, self.plan.rings());
+        let ring = RingId(u16::try_from(ring).expect("few rings"));
+        self.cluster.hosts.iter().position(|host| match &host.roles {
+            Roles::Ordering(ordering) => {
+                let mut hosted = ordering.hosted.iter();
+                host.status == Status::Running
+                    && hosted.any(|h| h.ring == ring && h.member.is_coordinator())
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The side of a partition on which a host finds itself.
+const fn side(choice: u64, host: usize) -> bool {
+    choice >> (host % 61) & 1 == 1
+}
+
+fn index(choice: u64, length: usize) -> usize {
+    usize::try_from((choice >> 8) % length as u64).expect("below a length")
+}

@@ -1,0 +1,164 @@
+//! A process that orders: acceptors of one or several rings, as on one thread of a real host.
+
+use super::disk::{Disk, Stored};
+use super::host::{Cycle, Received};
+use super::post::Post;
+use crate::multi_ring::SkipPolicy;
+use crate::ring_paxos::{Destination, Envelope, Member, Outbox, Role};
+use crate::types::{NodeId, RingId, Time};
+use crate::wire::{self, Beacon, Message};
+
+/// One acceptor of one ring, with what it needs to send.
+#[derive(Debug)]
+pub(super) struct Hosted {
+    pub(super) ring: RingId,
+    pub(super) node: NodeId,
+    pub(super) member: Member<Disk>,
+    pub(super) skips: SkipPolicy,
+    pub(super) counter: u64,
+}
+
+impl Hosted {
+    fn with_post<'a>(&'a mut self, cycle: &'a mut Cycle<'_>) -> (&'a mut Member<Disk>, Post<'a>) {
+        let Self { node, member, counter, .. } = self;
+        let identity = cycle.identity;
+        (member, Post { me: *node, identity, counter, office: cycle.office })
+    }
+}
+
+/// Acceptors of one or several rings.
+#[derive(Debug)]
+pub(super) struct Ordering {
+    pub(super) hosted: Vec<Hosted>,
+    /// How many rings there are: the groups that a coordinator tells its position.
+    pub(super) rings: u16,
+    /// Whether coordinators tell each other by datagrams how far they are.
+    pub(super) has_beacons: bool,
+}
+
+impl Ordering {
+    /// One duty cycle.
+    pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
+        let now = cycle.now;
+        for hosted in &mut self.hosted {
+            if hosted.member.log_mut().advance(now) {
+                let (member, mut out) = hosted.with_post(cycle);
+                member.on_persisted(now, &mut out);
+            }
+        }
+        for datagram in received.drain(..) {
+            self.receive(&datagram, cycle);
+        }
+        for hosted in &mut self.hosted {
+            let (member, mut out) = hosted.with_post(cycle);
+            if member.next_timeout().is_some_and(|due| due <= now) {
+                member.on_timeout(now, &mut out);
+            }
+        }
+        for index in 0..self.hosted.len() {
+            self.skip(index, cycle);
+            let (member, mut out) = self.hosted[index].with_post(cycle);
+            member.on_cycle_end(now, &mut out);
+        }
+    }
+
+    /// When it wants to run again although nothing arrives.
+    pub(super) fn next_timeout(&mut self) -> Option<Time> {
+        let due = |hosted: &mut Hosted| {
+            let disk = hosted.member.log_mut().next_completion();
+            let is_coordinator = hosted.member.is_coordinator();
+            let skips = hosted.skips.next_timeout().filter(|_| is_coordinator);
+            [hosted.member.next_timeout(), disk, skips].into_iter().flatten().min()
+        };
+        self.hosted.iter_mut().filter_map(due).min()
+    }
+
+    /// Whether one of its acceptors coordinates.
+    pub(super) fn leads(&self) -> bool {
+        self.hosted.iter().any(|hosted| hosted.member.is_coordinator())
+    }
+
+    /// Where its acceptors stand, for the reader of a violation.
+    pub(super) fn describe(&self) -> String {
+        let member = |hosted: &Hosted| {
+            let Hosted { ring, node, member, .. } = hosted;
+            let (leads, slot) = (member.is_coordinator(), member.slot());
+            format!(
+                "ring {ring} node {node}: leads {leads}, inert {}, slot {slot}",
+                member.is_inert()
+            )
+        };
+        let members: Vec<_> = self.hosted.iter().map(member).collect();
+        format!("{members:?}")
+    }
+
+    /// Its process ends. Returns what each acceptor's disk still holds.
+    pub(super) fn crash(&mut self) -> Vec<Vec<Stored>> {
+        self.hosted.iter_mut().map(|hosted| hosted.member.log_mut().crash()).collect()
+    }
+
+    fn receive(&mut self, datagram: &Received, cycle: &mut Cycle<'_>) {
+        let opened = wire::open(cycle.identity, &datagram.bytes)
+            .and_then(|(header, body)| Ok((header, Message::decode(header.kind, body)?)));
+        let Ok((header, message)) = opened else {
+            return *cycle.dropped += 1;
+        };
+        if let Message::Beacon(beacon) = message {
+            for hosted in self.hosted.iter_mut().filter(|hosted| hosted.ring != header.ring) {
+                hosted.skips.on_position(beacon.slot, cycle.now);
+            }
+            return;
+        }
+        let envelope = Envelope {
+            ring: header.ring,
+            sender: header.sender,
+            incarnation: header.incarnation,
+            from: datagram.from,
+        };
+        let is_meant = |hosted: &&mut Hosted| {
+            let is_target = header.target == NodeId::ALL || header.target == hosted.node;
+            hosted.ring == header.ring && is_target
+        };
+        let now = cycle.now;
+        for hosted in self.hosted.iter_mut().filter(is_meant) {
+            let (member, mut out) = hosted.with_post(cycle);
+            member.on_message(&envelope, &message, now, &mut out);
+        }
+    }
+
+    /// Lets an idle ring follow the furthest one, and tells the others how far this one is.
+    fn skip(&mut self, index: usize, cycle: &mut Cycle<'_>) {
+        let (now, rings) = (cycle.now, self.rings);
+        let hosted = &mut self.hosted[index];
+        if rings == 1 || !hosted.member.is_coordinator() {
+            return;
+        }
+        let own = hosted.member.slot();
+        if !self.has_beacons {
+            let others = (0..rings).filter(|ring| *ring != hosted.ring.0);
+            for other in others {
+                hosted.skips.on_position(cycle.office.positions[usize::from(other)], now);
+            }
+        }
+        if let Some(slots) = hosted.skips.due(own, now) {
+            let (member, mut out) = hosted.with_post(cycle);
+            member.skip(slots, now, &mut out);
+        }
+        let (own, ring) = (hosted.member.slot(), hosted.ring);
+        if !self.has_beacons {
+            let position = &mut cycle.office.positions[usize::from(ring.0)];
+            cycle.office.has_moved |= own > *position;
+            *position = own.max(*position);
+            return;
+        }
+        let Some(slot) = hosted.skips.announcement(own, now) else { return };
+        for other in (0..rings).map(RingId).filter(|other| *other != ring) {
+            let (_, mut out) = hosted.with_post(cycle);
+            out.send(Destination::Ring(other), ring, &Message::Beacon(Beacon { slot }));
+        }
+        // Rings whose coordinators share a process hear each other without a datagram.
+        for other in self.hosted.iter_mut().filter(|other| other.ring != ring) {
+            other.skips.on_position(slot, now);
+        }
+    }
+}

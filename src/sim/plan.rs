@@ -1,0 +1,441 @@
+//! What one seed amounts to: the cluster, the load and a random subset of the faults.
+//!
+//! Swarm testing (Groce and others, 2012): a seed that never loses a datagram finds what a seed with
+//! every fault at once hides, so each fault is switched on by its own coin.
+
+use super::network::NetworkFaults;
+use crate::multi_ring::SkipPolicy;
+use crate::service::btree::Separators;
+use crate::types::{NodeId, Random, RingId, Time};
+use std::time::Duration;
+
+/// The execution model of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// One group, one worker.
+    Smr,
+    /// K groups, conservative.
+    Psmr,
+    /// K groups, optimistic.
+    OptPsmr,
+}
+
+impl Model {
+    /// All models.
+    pub const ALL: [Self; 3] = [Self::Smr, Self::Psmr, Self::OptPsmr];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smr => "smr",
+            Self::Psmr => "psmr",
+            Self::OptPsmr => "opt-psmr",
+        }
+    }
+}
+
+/// The service of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// The B+-tree.
+    Btree,
+    /// The hash of what was executed.
+    Null,
+    /// The bank of bounded counters.
+    Counters,
+}
+
+impl ServiceKind {
+    /// All services.
+    pub const ALL: [Self; 3] = [Self::Btree, Self::Null, Self::Counters];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Btree => "btree",
+            Self::Null => "null",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+/// What is fixed by hand; the rest is drawn from the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The model.
+    pub model: Option<Model>,
+    /// The service.
+    pub service: Option<ServiceKind>,
+    /// Loss in parts of a million.
+    pub loss: Option<u32>,
+    /// Commands of all clients together.
+    pub commands: Option<u64>,
+}
+
+/// A kind of fault of processes and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// An acceptor's process ends; another life, without memory, begins later.
+    CrashAcceptor,
+    /// The same, of a ring's coordinator.
+    CrashCoordinator,
+    /// The same, of a ring's coordinator and, at once, of as many others as may fail with it.
+    CrashMany,
+    /// The same, of all acceptors at once: only where they have disks.
+    PowerCut,
+    /// A replica's process ends for good; one replica always lives on.
+    CrashReplica,
+    /// A process stands still.
+    Pause,
+    /// A ring's coordinator stands still.
+    PauseCoordinator,
+    /// The hosts fall into two halves that do not hear each other.
+    Partition,
+    /// One half hears the other, but not the other way round.
+    PartitionOneWay,
+    /// One host hears nobody and nobody hears it.
+    Isolate,
+    /// One host is deaf or mute.
+    IsolateOneWay,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 11] = [
+        Self::CrashAcceptor,
+        Self::CrashCoordinator,
+        Self::CrashMany,
+        Self::PowerCut,
+        Self::CrashReplica,
+        Self::Pause,
+        Self::PauseCoordinator,
+        Self::Partition,
+        Self::PartitionOneWay,
+        Self::Isolate,
+        Self::IsolateOneWay,
+    ];
+}
+
+/// One fault: what, when, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) fault: Fault,
+    pub(super) at: Time,
+    pub(super) length: Duration,
+    /// Chooses the victim, once it is known who lives.
+    pub(super) choice: u64,
+}
+
+/// What clients ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) clients: usize,
+    /// Sessions of a client, and commands that one session has open.
+    pub(super) sessions: usize,
+    pub(super) window: usize,
+    /// W: what the session tables hold; at least `window`.
+    pub(super) session_window: usize,
+    /// Commands of all clients together.
+    pub(super) commands: u64,
+    /// Keys are drawn from 0 to twice this number.
+    pub(super) keys: u64,
+    /// Percent of the commands: reads, updates, ranges; the rest is inserts and deletes.
+    pub(super) reads: u64,
+    pub(super) updates: u64,
+    pub(super) ranges: u64,
+    /// The tree's settings.
+    pub(super) capacity: usize,
+    pub(super) minimum_percent: usize,
+    pub(super) separators: Separators,
+}
+
+/// How long things take, and until when there are faults.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    pub(super) heals_at: Time,
+    pub(super) heartbeat: Duration,
+    pub(super) election: Duration,
+    /// When a client sends a command again, and when it gives it up.
+    pub(super) attempt: Duration,
+    pub(super) deadline: Duration,
+    /// The most that a write to a disk takes, in nanoseconds.
+    pub(super) write_ns: u64,
+    /// The rate and the interval of skips.
+    pub(super) lambda_per_s: u64,
+    pub(super) skip_interval: Duration,
+}
+
+/// A seed's run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) model: Model,
+    pub(super) service: ServiceKind,
+    /// K.
+    pub(super) groups: usize,
+    pub(super) acceptors: usize,
+    /// Whether acceptor i of every ring lives in one process.
+    pub(super) shares_acceptors: bool,
+    /// Whether acceptors have disks that survive their process.
+    pub(super) is_durable: bool,
+    /// Whether coordinators hear of each other by datagrams, or as in one process.
+    pub(super) has_beacons: bool,
+    pub(super) replicas: usize,
+    /// M of the merge.
+    pub(super) merge: u64,
+    /// Instances that an acceptor's log and a learner's window hold.
+    pub(super) log: usize,
+    pub(super) learner_window: usize,
+    pub(super) barrier_is_instance: bool,
+    pub(super) executor_is_lowest: bool,
+    pub(super) retry_is_client: bool,
+    pub(super) reply_is_all: bool,
+    /// The most steps of one poll of a worker.
+    pub(super) budget: u32,
+    pub(super) load: Load,
+    pub(super) timing: Timing,
+    pub(super) network: NetworkFaults,
+    pub(super) faults: Vec<Planned>,
+}
+
+impl Load {
+    fn draw(random: &mut Random, options: &Options, most: u64) -> Self {
+        let clients = pick(random, &[1, 2, 3, 4, 5]);
+        let sessions = pick(random, &[1, 1, 2]);
+        let keys = pick(random, &[8, 40, 200, 1_000]);
+        // The search for an order of a key's operations is exponential in how many overlap.
+        let open = usize::try_from(8 * keys).expect("few keys") / (clients * sessions);
+        let window = pick(random, &[1, 4, 16, 32]).min(open);
+        let commands = pick(random, &[500, 1_500, 5_000]).min(most);
+        Self {
+            clients,
+            sessions,
+            window,
+            session_window: pick(random, &[32, 64]),
+            commands: options.commands.unwrap_or(commands).min(most),
+            keys,
+            reads: random.below(60),
+            updates: random.below(30),
+            ranges: random.below(5),
+            capacity: pick(random, &[4, 4, 6, 8, 16]),
+            minimum_percent: pick(random, &[50, 25]),
+            separators: pick(random, &[Separators::Natural, Separators::Aligned]),
+        }
+    }
+}
+
+impl Timing {
+    fn draw(random: &mut Random) -> Self {
+        let heartbeat = Duration::from_millis(pick(random, &[3, 5, 10]));
+        let lambda_per_s = pick(random, &[0, 0, 1_000, 9_000]);
+        let delta = Duration::from_millis(1);
+        Self {
+            heals_at: Time(400_000_000 + random.below(1_200_000_000)),
+            heartbeat,
+            election: heartbeat * pick(random, &[6, 15]),
+            attempt: Duration::from_millis(pick(random, &[4, 20, 100])),
+            deadline: Duration::from_millis(pick(random, &[300, 5_000])),
+            write_ns: pick(random, &[0, 0, 20_000, 500_000]),
+            lambda_per_s,
+            skip_interval: if lambda_per_s == 0 { SkipPolicy::INTERVAL } else { delta },
+        }
+    }
+}
+
+impl Timing {
+    /// Rings that skip only to what they hear: an idle ring fills no log.
+    const fn without_lambda(self) -> Self {
+        Self { lambda_per_s: 0, skip_interval: SkipPolicy::INTERVAL, ..self }
+    }
+}
+
+impl Plan {
+    /// The plan of `seed` under `options`.
+    pub(super) fn draw(seed: u64, options: &Options) -> Self {
+        // Separate streams: what is fixed by hand must not change what else the seed draws.
+        let source = Random::new(seed).stream(0x7073_6d72);
+        let timing = Timing::draw(&mut source.stream(5));
+        let faults = faults(&mut source.stream(4), timing.heals_at);
+        // A replica that has died for good never applies anything again, and until there are
+        // checkpoints the logs must hold whatever comes after its end.
+        let loses_replica = faults.iter().any(|planned| planned.fault == Fault::CrashReplica);
+        let most = if loses_replica { 1_500 } else { u64::MAX };
+        let mut random = source.stream(1);
+        let models = [Model::Smr, Model::Psmr, Model::OptPsmr, Model::OptPsmr];
+        let model = pick(&mut random, &models);
+        let model = options.model.unwrap_or(model);
+        let [btree, null, counters] = ServiceKind::ALL;
+        let service = pick(&mut random, &[btree, btree, btree, null, counters]);
+        let groups = pick(&mut random, &[1, 2, 2, 2, 3, 3, 4]);
+        let log = pick(&mut random, &[256, 1_024]);
+        Self {
+            seed,
+            model,
+            service: options.service.unwrap_or(service),
+            groups: if model == Model::Smr { 1 } else { groups },
+            acceptors: pick(&mut random, &[3, 3, 3, 5]),
+            shares_acceptors: random.chance(1, 2),
+            is_durable: random.chance(1, 3),
+            has_beacons: random.chance(1, 3),
+            replicas: pick(&mut random, &[2, 2, 3]),
+            merge: pick(&mut random, &[1, 1, 1, 2, 5]),
+            log: if loses_replica { 8_192 } else { log },
+            learner_window: pick(&mut random, &[64, 128, 512]),
+            barrier_is_instance: random.chance(1, 2),
+            executor_is_lowest: random.chance(1, 3),
+            retry_is_client: random.chance(1, 3),
+            reply_is_all: random.chance(1, 3),
+            budget: u32::try_from(1 + random.below(16)).expect("at most 16"),
+            load: Load::draw(&mut source.stream(2), options, most),
+            timing: if loses_replica { timing.without_lambda() } else { timing },
+            network: network(&mut source.stream(3), options.loss),
+            faults,
+        }
+    }
+
+    /// K rings of groups and, if K > 1, that of g_all.
+    pub(super) const fn rings(&self) -> usize {
+        if self.groups == 1 { 1 } else { self.groups + 1 }
+    }
+
+    /// All rings.
+    pub(super) fn ring_ids(&self) -> impl Iterator<Item = RingId> + use<> {
+        (0..u16::try_from(self.rings()).expect("few rings")).map(RingId)
+    }
+
+    /// How many hosts have acceptors. Hosts of acceptors come first, then those of the workers
+    /// replica by replica, then those of the clients.
+    pub(super) const fn acceptor_hosts(&self) -> usize {
+        if self.shares_acceptors { self.acceptors } else { self.acceptors * self.rings() }
+    }
+
+    /// The acceptors, the same for every ring. Nodes are numbered in the order of hosts.
+    pub(super) fn acceptor_nodes(&self) -> Vec<NodeId> {
+        (0..self.acceptors).map(node).collect()
+    }
+
+    /// The rings that have an acceptor on a host.
+    pub(super) fn rings_at(&self, host: usize) -> impl Iterator<Item = RingId> {
+        let ring = host / self.acceptors;
+        self.ring_ids().filter(move |id| self.shares_acceptors || usize::from(id.0) == ring)
+    }
+
+    /// Where a node's role for a ring runs.
+    pub(super) fn host(&self, node: NodeId, ring: RingId) -> usize {
+        let node = usize::from(node.0);
+        if node >= self.acceptors {
+            return self.acceptor_hosts() + node - self.acceptors;
+        }
+        if self.shares_acceptors { node } else { usize::from(ring.0) * self.acceptors + node }
+    }
+
+    /// The node of a worker.
+    pub(super) fn worker_node(&self, replica: usize, worker: usize) -> NodeId {
+        node(self.acceptors + replica * self.groups + worker)
+    }
+
+    /// The node of a client.
+    pub(super) fn client_node(&self, client: usize) -> NodeId {
+        node(self.acceptors + self.replicas * self.groups + client)
+    }
+
+    /// The rings that a worker subscribes to: its group's and g_all's.
+    pub(super) fn rings_of(&self, worker: usize) -> impl Iterator<Item = RingId> + use<> {
+        let (own, all) = (worker, self.groups);
+        self.ring_ids().filter(move |ring| [own, all].contains(&usize::from(ring.0)))
+    }
+
+    /// The hosts that hear the multicasts of a ring.
+    pub(super) fn listeners(&self, ring: RingId) -> Vec<usize> {
+        let acceptors = self.acceptor_nodes().into_iter();
+        let mut listeners: Vec<_> = acceptors.map(|node| self.host(node, ring)).collect();
+        for replica in 0..self.replicas {
+            let subscribed = |worker: &usize| self.rings_of(*worker).any(|other| other == ring);
+            let workers = (0..self.groups).filter(subscribed);
+            listeners.extend(workers.map(|n| self.host(self.worker_node(replica, n), ring)));
+        }
+        listeners
+    }
+}
+
+fn node(index: usize) -> NodeId {
+    NodeId(u16::try_from(index).expect("few hosts"))
+}
+
+fn network(random: &mut Random, loss: Option<u32>) -> NetworkFaults {
+    let mut rate = |most: u64| {
+        // Half the seeds go without; the others draw by orders of magnitude.
+        let exponent = random.below(8);
+        let rate = if exponent < 4 { 0 } else { random.below(most) >> (2 * (7 - exponent)) };
+        u32::try_from(rate).expect("below a million")
+    };
+    let faults = NetworkFaults {
+        loss: rate(300_000),
+        burst: rate(5_000),
+        duplicate: rate(200_000),
+        reorder: rate(300_000),
+        flip: rate(20_000),
+        truncate: rate(20_000),
+        delay_ns: 0,
+        late_ns: 0,
+    };
+    NetworkFaults {
+        loss: loss.unwrap_or(faults.loss),
+        delay_ns: pick(random, &[5_000, 30_000, 100_000]),
+        late_ns: pick(random, &[100_000, 1_000_000, 20_000_000]),
+        ..faults
+    }
+}
+
+fn faults(random: &mut Random, end: Time) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    for fault in Fault::ALL {
+        if random.chance(2, 3) {
+            continue;
+        }
+        for _ in 0..=random.below(4) {
+            let at = Time(20_000_000 + random.below(end.0 - 20_000_000));
+            let length = Duration::from_micros(100 << random.below(12));
+            faults.push(Planned { fault, at, length, choice: random.next() });
+        }
+    }
+    faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
+fn pick<T: Copy>(random: &mut Random, items: &[T]) -> T {
+    items[usize::try_from(random.below(items.len() as u64)).expect("an index")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_names_one_plan_and_fixing_the_model_changes_nothing_else() {
+        let options = Options::default();
+        let plan = Plan::draw(11, &options);
+        assert_eq!(format!("{plan:?}"), format!("{:?}", Plan::draw(11, &options)));
+        let fixed = Plan::draw(11, &Options { model: Some(plan.model), ..options });
+        assert_eq!(format!("{plan:?}"), format!("{fixed:?}"));
+        let smr = Plan::draw(11, &Options { model: Some(Model::Smr), ..options });
+        assert_eq!(plan.faults, smr.faults);
+        assert_eq!((smr.groups, smr.rings()), (1, 1));
+    }
+
+    #[test]
+    fn seeds_cover_every_fault_and_also_none() {
+        let plans: Vec<_> = (0..400).map(|seed| Plan::draw(seed, &Options::default())).collect();
+        for fault in Fault::ALL {
+            let share = plans.iter().filter(|p| p.faults.iter().any(|f| f.fault == fault)).count();
+            assert!((80..200).contains(&share), "{fault:?} in {share} of 400 seeds");
+        }
+        assert!(plans.iter().any(|plan| plan.faults.is_empty()));
+        assert!(plans.iter().any(|plan| plan.network.loss == 0 && plan.network.duplicate == 0));
+        assert!(plans.iter().any(|plan| plan.network.loss > 100_000));
+        for model in Model::ALL {
+            assert!(plans.iter().any(|plan| plan.model == model));
+        }
+    }
+}

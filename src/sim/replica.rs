@@ -1,0 +1,201 @@
+//! A process that executes: one worker of one replica with its learners, as on one thread of a real
+//! host. Workers of a replica are processes of their own here: each can stand still alone.
+
+use super::host::{Cycle, Received};
+use super::observed::Observed;
+use super::pool::FramePool;
+use super::post::Post;
+use super::services::SimService;
+use super::trace::hash_bytes;
+use crate::mem::Pool;
+use crate::multi_ring::Subscription;
+use crate::replica::{Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox};
+use crate::ring_paxos::{Destination, Outbox, Proposer};
+use crate::types::{Address, NodeId, RingId, Time};
+use crate::wire::{
+    self, Command, HEADER_LENGTH, Kind, MAX_BATCH, MAX_DATAGRAM, Message, Propose, Reply, Writer,
+};
+
+/// A delivered batch: its place and the hash of its bytes.
+pub(super) type Batch = (Delivery, u64);
+
+/// One worker of one replica.
+#[derive(Debug)]
+pub(super) struct WorkerHost<S: SimService> {
+    pub(super) me: NodeId,
+    /// Its replica and its number in it.
+    pub(super) place: (usize, usize),
+    pub(super) subscription: Subscription,
+    pub(super) worker: PsmrWorker<Observed<S>>,
+    pub(super) pool: FramePool,
+    pub(super) proposals: Proposals,
+    /// What was delivered since the checkers looked.
+    pub(super) delivered: Vec<Batch>,
+    pub(super) progress: Progress,
+    pub(super) counter: u64,
+}
+
+impl<S: SimService> WorkerHost<S> {
+    /// One duty cycle.
+    pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
+        let now = cycle.now;
+        for datagram in received.drain(..) {
+            self.receive(datagram, cycle);
+        }
+        let post = Post {
+            me: self.me,
+            identity: cycle.identity,
+            counter: &mut self.counter,
+            office: cycle.office,
+        };
+        let mut out = WorkerPost { post, replies: Vec::new(), proposals: &mut self.proposals };
+        let feed = self.subscription.deliveries(&mut self.pool);
+        let mut watched = Watched { feed, delivered: &mut self.delivered };
+        self.progress = self.worker.poll(&mut watched, Steps(cycle.budget), now, &mut out);
+        if self.worker.next_timeout().is_some_and(|due| due <= now) {
+            self.worker.on_timeout(now, &mut out);
+        }
+        if self.subscription.next_timeout().is_some_and(|due| due <= now) {
+            self.subscription.on_timeout(now, &mut out.post);
+        }
+        self.subscription.on_cycle_end(&mut self.pool, now, &mut out.post);
+        out.flush();
+        assert_eq!(self.pool.out(), 0, "a learner holds no frame beyond its duty cycle");
+    }
+
+    /// When it wants to run again although nothing arrives.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        [self.worker.next_timeout(), self.subscription.next_timeout()].into_iter().flatten().min()
+    }
+
+    fn receive(&mut self, datagram: Received, cycle: &mut Cycle<'_>) {
+        let Received { bytes, from } = datagram;
+        let frame = self.pool.receive(bytes, from);
+        let opened = wire::open(cycle.identity, self.pool.bytes(&frame));
+        let Ok((header, body)) = opened else {
+            *cycle.dropped += 1;
+            return self.pool.release(frame);
+        };
+        match Kind::from_wire(header.kind) {
+            Some(Kind::Redirect | Kind::Refused) => {
+                if let Ok(message) = Message::decode(header.kind, body) {
+                    self.proposals.on_answer(header.ring, &message);
+                }
+                self.pool.release(frame);
+            }
+            Some(Kind::Beacon) => self.pool.release(frame),
+            kind => {
+                if kind == Some(Kind::Heartbeat)
+                    && let Ok(message) = Message::decode(header.kind, body)
+                {
+                    self.proposals.on_answer(header.ring, &message);
+                }
+                self.subscription.on_frame(frame, &header, &mut self.pool);
+            }
+        }
+    }
+}
+
+/// Deliveries that are noted down as they are taken.
+struct Watched<'a, D> {
+    feed: D,
+    delivered: &'a mut Vec<Batch>,
+}
+
+impl<D: Deliveries> Deliveries for Watched<'_, D> {
+    fn advance(&mut self) -> Option<Delivery> {
+        let delivery = self.feed.advance()?;
+        self.delivered.push((delivery, hash_bytes(self.feed.bytes())));
+        Some(delivery)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.feed.bytes()
+    }
+}
+
+/// What a worker says: replies gathered by address, commands by ring.
+struct WorkerPost<'a> {
+    post: Post<'a>,
+    replies: Vec<(Address, Vec<u8>)>,
+    proposals: &'a mut Proposals,
+}
+
+impl WorkerPost<'_> {
+    fn flush(&mut self) {
+        let Self { post, replies, proposals } = self;
+        for (to, body) in replies.drain(..) {
+            post.send(Destination::Address(to), RingId(0), &Message::Replies(&body));
+        }
+        proposals.flush(post);
+    }
+}
+
+impl WorkerOutbox for WorkerPost<'_> {
+    fn reply(&mut self, to: Address, reply: &Reply<'_>) {
+        let room = MAX_DATAGRAM - HEADER_LENGTH - reply.encoded_length();
+        let open =
+            self.replies.iter().position(|(address, body)| *address == to && body.len() <= room);
+        let index = open.unwrap_or_else(|| {
+            self.replies.push((to, Vec::new()));
+            self.replies.len() - 1
+        });
+        let body = &mut self.replies[index].1;
+        let at = body.len();
+        body.resize(at + reply.encoded_length(), 0);
+        reply.encode(&mut Writer::new(&mut body[at..]));
+    }
+
+    fn multicast(&mut self, command: &Command<'_>) {
+        self.proposals.push(command, &mut self.post);
+    }
+}
+
+/// The open proposal of each ring: commands that this replica multicasts again.
+#[derive(Debug)]
+pub(super) struct Proposals {
+    groups: usize,
+    rings: Vec<(Proposer, Vec<u8>)>,
+}
+
+impl Proposals {
+    pub(super) fn new(groups: usize, proposers: impl IntoIterator<Item = Proposer>) -> Self {
+        let rings = proposers.into_iter().map(|proposer| (proposer, Vec::new())).collect();
+        Self { groups, rings }
+    }
+
+    fn on_answer(&mut self, ring: RingId, message: &Message<'_>) {
+        let Some((proposer, _)) = self.rings.get_mut(usize::from(ring.0)) else { return };
+        match message {
+            Message::Redirect(redirect) => proposer.on_redirect(redirect.ballot),
+            Message::Heartbeat(heartbeat) => proposer.on_heartbeat(heartbeat.ballot),
+            _ => {} // Refused: the worker repeats by its own timer.
+        }
+    }
+
+    fn push(&mut self, command: &Command<'_>, out: &mut impl Outbox) {
+        let ring = command.header.groups.ring(self.groups);
+        let length = command.encoded_length();
+        let (proposer, open) = &mut self.rings[usize::from(ring.0)];
+        if open.len() + length > MAX_BATCH {
+            propose(ring, proposer, open, out);
+        }
+        let at = open.len();
+        open.resize(at + length, 0);
+        command.encode(&mut Writer::new(&mut open[at..]));
+    }
+
+    fn flush(&mut self, out: &mut impl Outbox) {
+        for (ring, (proposer, open)) in (0..).map(RingId).zip(&mut self.rings) {
+            if !open.is_empty() {
+                propose(ring, proposer, open, out);
+            }
+        }
+    }
+}
+
+fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
+    let message = Message::Propose(Propose { number: proposer.next_number(), commands: open });
+    out.send(Destination::Node(proposer.target()), ring, &message);
+    open.clear();
+}
