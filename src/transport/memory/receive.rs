@@ -30,26 +30,21 @@ impl Receive {
     /// Moves what one link holds to `frames`, up to their spare capacity.
     fn poll_link(&mut self, number: usize, frames: &mut Vec<Frame>) {
         let link = &mut self.links[number];
-        let Some(mut place) = link.receive() else { return };
+        if !link.has_more() {
+            return;
+        }
+        // Entering a chunk gives the one before back, so scarcity moves both ways here.
         let was_scarce = link.is_scarce();
         let number = u32::try_from(number).expect("below 2^14");
         let before = frames.len();
-        loop {
-            let Place { chunk, offset, length } = place;
+        while frames.len() < frames.capacity() {
+            let Some(Place { chunk, offset, length }) = link.receive() else { break };
             let from = Address::memory(number);
             frames.push(Frame { buffer: number << 16 | chunk, offset, length, from });
-            if frames.len() == frames.capacity() {
-                break;
-            }
-            match link.receive() {
-                Some(next) => place = next,
-                None => break,
-            }
         }
         let received = frames.len() - before;
         self.datagrams += received as u64;
         self.trains += u64::from(received > 1);
-        // Entering a chunk gives the one before back, so scarcity moves both ways here.
         self.scarce = self.scarce + usize::from(link.is_scarce()) - usize::from(was_scarce);
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct Core {
     unarmed: Vec<u16>,
     /// Our own, and that of the link.
     pub(super) wakers: Vec<Waker>,
+    /// A wake-up was taken that no park has answered yet. It may have come before the park, between
+    /// its announcement and its sleep: then the sleep must not begin.
+    pub(super) is_woken: bool,
     pub(super) no_buffers: u64,
     /// What ended the endpoint; the next flush or park returns it.
     failure: Option<io::Error>,
@@ -53,6 +56,7 @@ impl Core {
             sent: Vec::with_capacity(sizes.slots * 2),
             unarmed: Vec::with_capacity(sizes.sockets),
             wakers,
+            is_woken: false,
             no_buffers: 0,
             failure: None,
             min_wait,
@@ -73,19 +77,13 @@ impl Core {
         Ok(base)
     }
 
-    /// Takes what has completed; enters the kernel only if that would bring something.
+    /// Submits what is queued and takes what has completed; enters the kernel only if that would
+    /// bring something, so an idle look is three loads.
     #[inline]
     pub(super) fn collect(&mut self) {
-        if self.ring.wants_entry() {
-            self.submit();
-        }
-        self.drain();
-    }
-
-    /// Submits what is queued, if anything is, and takes what has completed.
-    pub(super) fn flush(&mut self) {
         if self.ring.has_queued() || self.ring.wants_entry() {
-            self.submit();
+            let result = self.ring.submit();
+            self.note(result);
         }
         self.drain();
     }
@@ -117,11 +115,6 @@ impl Core {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn submit(&mut self) {
-        let result = self.ring.submit();
-        self.note(result);
-    }
-
     fn note(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             self.failure.get_or_insert(error);
@@ -142,6 +135,7 @@ impl Core {
                 }
                 Completion::Wake { waker, is_last } => {
                     self.wakers[usize::from(waker)].drain();
+                    self.is_woken = true;
                     if is_last {
                         self.watch(usize::from(waker));
                     }

@@ -108,7 +108,7 @@ impl Endpoint {
         let transmit = Transmit::new(core.clone(), link_transmit, sockets.book(), &effective)?;
         let receive = Receive::new(core.clone(), buffers, link_receive, files.len());
         receive.arm();
-        core.borrow_mut().flush();
+        core.borrow_mut().collect();
         core.borrow_mut().check().map_err(LaunchError::of_call("arming the receives"))?;
         let wait = WaitPoint { core, sockets, effective, link_address };
         Ok(Self { receive, transmit, wait })
@@ -162,15 +162,15 @@ impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
         transmit.flush()?;
         receive.arm();
         self.core.borrow_mut().collect();
-        if receive.has_waiting() {
-            return Ok(());
-        }
-        self.core.borrow().wakers.iter().for_each(Waker::announce);
-        if !receive.link_has_waiting() {
-            self.core.borrow_mut().wait(timeout);
+        if !self.core.borrow().is_woken && !receive.has_waiting() {
+            self.core.borrow().wakers.iter().for_each(Waker::announce);
+            if !receive.link_has_waiting() {
+                self.core.borrow_mut().wait(timeout);
+            }
         }
         let mut core = self.core.borrow_mut();
         core.wakers.iter().for_each(Waker::retract);
+        core.is_woken = false;
         core.check()
     }
 }

@@ -109,6 +109,7 @@ impl Train {
 impl crate::transport::Receive for Receive {
     fn poll(&mut self, now: Time, frames: &mut Vec<Frame>) -> usize {
         let before = frames.len();
+        self.arm();
         self.core.borrow_mut().collect();
         // The link first: it is cheap, and its senders are on this machine and may wait.
         if let Some(link) = &mut self.link {
@@ -127,7 +128,6 @@ impl crate::transport::Receive for Receive {
             };
             self.open = train.and_then(|train| train.deal(frames));
         }
-        self.arm();
         frames.len() - before
     }
 

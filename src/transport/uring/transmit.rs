@@ -143,7 +143,7 @@ impl Transmit {
             self.depart(self.open[position]);
         }
         self.open.clear();
-        self.core.borrow_mut().flush();
+        self.core.borrow_mut().collect();
         self.reap();
     }
 
@@ -269,7 +269,7 @@ impl crate::transport::Transmit for Transmit {
             let mut core = self.core.borrow_mut();
             // A train that was closed early, or a receive that was armed again.
             if core.ring.has_queued() {
-                core.flush();
+                core.collect();
                 drop(core);
                 self.reap();
             }
