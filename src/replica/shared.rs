@@ -2,8 +2,9 @@
 
 use super::SessionLimits;
 use super::sessions::SessionTable;
-use crate::service::Optimistic;
+use crate::service::{Access, Lease, Optimistic};
 use crate::sync::Rendezvous;
+use crate::types::Digest;
 use std::sync::Arc;
 
 /// One replica: its service, its session tables (one a worker), and where its workers meet.
@@ -41,6 +42,15 @@ impl<S> Shared<S> {
     #[must_use]
     pub const fn rendezvous(&self) -> &Rendezvous {
         &self.rendezvous
+    }
+
+    /// The service's digest, while no worker runs: for whoever compares replicas at the end.
+    #[must_use]
+    pub fn digest_at_rest(&self) -> Digest
+    where
+        S: Optimistic,
+    {
+        self.service.digest(&mut Lease::mint(Access::Whole))
     }
 
     pub(super) fn table(&self, home: usize) -> &SessionTable {

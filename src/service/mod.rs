@@ -96,6 +96,27 @@ pub trait GroupMap {
     fn is_read(&self, command: &[u8]) -> bool;
 }
 
+impl<T: GroupMap> GroupMap for std::sync::Arc<T> {
+    fn groups(&self) -> usize {
+        (**self).groups()
+    }
+
+    #[inline]
+    fn conservative(&self, command: &[u8]) -> GroupSet {
+        (**self).conservative(command)
+    }
+
+    #[inline]
+    fn optimistic(&self, command: &[u8]) -> GroupSet {
+        (**self).optimistic(command)
+    }
+
+    #[inline]
+    fn is_read(&self, command: &[u8]) -> bool {
+        (**self).is_read(command)
+    }
+}
+
 /// A service of opt-PSMR: it can tell, alone in one group, whether a command is safe there.
 pub trait Optimistic: PartitionedService {
     /// Executes `command` as group `group`'s worker alone if that is safe. A failure leaves state,

@@ -1,0 +1,53 @@
+//! The duty cycle that every thread runs: work, then wait by policy.
+
+use crate::host::clock;
+use crate::sync::{Wait, Waiter, Waker};
+use crate::types::Time;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// One duty cycle at a time: drain completions, step the roles, flush.
+pub(super) trait Agent {
+    /// Does what there is to do at `now`. Returns how much that was: 0 means idle.
+    fn do_work(&mut self, now: Time) -> io::Result<u32>;
+
+    /// When a role of this agent next wants to be woken, work or not.
+    fn next_timeout(&self) -> Option<Time>;
+
+    /// Sleeps at this agent's one wait point.
+    fn park(&mut self, timeout: Duration) -> io::Result<()>;
+
+    /// The handle by which other threads wake this one.
+    fn waker(&self) -> Waker;
+
+    /// Whether the agent has ended by itself.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// Runs `agent` until it is over or `stop` is set. Who sets it wakes the agent afterwards.
+pub(super) fn run(agent: &mut impl Agent, mut waiter: Waiter, stop: &AtomicBool) -> io::Result<()> {
+    let waker = agent.waker();
+    while !stop.load(Ordering::Acquire) && !agent.is_over() {
+        let now = clock::now();
+        if agent.do_work(now)? > 0 {
+            waiter.on_work(now);
+            continue;
+        }
+        match waiter.on_idle(now, agent.next_timeout()) {
+            Wait::Spin => std::hint::spin_loop(),
+            Wait::Yield => std::thread::yield_now(),
+            Wait::Park(timeout) => {
+                // Look again after the announcement: what came in between wakes nobody.
+                waker.announce();
+                if agent.do_work(now)? == 0 && !stop.load(Ordering::Acquire) {
+                    agent.park(timeout)?;
+                }
+                waker.retract();
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What each kind of thread runs: from the parts that cross to it, to what it leaves behind.
+
+use super::agent::{self, Agent};
+use super::client::ClientAgent;
+use super::config::ClusterError;
+use super::endpoint::Body;
+use super::ordering::{Hosted, OrderingAgent};
+use super::worker::{WorkerAgent, WorkerParts};
+use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
+use crate::proxy::Proxy;
+use crate::ring_paxos::MemoryLog;
+use crate::service::{GroupMap, Optimistic};
+use crate::sync::{CoreUse, WaitPolicy, Waiter};
+use crate::transport::Endpoint;
+use crate::types::NodeId;
+use crate::wire::Identity;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What every thread has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Thread {
+    pub(super) name: String,
+    pub(super) identity: Identity,
+    pub(super) wait: WaitPolicy,
+    pub(super) core: CoreUse,
+    pub(super) stop: Arc<AtomicBool>,
+    /// Threads whose agents do not run yet.
+    pub(super) starting: Arc<AtomicUsize>,
+}
+
+impl Thread {
+    pub(super) fn new(wait: WaitPolicy, identity: Identity, core: CoreUse) -> Self {
+        Self {
+            name: String::new(),
+            identity,
+            wait,
+            core,
+            stop: Arc::default(),
+            starting: Arc::default(),
+        }
+    }
+
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
+        self.starting.fetch_sub(1, Ordering::Release);
+        let waiter = Waiter::new(self.wait, self.core);
+        let result = agent::run(agent, waiter, &self.stop);
+        result.map_err(|source| ClusterError::Network { name: self.name.clone(), source })
+    }
+}
+
+/// What a thread leaves behind.
+#[derive(Debug)]
+pub(super) enum Ran<L> {
+    Ordering(OrderingFigures),
+    Worker(Box<WorkerFigures>),
+    Client(Box<(L, ClientFigures)>),
+}
+
+/// A thread of acceptors.
+pub(super) struct OrderingBody {
+    pub(super) thread: Thread,
+    pub(super) book: Arc<Book>,
+    pub(super) positions: Arc<Positions>,
+    pub(super) hosted: Vec<Hosted<MemoryLog>>,
+}
+
+impl Body for OrderingBody {
+    type Output = OrderingFigures;
+
+    fn run<E: Endpoint>(self, endpoint: E) -> Result<OrderingFigures, ClusterError> {
+        let Self { thread, book, positions, hosted } = self;
+        let identity = thread.identity;
+        let mut agent = OrderingAgent::new(endpoint, identity, book, positions, hosted);
+        thread.run(&mut agent)?;
+        Ok(agent.figures())
+    }
+}
+
+/// A thread of one worker.
+pub(super) struct WorkerBody<S: Optimistic> {
+    pub(super) thread: Thread,
+    pub(super) parts: WorkerParts<S>,
+}
+
+impl<S: Optimistic> Body for WorkerBody<S> {
+    type Output = WorkerFigures;
+
+    fn run<E: Endpoint>(self, endpoint: E) -> Result<WorkerFigures, ClusterError> {
+        let mut agent = WorkerAgent::new(endpoint, self.parts);
+        self.thread.run(&mut agent)?;
+        Ok(agent.figures())
+    }
+}
+
+/// A thread of clients.
+pub(super) struct ClientBody<M, L> {
+    pub(super) thread: Thread,
+    pub(super) me: NodeId,
+    pub(super) book: Arc<Book>,
+    pub(super) proxy: Proxy<M>,
+    pub(super) load: L,
+    /// Client threads whose loads are not over.
+    pub(super) left: Arc<AtomicUsize>,
+}
+
+impl<M: GroupMap, L: Load> Body for ClientBody<M, L> {
+    type Output = (L, ClientFigures);
+
+    fn run<E: Endpoint>(self, endpoint: E) -> Result<(L, ClientFigures), ClusterError> {
+        let Self { thread, me, book, proxy, load, left } = self;
+        // A proposal that nobody hears yet would wait for its time-out.
+        while thread.starting.load(Ordering::Acquire) > 1 && !thread.stop.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        let mut agent = ClientAgent::new(endpoint, me, thread.identity, book, proxy, load);
+        let result = thread.run(&mut agent);
+        left.fetch_sub(1, Ordering::Release);
+        result?;
+        Ok(agent.finish())
+    }
+}

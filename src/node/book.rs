@@ -1,0 +1,23 @@
+//! Where each node of the cluster listens.
+
+use crate::types::{Address, NodeId};
+
+/// Node -> unicast address of the agent that hosts it. Fixed when a cluster is launched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book(Vec<Address>);
+
+impl Book {
+    /// Enters `node`.
+    pub(super) fn enter(&mut self, node: NodeId, address: Address) {
+        let index = usize::from(node.0);
+        if self.0.len() <= index {
+            self.0.resize(index + 1, Address::NONE);
+        }
+        self.0[index] = address;
+    }
+
+    /// Where `node` listens; [`Address::NONE`] leads nowhere and is counted as lost.
+    pub(super) fn address(&self, node: NodeId) -> Address {
+        self.0.get(usize::from(node.0)).copied().unwrap_or(Address::NONE)
+    }
+}

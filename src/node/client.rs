@@ -1,0 +1,159 @@
+//! The client agent: a proxy of many sessions, driven by a load.
+
+use super::agent::Agent;
+use super::post::Post;
+use super::{Book, DropCounters, Load, Submission};
+use crate::mem::{Frame, Pool};
+use crate::proxy::Proxy;
+use crate::ring_paxos::Outbox;
+use crate::service::GroupMap;
+use crate::sync::Waker;
+use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
+use crate::types::{NodeId, Time};
+use crate::wire::{self, Identity, Message};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Commands that one duty cycle submits before it looks at the network again.
+const BURST: u32 = 1024;
+
+/// A proxy, its load, and their thread's network.
+#[derive(Debug)]
+pub(super) struct ClientAgent<E, M, L> {
+    me: NodeId,
+    endpoint: E,
+    identity: Identity,
+    book: Arc<Book>,
+    counter: u64,
+    proxy: Proxy<M>,
+    load: L,
+    command: Vec<u8>,
+    frames: Vec<Frame>,
+    drops: DropCounters,
+    is_over: bool,
+}
+
+/// What a client agent counted.
+#[derive(Clone, Debug)]
+pub struct ClientFigures {
+    /// The receiving half.
+    pub received: ReceiveCounters,
+    /// The sending half.
+    pub sent: TransmitCounters,
+    /// Datagrams dropped, by reason.
+    pub drops: DropCounters,
+}
+
+impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
+    pub(super) fn new(
+        endpoint: E,
+        me: NodeId,
+        identity: Identity,
+        book: Arc<Book>,
+        proxy: Proxy<M>,
+        load: L,
+    ) -> Self {
+        Self {
+            me,
+            endpoint,
+            identity,
+            book,
+            counter: 0,
+            proxy,
+            load,
+            command: Vec::with_capacity(wire::MAX_BATCH),
+            frames: Vec::with_capacity(super::FRAMES),
+            drops: DropCounters::default(),
+            is_over: false,
+        }
+    }
+
+    /// The load, and what was counted.
+    pub(super) fn finish(mut self) -> (L, ClientFigures) {
+        let (receive, transmit) = self.endpoint.split();
+        let (received, sent) = (receive.counters(), transmit.counters());
+        (self.load, ClientFigures { received, sent, drops: self.drops })
+    }
+}
+
+impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
+    fn do_work(&mut self, now: Time) -> io::Result<u32> {
+        let (receive, transmit) = self.endpoint.split();
+        let Self { proxy, load, .. } = self;
+        receive.poll(now, &mut self.frames);
+        let mut work = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
+        let mut out = Post {
+            me: self.me,
+            identity: &self.identity,
+            book: &self.book,
+            counter: &mut self.counter,
+            transmit,
+        };
+        for frame in self.frames.drain(..) {
+            let message = wire::open(&self.identity, receive.bytes(&frame))
+                .and_then(|(header, body)| Ok((header.ring, Message::decode(header.kind, body)?)));
+            match message {
+                Ok((_, Message::Replies(body))) => {
+                    proxy.on_replies(body, now, &mut out, |done| load.on_completion(now, &done));
+                }
+                Ok((ring, Message::Redirect(redirect))) => {
+                    proxy.on_redirect(ring, redirect.ballot);
+                }
+                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok((ring, Message::Heartbeat(heartbeat))) => {
+                    proxy.on_heartbeat(ring, heartbeat.ballot);
+                }
+                Ok(_) => self.drops.count(wire::DecodeError::Malformed),
+                Err(reason) => self.drops.count(reason),
+            }
+            receive.release(frame);
+        }
+        if proxy.next_timeout().is_some_and(|due| due <= now) {
+            proxy.on_timeout(now, &mut out, |done| load.on_completion(now, &done));
+            work += 1;
+        }
+        if proxy.is_ready() {
+            work += submit(proxy, load, &mut self.command, now, &mut out);
+            self.is_over = load.is_over(now);
+        }
+        proxy.flush(&mut out);
+        transmit.flush()?;
+        Ok(work)
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        self.proxy.next_timeout()
+    }
+
+    fn park(&mut self, timeout: Duration) -> io::Result<()> {
+        self.endpoint.park(timeout)
+    }
+
+    fn waker(&self) -> Waker {
+        self.endpoint.waker()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// Takes what the load has to issue, up to a burst.
+fn submit<M: GroupMap, L: Load>(
+    proxy: &mut Proxy<M>,
+    load: &mut L,
+    command: &mut Vec<u8>,
+    now: Time,
+    out: &mut impl Outbox,
+) -> u32 {
+    for submitted in 0..BURST {
+        command.clear();
+        let Some(Submission { session, tag }) = load.next(now, command) else { return submitted };
+        let (id, sequence) = proxy
+            .submit(session, command, tag, now, out)
+            .expect("a load keeps to its sessions' windows and to the command limit");
+        load.on_submitted(tag, id, sequence);
+    }
+    BURST
+}

@@ -1,0 +1,166 @@
+//! What a whole cluster in one process is made of, and why it could not be launched.
+
+use crate::host::affinity::CpuId;
+use crate::host::threads::StartError;
+use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
+use crate::sync::WaitPolicy;
+use crate::transport::uring;
+use crate::types::{Digest, Random};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The execution model of every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// One group, one worker.
+    Smr,
+    /// K workers; conservative groups.
+    Psmr,
+    /// K workers; optimistic groups, safety checks.
+    OptPsmr,
+}
+
+/// What carries the cluster's datagrams.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// IP multicast over io_uring.
+    Uring(uring::Config),
+    /// Bounded byte rings between the threads.
+    Memory,
+}
+
+/// How clients reach the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPath {
+    /// Through bounded byte rings in memory.
+    InProcess,
+    /// By UDP datagrams.
+    Datagram,
+}
+
+/// A cluster in one process. Sizes are checked by [`super::Cluster::launch`].
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The execution model.
+    pub model: Model,
+    /// K: workers a replica; 1 with [`Model::Smr`].
+    pub groups: usize,
+    /// How many replicas.
+    pub replicas: usize,
+    /// Acceptors a ring; odd.
+    pub acceptors: usize,
+    /// What carries datagrams.
+    pub transport: Transport,
+    /// Threads that host acceptors: acceptor i of every ring is on thread i modulo this.
+    pub orderers: usize,
+    /// How clients reach the cluster.
+    pub client_path: ClientPath,
+    /// Where the workers of a group meet.
+    pub barrier: Barrier,
+    /// Who executes in synchronous mode.
+    pub executor: Executor,
+    /// Who sends a command again whose check failed.
+    pub retry: Retry,
+    /// Who replies.
+    pub reply: ReplyPolicy,
+    /// Commands that one session may have open.
+    pub window: usize,
+    /// Sessions of each client thread; one load a thread.
+    pub sessions: Vec<usize>,
+    /// How threads wait.
+    pub wait: WaitPolicy,
+    /// The CPU of each thread: ordering threads, workers replica by replica, clients. Threads
+    /// without one run where the kernel puts them.
+    pub cpus: Vec<CpuId>,
+    /// M: slots of a ring in one turn of the merge.
+    pub m: u64,
+    /// Slots a second that idle rings skip without hearing of others; 0: only as far as they hear.
+    pub lambda_per_s: u64,
+    /// The largest payload of a command, in bytes.
+    pub command_limit: usize,
+    /// Digest of the service's immutable settings.
+    pub service_digest: Digest,
+    /// Received datagrams that the fault layer drops, in percent, each segment alone.
+    pub loss_percent: f64,
+    /// Seeds the fault layer and every random back-off.
+    pub seed: u64,
+    /// When a client sends a command again that has no answer.
+    pub attempt_timeout: Duration,
+    /// When a client gives a command up as unknown.
+    pub deadline: Duration,
+}
+
+impl ClusterConfig {
+    /// What the session tables of the replicas hold: the clients' sessions and as many again.
+    pub(super) fn session_limits(&self) -> SessionLimits {
+        let sessions: usize = self.sessions.iter().sum();
+        SessionLimits { sessions: (2 * sessions).max(16), window: self.window }
+    }
+
+    /// Digest of all that must be equal at every node for ever; part of every datagram.
+    pub(super) fn digest(&self) -> u64 {
+        let words = [
+            self.model as u64,
+            self.groups as u64,
+            self.replicas as u64,
+            self.acceptors as u64,
+            self.barrier as u64,
+            self.executor as u64,
+            self.retry as u64,
+            self.window as u64,
+            self.m,
+            self.service_digest.0,
+        ];
+        words.iter().fold(0, |digest, word| Random::new(digest ^ *word).next())
+    }
+}
+
+/// Why a cluster could not be launched, or ended early.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// The transport could not be set up: the environment's fault.
+    #[error(transparent)]
+    Transport(#[from] uring::LaunchError),
+    /// The links between threads could not be made.
+    #[error("no memory or file descriptors for the links between threads ({0}): see ulimit -n")]
+    Links(std::io::Error),
+    /// The kernel gave no random bits.
+    #[error("no random bits for this process's incarnation: {0}")]
+    Random(std::io::Error),
+    /// A thread could not be started.
+    #[error(transparent)]
+    Thread(#[from] StartError),
+    /// A thread's network failed.
+    #[error("thread {name}: the network failed: {source}")]
+    Network {
+        /// The thread.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An agent ended by itself.
+    #[error("thread {name} ended: {cause}")]
+    Ended {
+        /// Its name.
+        name: String,
+        /// What it said, or the panic's message.
+        cause: String,
+    },
+    /// The replicas did not come to the same position after the load had ended.
+    #[error("replicas are not level {waited:?} after the last command: positions {positions:?}")]
+    NotLevel {
+        /// Values delivered, a worker each.
+        positions: Vec<u64>,
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+/// A replica at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaFigure {
+    /// Values delivered by all its workers.
+    pub position: u64,
+    /// Its state's digest there.
+    pub digest: Digest,
+}
