@@ -1,13 +1,26 @@
 //! The way from settings to a running cluster, and from its counters to a report's.
 
+use super::report::{Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
-use super::{Generator, Separators, Service, Settings};
+use super::{
+    Barrier, ClientPath, Executor, Generator, Model, Reply, Retry, Separators, Service, Settings,
+    Transport, Wait,
+};
+use crate::host::affinity::allowed_cpus;
+use crate::node::{self, ClusterConfig, ClusterError, ClusterFigures, Finished};
+use crate::replica;
 use crate::service::btree::{self, BTree, Pair, PartitionMap};
 use crate::service::counters::{self, Bank};
 use crate::service::null::Null;
 use crate::service::{GroupMap, Optimistic};
+use crate::sync::WaitPolicy;
+use crate::transport::uring;
 use crate::types::{Digest, GroupSet, Random};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// When a client sends a command again that has no answer.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Builds the services, launches the cluster, and waits for its end.
 pub(super) fn launch(
@@ -104,17 +117,141 @@ impl<S: GroupMap> GroupMap for MapOf<S> {
 
 fn run<S, M>(
     settings: &Settings,
-    _service_digest: Digest,
-    _services: Vec<Arc<S>>,
-    _map: &M,
-    _generators: Vec<Generator>,
+    service_digest: Digest,
+    services: Vec<Arc<S>>,
+    map: &M,
+    generators: Vec<Generator>,
 ) -> Result<Observed, RunError>
 where
     S: Optimistic,
     M: GroupMap + Clone + Send + 'static,
 {
-    let transport = settings.transport;
-    Err(RunError::Environment(format!("--transport {transport}: this build has no cluster yet")))
+    let config = ClusterConfig { service_digest, ..config(settings) };
+    let finished = node::run(&config, services, map, generators).map_err(|error| {
+        let message = one_line(&error);
+        match error {
+            ClusterError::Transport(_) | ClusterError::Links(_) | ClusterError::Thread(_) => {
+                RunError::Environment(message)
+            }
+            _ => RunError::Failed(message),
+        }
+    })?;
+    let Finished { loads, figures } = finished;
+    Ok(Observed {
+        generators: loads,
+        network: network(&figures),
+        rings: rings(settings, &figures),
+        replicas: states(&figures),
+        synchronous: synchronous(settings, &figures),
+    })
+}
+
+fn config(settings: &Settings) -> ClusterConfig {
+    let Settings { threads, replicas, acceptors, .. } = *settings;
+    let longest = settings.outstanding.div_ceil(settings.clients);
+    ClusterConfig {
+        model: match settings.model {
+            Model::Smr => node::Model::Smr,
+            Model::Psmr => node::Model::Psmr,
+            Model::OptPsmr => node::Model::OptPsmr,
+        },
+        groups: threads,
+        replicas,
+        acceptors,
+        transport: match settings.transport {
+            Transport::Uring => node::Transport::Uring(endpoint(settings)),
+            Transport::Memory => node::Transport::Memory,
+        },
+        orderers: settings.ordering_threads,
+        client_path: match settings.client_path {
+            ClientPath::InProcess => node::ClientPath::InProcess,
+            ClientPath::Datagram => node::ClientPath::Datagram,
+        },
+        barrier: match settings.barrier {
+            Barrier::Command => replica::Barrier::Command,
+            Barrier::Instance => replica::Barrier::Instance,
+        },
+        executor: match settings.executor {
+            Executor::Rotate => replica::Executor::Rotate,
+            Executor::Lowest => replica::Executor::Lowest,
+        },
+        retry: match settings.retry {
+            Retry::Replica => replica::Retry::Replica,
+            Retry::Client => replica::Retry::Client,
+        },
+        reply: match settings.reply {
+            Reply::One => replica::ReplyPolicy::One,
+            Reply::All => replica::ReplyPolicy::All,
+        },
+        // Twice what a session has outstanding: one slow command holds nobody up.
+        window: (2 * longest).next_power_of_two().max(16),
+        sessions: settings.shares().into_iter().map(|(clients, _)| clients).collect(),
+        wait: match settings.wait {
+            Wait::Spin => WaitPolicy::Spin,
+            Wait::Yield => WaitPolicy::Yield,
+            Wait::Park => WaitPolicy::Park,
+        },
+        cpus: if settings.pin { allowed_cpus() } else { Vec::new() },
+        m: settings.turn,
+        lambda_per_s: settings.lambda,
+        command_limit: Settings::COMMAND_LIMIT,
+        service_digest: Digest::default(),
+        loss_percent: settings.loss,
+        seed: settings.seed,
+        attempt_timeout: ATTEMPT_TIMEOUT,
+        deadline: settings.deadline(),
+    }
+}
+
+/// The node fills in what differs between endpoints.
+fn endpoint(settings: &Settings) -> uring::Config {
+    uring::Config {
+        interface: settings.interface,
+        socket_buffer: settings.socket_buffer,
+        sqpoll: settings.sqpoll,
+        send_zc: settings.send_zc,
+        min_wait: Duration::from_micros(settings.min_wait_us),
+        busy_poll: Duration::from_micros(settings.busy_poll_us),
+        ..uring::Config::default()
+    }
+}
+
+fn network(figures: &ClusterFigures) -> Network {
+    let ordering = figures.ordering.iter().map(|f| (f.received, f.sent));
+    let workers = figures.workers.iter().map(|f| (f.received, f.sent));
+    let clients = figures.clients.iter().map(|f| (f.received, f.sent));
+    let mut network = Network::default();
+    for (received, sent) in ordering.chain(workers).chain(clients) {
+        network.datagrams_sent += sent.datagrams;
+        network.datagrams_received += received.datagrams;
+        network.trains += sent.trains;
+        network.buffer_drops += received.buffer_drops;
+    }
+    for worker in &figures.workers {
+        network.repairs += worker.subscription.learners.repairs;
+        network.duplicates += worker.worker.duplicates;
+    }
+    network
+}
+
+fn states(figures: &ClusterFigures) -> Vec<Replica> {
+    let state = |(id, figure): (u8, &node::ReplicaFigure)| Replica {
+        id,
+        position: figure.position,
+        digest: format!("{:016x}", figure.digest.0),
+    };
+    (0..).zip(&figures.replicas).map(state).collect()
+}
+
+/// Of the first replica: the others execute the same.
+#[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+fn synchronous(settings: &Settings, figures: &ClusterFigures) -> Synchronous {
+    let mut sum = replica::WorkerCounters::default();
+    for worker in figures.workers.iter().take(settings.threads) {
+        sum += worker.worker;
+    }
+    let wait_ns_mean = sum.wait_ns as f64 / sum.meetings.max(1) as f64;
+    Synchronous { barriers: sum.barriers, commands: sum.barrier_commands, wait_ns_mean }
 }
 
 /// An error and its sources, told once each.
@@ -129,4 +266,31 @@ fn one_line(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     message
+}
+
+/// Instances as their coordinators counted them, commands as the first replica's workers did.
+#[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+fn rings(settings: &Settings, figures: &ClusterFigures) -> Vec<Ring> {
+    let workers: Vec<_> =
+        figures.workers.iter().take(settings.threads).map(|figure| figure.worker).collect();
+    let synchronous: u64 = workers.iter().map(|worker| worker.barrier_commands).sum();
+    let ring = |number: u16| {
+        let members = figures.ordering.iter().flat_map(|thread| &thread.members);
+        let mut counted = Ring { ring: number, ..Ring::default() };
+        let mut values = 0;
+        for (_, member) in members.filter(|(ring, _)| ring.0 == number) {
+            counted.instances += member.instances;
+            counted.skips += member.skips;
+            values += member.instances.saturating_sub(member.skips + member.noops);
+        }
+        // The last of several rings is g_all's.
+        let commands = workers.get(usize::from(number)).map_or(synchronous, |worker| {
+            let failed = worker.failed_structure + worker.failed_bounds;
+            let delivered = worker.executed + worker.reads + worker.reads_elsewhere + failed;
+            delivered.saturating_sub(worker.barrier_commands)
+        });
+        counted.commands_per_instance = commands as f64 / values.max(1) as f64;
+        counted
+    };
+    (0..).take(settings.rings()).map(ring).collect()
 }

@@ -1,0 +1,126 @@
+//! Whole clusters in one process, over each transport: every command is answered once, and the
+//! replicas end with equal digests.
+
+use psmr::node::{self, ClientPath, ClusterConfig, Load, Model, Submission, Transport};
+use psmr::proxy::{Completion, Outcome};
+use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry};
+use psmr::service::GroupMap;
+use psmr::service::null::Null;
+use psmr::sync::WaitPolicy;
+use psmr::transport::uring;
+use psmr::types::{Digest, Time};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Issues a fixed number of commands, every tenth to all groups.
+struct Fixed {
+    left: u64,
+    open: Vec<usize>,
+    window: usize,
+    done: u64,
+    unknown: u64,
+}
+
+impl Load for Fixed {
+    fn next(&mut self, _now: Time, command: &mut Vec<u8>) -> Option<Submission> {
+        let session = self.open.iter().position(|open| *open < self.window)?;
+        self.left = self.left.checked_sub(1)?;
+        self.open[session] += 1;
+        let word = if self.left.is_multiple_of(10) { Null::ALL } else { self.left };
+        command.extend_from_slice(&word.to_le_bytes());
+        Some(Submission { session, tag: session as u64 })
+    }
+
+    fn on_completion(&mut self, _now: Time, completion: &Completion<'_>) {
+        self.open[usize::try_from(completion.tag).unwrap()] -= 1;
+        self.done += u64::from(completion.outcome == Outcome::Done);
+        self.unknown += u64::from(completion.outcome != Outcome::Done);
+    }
+
+    fn is_over(&self, _now: Time) -> bool {
+        self.left == 0 && self.open.iter().all(|open| *open == 0)
+    }
+}
+
+fn config(model: Model, transport: Transport, client_path: ClientPath) -> ClusterConfig {
+    ClusterConfig {
+        model,
+        groups: if model == Model::Smr { 1 } else { 2 },
+        replicas: 2,
+        acceptors: 3,
+        orderers: 1,
+        transport,
+        client_path,
+        barrier: Barrier::Command,
+        executor: Executor::Rotate,
+        retry: Retry::Replica,
+        reply: ReplyPolicy::One,
+        window: 64,
+        sessions: vec![3, 2],
+        wait: WaitPolicy::Park,
+        cpus: Vec::new(),
+        m: 1,
+        lambda_per_s: 0,
+        command_limit: 1 << 20,
+        service_digest: Digest(0),
+        loss_percent: 0.0,
+        seed: 1,
+        attempt_timeout: Duration::from_millis(200),
+        deadline: Duration::from_secs(30),
+    }
+}
+
+fn assert_serves(config: &ClusterConfig, commands: u64) {
+    let services: Vec<_> = (0..2).map(|_| Arc::new(Null::new(config.groups))).collect();
+    let map = services[0].clone();
+    assert_eq!(map.groups(), config.groups);
+    let load = |sessions: &usize| Fixed {
+        left: commands,
+        open: vec![0; *sessions],
+        window: 64,
+        done: 0,
+        unknown: 0,
+    };
+    let loads = config.sessions.iter().map(load).collect();
+    let finished = node::run(config, services, &map, loads).expect("the cluster runs");
+    for load in &finished.loads {
+        assert_eq!((load.done, load.unknown), (commands, 0));
+    }
+    let replicas = finished.figures.replicas;
+    assert_eq!(replicas.len(), 2);
+    assert_eq!(replicas[0], replicas[1], "replicas differ at an equal position");
+}
+
+fn models() -> [Model; 3] {
+    [Model::Smr, Model::Psmr, Model::OptPsmr]
+}
+
+#[test]
+fn every_command_is_answered_over_memory_links() {
+    for model in models() {
+        assert_serves(&config(model, Transport::Memory, ClientPath::InProcess), 20_000);
+    }
+}
+
+#[test]
+fn every_command_is_answered_over_multicast_by_datagram_and_in_process() {
+    for model in models() {
+        for path in [ClientPath::Datagram, ClientPath::InProcess] {
+            let transport = Transport::Uring(uring::Config::default());
+            assert_serves(&config(model, transport, path), 20_000);
+        }
+    }
+}
+
+#[test]
+fn loss_delays_commands_but_loses_and_repeats_none() {
+    for model in models() {
+        let transport = Transport::Uring(uring::Config::default());
+        let lossy = ClusterConfig {
+            loss_percent: 5.0,
+            attempt_timeout: Duration::from_millis(50),
+            ..config(model, transport, ClientPath::Datagram)
+        };
+        assert_serves(&lossy, 2_000);
+    }
+}
