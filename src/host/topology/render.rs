@@ -1,0 +1,171 @@
+//! The machine and the plan as text, for `psmr topo`.
+
+use super::{Cache, Cpu, CpuId, Topology};
+use crate::host::plan::Plan;
+use std::fmt::Write as _;
+
+/// Draws `topology` as a tree, with the threads of `plan` at their CPUs.
+#[must_use]
+pub fn render(topology: &Topology, plan: &Plan) -> String {
+    let mut out = String::new();
+    write_tree(&mut out, topology, plan).expect("writing to a String cannot fail");
+    out
+}
+
+fn write_tree(out: &mut String, topology: &Topology, plan: &Plan) -> std::fmt::Result {
+    writeln!(out, "{}", summary(topology))?;
+    let packages = topology.packages();
+    for package in 0..packages {
+        let cpus: Vec<_> = topology.cpus.iter().filter(|cpu| cpu.package == package).collect();
+        let trunk = branch(out, "", package + 1 == packages, &package_line(topology, &cpus))?;
+        let mut domains: Vec<_> = cpus.iter().map(|cpu| cpu.domain).collect();
+        domains.dedup();
+        for (n, &domain) in domains.iter().enumerate() {
+            let cpus: Vec<_> = cpus.iter().copied().filter(|cpu| cpu.domain == domain).collect();
+            let last = n + 1 == domains.len();
+            let bough = branch(out, &trunk, last, &domain_line(topology, &cpus))?;
+            write_cores(out, &bough, &cpus, topology, plan)?;
+        }
+    }
+    match plan.note() {
+        Some(note) => writeln!(out, "{note}"),
+        None => writeln!(out, "every thread has a CPU of its own"),
+    }
+}
+
+fn write_cores(
+    out: &mut String,
+    bough: &str,
+    cpus: &[&Cpu],
+    topology: &Topology,
+    plan: &Plan,
+) -> std::fmt::Result {
+    let mut cores: Vec<_> = cpus.iter().map(|cpu| cpu.core).collect();
+    cores.sort_unstable();
+    cores.dedup();
+    for (n, &core) in cores.iter().enumerate() {
+        let siblings: Vec<_> = cpus.iter().filter(|cpu| cpu.core == core).collect();
+        let own = own_caches(topology, siblings[0]);
+        let twig =
+            branch(out, bough, n + 1 == cores.len(), &format!("core {core}{}", caches(&own)))?;
+        for (n, cpu) in siblings.iter().enumerate() {
+            let line = format!("CPU {}{}", cpu.id, threads(plan, cpu.id));
+            branch(out, &twig, n + 1 == siblings.len(), &line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes one line of the tree and returns what stands before its children's.
+fn branch(
+    out: &mut String,
+    before: &str,
+    is_last: bool,
+    line: &str,
+) -> Result<String, std::fmt::Error> {
+    let (corner, under) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    writeln!(out, "{before}{corner}{line}")?;
+    Ok(format!("{before}{under}"))
+}
+
+fn summary(topology: &Topology) -> String {
+    format!(
+        "{}, {}, {}, {}",
+        counted(topology.packages(), "package"),
+        counted(topology.cores(), "core"),
+        counted(topology.cpus.len(), "CPU"),
+        counted(topology.domains(), "last-level cache"),
+    )
+}
+
+fn package_line(topology: &Topology, cpus: &[&Cpu]) -> String {
+    let mut line = format!("package {}", cpus[0].package);
+    for node in topology.nodes.iter().filter(|node| cpus.iter().any(|cpu| cpu.node == node.id)) {
+        let _ = write!(line, ", memory node {} with {}", node.id, size(node.bytes));
+    }
+    line
+}
+
+fn domain_line(topology: &Topology, cpus: &[&Cpu]) -> String {
+    let serving = |cache: &&Cache| cache.level > 1 && cache.cpus.contains(&cpus[0].id);
+    match topology.caches.iter().rev().find(serving) {
+        Some(cache) => format!("L{} {}", cache.level, size(cache.bytes)),
+        None => "cache unknown".to_owned(),
+    }
+}
+
+/// The caches of `cpu`'s core alone, outermost first; the domain's own is drawn above it.
+fn own_caches<'a>(topology: &'a Topology, cpu: &Cpu) -> Vec<&'a Cache> {
+    let mut own: Vec<_> =
+        topology.caches.iter().rev().filter(|cache| cache.cpus.contains(&cpu.id)).collect();
+    if own.first().is_some_and(|cache| cache.level > 1) {
+        own.remove(0);
+    }
+    own
+}
+
+fn caches(caches: &[&Cache]) -> String {
+    let one = |cache: &&Cache| format!(", L{} {}", cache.level, size(cache.bytes));
+    caches.iter().map(one).collect()
+}
+
+fn threads(plan: &Plan, cpu: CpuId) -> String {
+    let here: Vec<_> = plan
+        .placements()
+        .filter(|(_, place)| *place == cpu)
+        .map(|(thread, _)| thread.to_string())
+        .collect();
+    if here.is_empty() { String::new() } else { format!(": {}", here.join(", ")) }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{} KiB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20) % 1024 * 10 / 1024),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::machine;
+    use super::*;
+    use crate::host::plan::Demand;
+
+    #[test]
+    fn a_shared_machine_is_drawn_with_its_threads() {
+        let topology = machine(1, 2, 1);
+        let demand = Demand { ordering: 1, replicas: 2, workers: 1, clients: 1 };
+        let drawn = render(&topology, &Plan::new(&topology, demand));
+        let expected = "\
+1 package, 2 cores, 2 CPUs, 1 last-level cache
+└─ package 0
+   └─ L3 32 MiB
+      ├─ core 0
+      │  └─ CPU 0: ordering 0, replica 0 worker 0
+      └─ core 1
+         └─ CPU 1: replica 1 worker 0, clients 0
+4 threads share 2 CPUs: they yield and park, never spin
+";
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn siblings_are_drawn_under_their_core() {
+        let topology = machine(2, 1, 2);
+        let demand = Demand { ordering: 1, replicas: 1, workers: 1, clients: 0 };
+        let drawn = render(&topology, &Plan::new(&topology, demand));
+        assert!(drawn.contains("core 1\n         ├─ CPU 1"), "{drawn}");
+        assert!(drawn.ends_with("every thread has a CPU of its own\n"));
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        assert_eq!((size(32 << 10), size(33 << 20)), ("32 KiB".into(), "33 MiB".into()));
+        assert_eq!(size((3 << 30) + (512 << 20)), "3.5 GiB");
+    }
+}
