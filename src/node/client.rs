@@ -29,6 +29,8 @@ pub(super) struct ClientAgent<E, M, L> {
     proxy: Proxy<M>,
     load: L,
     command: Vec<u8>,
+    /// What `command` is, if its session had no room for it yet.
+    waiting: Option<Submission>,
     frames: Vec<Frame>,
     drops: DropCounters,
     is_over: bool,
@@ -63,6 +65,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
             proxy,
             load,
             command: Vec::with_capacity(wire::MAX_BATCH),
+            waiting: None,
             frames: Vec::with_capacity(super::FRAMES),
             drops: DropCounters::default(),
             is_over: false,
@@ -114,7 +117,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
             work += 1;
         }
         if proxy.is_ready() {
-            work += submit(proxy, load, &mut self.command, now, &mut out);
+            work += submit((proxy, load), &mut self.waiting, &mut self.command, now, &mut out);
             self.is_over = load.is_over(now);
         }
         proxy.flush(&mut out);
@@ -139,21 +142,29 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
     }
 }
 
-/// Takes what the load has to issue, up to a burst.
+/// Takes what the load has to issue, up to a burst. A session whose oldest command is still open
+/// may have no room although few of its commands are: its next one waits, and the others behind it.
 fn submit<M: GroupMap, L: Load>(
-    proxy: &mut Proxy<M>,
-    load: &mut L,
+    (proxy, load): (&mut Proxy<M>, &mut L),
+    waiting: &mut Option<Submission>,
     command: &mut Vec<u8>,
     now: Time,
     out: &mut impl Outbox,
 ) -> u32 {
     for submitted in 0..BURST {
-        command.clear();
-        let Some(Submission { session, tag }) = load.next(now, command) else { return submitted };
+        if waiting.is_none() {
+            command.clear();
+            *waiting = load.next(now, command);
+        }
+        let Some(Submission { session, tag }) = *waiting else { return submitted };
+        if !proxy.has_room(session) {
+            return submitted;
+        }
         let (id, sequence) = proxy
             .submit(session, command, tag, now, out)
-            .expect("a load keeps to its sessions' windows and to the command limit");
+            .expect("the session has room, and a load keeps to the command limit");
         load.on_submitted(tag, id, sequence);
+        *waiting = None;
     }
     BURST
 }
