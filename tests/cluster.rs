@@ -111,16 +111,3 @@ fn every_command_is_answered_over_multicast_by_datagram_and_in_process() {
         }
     }
 }
-
-#[test]
-fn loss_delays_commands_but_loses_and_repeats_none() {
-    for model in models() {
-        let transport = Transport::Uring(uring::Config::default());
-        let lossy = ClusterConfig {
-            loss_percent: 5.0,
-            attempt_timeout: Duration::from_millis(50),
-            ..config(model, transport, ClientPath::Datagram)
-        };
-        assert_serves(&lossy, 2_000);
-    }
-}

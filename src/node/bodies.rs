@@ -46,7 +46,6 @@ impl Thread {
     }
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
-        self.starting.fetch_sub(1, Ordering::Release);
         let waiter = Waiter::new(self.wait, self.core);
         let result = agent::run(agent, waiter, &self.stop);
         result.map_err(|source| ClusterError::Network { name: self.name.clone(), source })
@@ -75,6 +74,7 @@ impl Body for OrderingBody {
     fn run<E: Endpoint>(self, endpoint: E) -> Result<OrderingFigures, ClusterError> {
         let Self { thread, book, positions, hosted } = self;
         let identity = thread.identity;
+        thread.starting.fetch_sub(1, Ordering::Release);
         let mut agent = OrderingAgent::new(endpoint, identity, book, positions, hosted);
         thread.run(&mut agent)?;
         Ok(agent.figures())
@@ -91,6 +91,7 @@ impl<S: Optimistic> Body for WorkerBody<S> {
     type Output = WorkerFigures;
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<WorkerFigures, ClusterError> {
+        self.thread.starting.fetch_sub(1, Ordering::Release);
         let mut agent = WorkerAgent::new(endpoint, self.parts);
         self.thread.run(&mut agent)?;
         Ok(agent.figures())
@@ -114,7 +115,8 @@ impl<M: GroupMap, L: Load> Body for ClientBody<M, L> {
     fn run<E: Endpoint>(self, endpoint: E) -> Result<(L, ClientFigures), ClusterError> {
         let Self { thread, me, book, proxy, load, left } = self;
         // A proposal that nobody hears yet would wait for its time-out.
-        while thread.starting.load(Ordering::Acquire) > 1 && !thread.stop.load(Ordering::Acquire) {
+        thread.starting.fetch_sub(1, Ordering::Release);
+        while thread.starting.load(Ordering::Acquire) > 0 && !thread.stop.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
         let mut agent = ClientAgent::new(endpoint, me, thread.identity, book, proxy, load);
