@@ -52,6 +52,8 @@ pub(super) struct Acceptor {
     pub(super) is_inert: bool,
     /// The fresh ballot that re-admits it, and the last instance that it must hold.
     pub(super) grant: Option<(Ballot, Instance)>,
+    /// The last instance that it asked for on the way there.
+    pub(super) awaited: Instance,
     /// Accepted, but not yet persistent: no vote has left.
     pub(super) unpersisted: VecDeque<Instance>,
     pub(super) votes: VoteQueue,
@@ -73,6 +75,7 @@ impl Acceptor {
             logged_trim: Instance(0),
             is_inert: memory == Memory::Amnesiac,
             grant: None,
+            awaited: Instance(0),
             unpersisted: VecDeque::with_capacity(config.instances),
             votes: VoteQueue::new(),
             positions: Positions::new(config.learners),
@@ -182,9 +185,6 @@ impl<L: Log> Member<L> {
         self.trim_to(trim);
         self.repair.earn(&value);
         self.accept(instance, ballot, id, &value, out);
-        if self.acceptor.is_inert {
-            self.follow_grant(out);
-        }
         self.learn(ballot, accept.decided, &accept.decisions);
     }
 
@@ -301,8 +301,8 @@ impl<L: Log> Member<L> {
         self.election.hear(ballot, now);
         self.step_down_below(ballot, now);
         self.acceptor.follow(ballot, layout, self.me);
-        self.trim_to(trim);
         self.acceptor.known = self.acceptor.known.max((decided, slot));
+        self.trim_to(trim);
         self.learn(ballot, decided, &DecidedRanges::new(&[]));
         self.relay_positions(envelope.sender, out);
         if self.acceptor.is_inert {

@@ -54,6 +54,11 @@ impl Election {
         self.stand_at = now + self.patience;
     }
 
+    /// Whether no coordinator was heard for as long as this member waits for one.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now >= self.stand_at
+    }
+
     /// The time-out starts again, a little longer or shorter than the last.
     fn restart(&mut self, now: Time) {
         // splitmix64
@@ -93,6 +98,7 @@ impl<L: Log> Member<L> {
         self.election.tick_at = now + self.election.tick;
         if self.coordinator.is_preparing() {
             self.prepare_again(out);
+            self.check_promises(now, out);
             return;
         }
         if self.coordinator.is_leading() || self.acceptor.is_inert {

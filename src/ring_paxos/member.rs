@@ -204,7 +204,7 @@ impl<L: Log> Role for Member<L> {
             Message::Promise(promise) => self.on_promise(envelope, promise, now, out),
             Message::Redirect(redirect) => self.on_redirect(redirect.ballot, now),
             Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
-            Message::Repair(repair) => self.on_repair(envelope, repair, now, out),
+            Message::Repair(repair) => self.on_repair(repair, out),
             Message::Trimmed(_)
             | Message::Beacon(_)
             | Message::Refused(_)

@@ -1,63 +1,79 @@
-//! Whom a proposer sends to, and under what number.
+//! The proposer's side: whom to send proposals to, and under which number.
+//!
+//! It follows the coordinator by heartbeats and redirects. On silence it tries the acceptors in
+//! turn: each of them either coordinates or knows who does. What was not answered is proposed
+//! again, by its owner, under its old number: duplicates die at the coordinator or at the replicas.
 
 use crate::types::{Ballot, NodeId, RingId};
 
-/// One ring as its proposers know it: a guess at the coordinator, corrected by whoever knows better.
+/// Where one ring's proposals go.
 #[derive(Clone, Debug)]
 pub struct Proposer {
     acceptors: Vec<NodeId>,
-    target: usize,
-    /// The highest ballot heard of.
     ballot: Ballot,
+    target: usize,
+    /// Whom silence makes us try next; a redirect does not move it, or two acceptors that send us
+    /// to a dead coordinator would keep us from the third.
+    rotation: usize,
     number: u64,
 }
 
 impl Proposer {
-    /// A proposer of `ring` over its `acceptors`: the ring's first coordinator is tried first.
+    /// A proposer for `ring`, whose acceptors stand in the order of the configuration.
     ///
     /// # Panics
-    /// If there are no acceptors.
+    /// If there is no acceptor.
     #[must_use]
     pub fn new(ring: RingId, acceptors: Vec<NodeId>) -> Self {
         assert!(!acceptors.is_empty(), "a ring has acceptors");
-        let target = usize::from(ring.0) % acceptors.len();
-        Self { acceptors, target, ballot: Ballot::ZERO, number: 0 }
+        let first = usize::from(ring.0) % acceptors.len();
+        Self { acceptors, ballot: Ballot::ZERO, target: first, rotation: first, number: 0 }
     }
 
-    /// The number of the next proposal, from 1: with sender and life its name.
+    /// A number that no proposal of this life has had.
     pub const fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
 
-    /// An acceptor was told a proposal and knows of a coordinator.
+    /// An acceptor does not coordinate, and this is the highest ballot that it knows.
     pub fn on_redirect(&mut self, ballot: Ballot) {
         self.follow(ballot);
     }
 
-    /// A coordinator lives.
+    /// The coordinator of `ballot` lives.
     pub fn on_heartbeat(&mut self, ballot: Ballot) {
         self.follow(ballot);
     }
 
-    /// Nothing was heard of what was proposed for a while: another acceptor is tried.
+    /// No answer from the target for too long.
     pub fn on_silence(&mut self) {
-        self.target = (self.target + 1) % self.acceptors.len();
+        self.rotation = (self.rotation + 1) % self.acceptors.len();
+        if self.rotation == self.target {
+            self.rotation = (self.rotation + 1) % self.acceptors.len();
+        }
+        self.target = self.rotation;
     }
 
-    /// Where to send proposals.
+    /// Whom to send to.
     #[must_use]
     pub fn target(&self) -> NodeId {
         self.acceptors[self.target]
     }
 
+    /// The highest ballot heard of.
+    #[must_use]
+    pub const fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
     fn follow(&mut self, ballot: Ballot) {
-        if ballot < self.ballot {
+        if ballot == Ballot::ZERO || ballot < self.ballot {
             return;
         }
-        if let Some(index) = self.acceptors.iter().position(|node| *node == ballot.node) {
-            self.ballot = ballot;
-            self.target = index;
+        self.ballot = ballot;
+        if let Some(target) = self.acceptors.iter().position(|node| *node == ballot.node) {
+            self.target = target;
         }
     }
 }
@@ -67,17 +83,33 @@ mod tests {
     use super::*;
     use crate::types::Incarnation;
 
+    fn ballot(round: u32, node: u16) -> Ballot {
+        Ballot::new(round, NodeId(node), Incarnation(1))
+    }
+
     #[test]
-    fn a_proposer_follows_the_highest_ballot_and_tries_others_in_silence() {
-        let mut proposer = Proposer::new(RingId(4), vec![NodeId(7), NodeId(8), NodeId(9)]);
-        assert_eq!(proposer.target(), NodeId(8));
-        proposer.on_silence();
-        assert_eq!(proposer.target(), NodeId(9));
-        proposer.on_redirect(Ballot::new(3, NodeId(7), Incarnation(1)));
-        proposer.on_heartbeat(Ballot::new(2, NodeId(9), Incarnation(1)));
-        assert_eq!(proposer.target(), NodeId(7));
-        proposer.on_redirect(Ballot::new(4, NodeId(1), Incarnation(1)));
-        assert_eq!(proposer.target(), NodeId(7), "no acceptor of the ring");
+    fn a_proposer_starts_at_the_rings_first_coordinator_and_follows_the_highest_ballot() {
+        let mut proposer = Proposer::new(RingId(4), vec![NodeId(10), NodeId(11), NodeId(12)]);
+        assert_eq!(proposer.target(), NodeId(11));
+        proposer.on_redirect(ballot(2, 12));
+        assert_eq!(proposer.target(), NodeId(12));
+        proposer.on_heartbeat(ballot(1, 11));
+        assert_eq!(proposer.target(), NodeId(12));
+        proposer.on_redirect(Ballot::ZERO);
+        assert_eq!(proposer.target(), NodeId(12));
         assert_eq!((proposer.next_number(), proposer.next_number()), (1, 2));
+    }
+
+    #[test]
+    fn a_proposer_that_is_sent_back_to_a_dead_coordinator_still_tries_every_acceptor() {
+        let acceptors: Vec<NodeId> = (0..5).map(NodeId).collect();
+        let mut proposer = Proposer::new(RingId(0), acceptors);
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            proposer.on_redirect(ballot(1, 0));
+            proposer.on_silence();
+            tried.push(proposer.target().0);
+        }
+        assert_eq!(tried, [1, 2, 3, 4]);
     }
 }

@@ -82,6 +82,13 @@ impl Bug {
             && PLANTED.load(Ordering::Relaxed) == self as u32 + 1
     }
 
+    /// Whether some bug is planted: assertions that would tell too early stand back.
+    #[must_use]
+    pub fn is_any_planted() -> bool {
+        cfg!(any(feature = "planted-bugs", debug_assertions))
+            && PLANTED.load(Ordering::Relaxed) != 0
+    }
+
     /// Plants `bug`, or none, for the whole process. Returns whether this build can.
     pub fn plant(bug: Option<Self>) -> bool {
         PLANTED.store(bug.map_or(0, |bug| bug as u32 + 1), Ordering::Relaxed);

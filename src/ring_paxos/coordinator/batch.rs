@@ -72,7 +72,7 @@ impl<L: Log> Member<L> {
     ) {
         let Propose { number, commands } = *propose;
         if !self.coordinator.is_leading() {
-            self.turn_away(envelope, number, out);
+            self.turn_away(envelope, number, now, out);
             return;
         }
         self.counters.proposals += 1;
@@ -157,7 +157,7 @@ impl<L: Log> Member<L> {
         let slowest = if self.config.learners == 0 {
             coordinator.decided
         } else {
-            self.acceptor.positions.slowest().unwrap_or_default()
+            self.acceptor.positions.slowest().unwrap_or_default().max(self.window.trim())
         };
         let is_far_ahead = instance.0 > slowest.0 + self.config.apply_bound;
         if is_queued_up || is_far_ahead || coordinator.open + length > MAX_BATCH {
@@ -169,8 +169,8 @@ impl<L: Log> Member<L> {
     }
 
     /// Who is not the coordinator says who is, or that nobody can be.
-    fn turn_away(&mut self, envelope: &Envelope, number: u64, out: &mut impl Outbox) {
-        if self.lacks_quorum() {
+    fn turn_away(&mut self, envelope: &Envelope, number: u64, now: Time, out: &mut impl Outbox) {
+        if self.lacks_quorum(now) {
             self.counters.refused_no_quorum += 1;
             self.refuse(envelope, number, Refusal::NoQuorum, out);
             return;

@@ -1,12 +1,12 @@
 //! What keeps a ring going: heartbeats, 2As again, votes asked for directly, and a new ring around a
 //! member that stays silent.
 
+use super::phase2::batch_charge;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::votes::vote_request;
 use crate::ring_paxos::{Destination, Instance, Log, Outbox};
 use crate::types::Time;
 use crate::wire::{Heartbeat, Message, RepairRequest, WantedRanges};
-use std::time::Duration;
 
 /// 2As that leave again at once.
 const RESENDS: u64 = 8;
@@ -18,14 +18,14 @@ impl<L: Log> Member<L> {
     pub(in crate::ring_paxos) fn coordinator_timeout(&self) -> Time {
         let coordinator = &self.coordinator;
         let after = |since: Time| since + self.config.batch_delay;
-        let has_open = coordinator.open > 0 && coordinator.in_flight() > 0;
+        // A batch that the window or the queue holds back waits for votes, not for time.
+        let has_open = coordinator.open > 0
+            && coordinator.sent.next() == coordinator.next
+            && self.window_admits(batch_charge(coordinator.open));
         let batch = if has_open { after(coordinator.open_since) } else { Time::NEVER };
         let has_news = !coordinator.news.is_empty();
         let news = if has_news { after(coordinator.news_since) } else { Time::NEVER };
         let resend = if coordinator.in_flight() > 0 { coordinator.resend_at } else { Time::NEVER };
-        // A late batch that the window holds back waits for votes, not for time.
-        let is_shut = coordinator.flight_bytes >= self.config.window_bytes / 2;
-        let batch = if is_shut { batch.max(resend) } else { batch };
         coordinator.heartbeat_at.min(batch).min(news).min(resend)
     }
 
@@ -91,7 +91,7 @@ impl<L: Log> Member<L> {
     /// Whether a member of the ring was not heard for so long that a spare had better take its
     /// place.
     fn has_silent_member(&self, now: Time) -> bool {
-        let patience: Duration = self.config.election_timeout / 2;
+        let patience = self.config.election_timeout;
         let mut members = self.acceptor.layout.members().iter();
         members.any(|member| {
             let index = self.config.index(*member).filter(|index| *index != self.index);

@@ -10,8 +10,9 @@ mod flow;
 mod phase1;
 mod phase2;
 
+use super::admission::Petition;
 use super::{Instance, RingConfig};
-use crate::types::{Ballot, Incarnation, NodeId, Slot, Time};
+use crate::types::{Ballot, Slot, Time};
 use crate::wire::Range;
 use batch::Names;
 use phase1::Preparing;
@@ -41,7 +42,7 @@ pub(super) struct Coordinator {
     /// Every instance up to here was proposed at this ballot.
     sent: Instance,
     /// The last instance with a value of an earlier ballot.
-    inherited: Instance,
+    pub(super) inherited: Instance,
     /// The first instance without a value: there the open batch is gathered.
     next: Instance,
     /// The first slot that no gathered instance takes; the open batch does not count.
@@ -62,11 +63,14 @@ pub(super) struct Coordinator {
     resend_after: Duration,
     /// When each acceptor was heard last.
     heard: Vec<Time>,
-    /// Acceptors without memory that ask to be re-admitted, and the ballot that does it; zero while
-    /// that is still to come.
-    admissions: Vec<(NodeId, Incarnation, Ballot)>,
+    /// Acceptors without memory that ask to be re-admitted.
+    pub(super) admissions: Vec<Petition>,
+    /// When the ballot began.
+    pub(super) stood_at: Time,
     /// Before this, no fresh ballot is begun for the sake of a silent or amnesiac member.
-    fresh_at: Time,
+    pub(super) fresh_at: Time,
+    /// How long after a ballot the next re-admission may begin one: grows while they fail.
+    pub(super) admission_pause: Duration,
 }
 
 impl Coordinator {
@@ -91,8 +95,10 @@ impl Coordinator {
             resend_at: Time::NEVER,
             resend_after: config.resend,
             heard: vec![Time::ZERO; config.acceptors.len()],
-            admissions: Vec::new(),
+            admissions: Vec::with_capacity(config.acceptors.len()),
+            stood_at: Time::ZERO,
             fresh_at: Time::ZERO,
+            admission_pause: config.election_timeout,
         }
     }
 

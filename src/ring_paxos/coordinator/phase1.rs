@@ -5,8 +5,8 @@ use super::{Coordinator, Phase};
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Destination, Envelope, Instance, Log, Outbox};
-use crate::types::{Bug, Incarnation, NodeId, Slot, Time, ValueId};
-use crate::wire::{Admission, Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Value};
+use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
+use crate::wire::{Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Value};
 
 /// What one acceptor has promised so far.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,10 @@ impl<L: Log> Member<L> {
         let answers = vec![answer; self.config.acceptors.len()];
         self.coordinator.phase = Phase::Preparing(Box::new(Preparing { answers }));
         self.coordinator.ballot = ballot;
+        self.coordinator.stood_at = now;
+        for petition in &mut self.coordinator.admissions {
+            petition.begin(ballot);
+        }
         self.counters.candidacies += 1;
         self.promise(ballot);
         self.election.hear(ballot, now);
@@ -63,10 +67,15 @@ impl<L: Log> Member<L> {
         let ballot = self.coordinator.ballot;
         for (index, answer) in preparing.answers.iter().enumerate() {
             if index != self.index && !answer.is_complete {
-                let prepare = Message::Prepare(Prepare { ballot, first: answer.asked });
-                self.send(Destination::Node(self.config.acceptors[index]), &prepare, out);
+                let prepare = Prepare { ballot, first: answer.asked };
+                self.send_prepare(index, prepare, out);
             }
         }
+    }
+
+    fn send_prepare(&self, index: usize, prepare: Prepare, out: &mut impl Outbox) {
+        let to = Destination::Node(self.config.acceptors[index]);
+        self.send(to, &Message::Prepare(prepare), out);
     }
 
     /// 1B, one page.
@@ -103,8 +112,11 @@ impl<L: Log> Member<L> {
         for record in promise.records.iter() {
             self.adopt(&record);
         }
-        if is_whole && !is_last {
-            self.prepare_again(out);
+        if is_whole && is_last {
+            self.forget_petition(envelope.sender);
+        } else if is_whole {
+            let prepare = Prepare { ballot: promise.ballot, first: promise.last.next() };
+            self.send_prepare(index, prepare, out);
         }
         self.check_promises(now, out);
     }
@@ -132,16 +144,37 @@ impl<L: Log> Member<L> {
     pub(in crate::ring_paxos) fn check_promises(&mut self, now: Time, out: &mut impl Outbox) {
         let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
         let is_quorum = preparing.complete() + 1 >= self.config.quorum();
-        if is_quorum && self.is_promise_persisted() {
+        if !is_quorum || !self.is_promise_persisted() {
+            return;
+        }
+        // A re-admission needs an answer of everyone: worth a little patience.
+        let age = now.since(self.coordinator.stood_at);
+        let waits_for_all = !self.coordinator.admissions.is_empty()
+            && !self.has_answer_of_all_but(self.index)
+            && age < self.config.election_timeout / 4;
+        if !waits_for_all {
             let layout = self.lay_ring(preparing);
             self.lead(&layout, now, out);
         }
     }
 
-    /// Whether so many acceptors have no memory that no ballot can be had.
-    pub(super) fn lacks_quorum(&self) -> bool {
+    /// Whether every acceptor but `index` and this one has answered: promised, or declared that it
+    /// has no memory.
+    pub(in crate::ring_paxos) fn has_answer_of_all_but(&self, index: usize) -> bool {
         let Phase::Preparing(preparing) = &self.coordinator.phase else { return false };
-        self.config.acceptors.len() - preparing.inert() < self.config.quorum()
+        let mut answers = preparing.answers.iter().enumerate();
+        answers.all(|(i, answer)| {
+            i == index || i == self.index || answer.is_complete || answer.is_inert
+        })
+    }
+
+    /// Whether so many acceptors are silent or without memory that no ballot can be had.
+    pub(super) fn lacks_quorum(&self, now: Time) -> bool {
+        let Phase::Preparing(preparing) = &self.coordinator.phase else {
+            return self.acceptor.is_inert && self.election.is_silent(now);
+        };
+        let is_stuck = now.since(self.coordinator.stood_at) >= self.config.election_timeout;
+        is_stuck || self.config.acceptors.len() - preparing.inert() < self.config.quorum()
     }
 
     /// f of those that promised, the next in order after this one; the coordinator is last.
@@ -174,10 +207,11 @@ impl<L: Log> Member<L> {
             }
         }
         let slot_next = self.slot_behind(highest);
-        let known = self.acceptor.known.0;
+        self.grant_petitions();
         let coordinator = &mut self.coordinator;
         coordinator.phase = Phase::Leading;
-        coordinator.decided = trim.max(known.min(highest));
+        // All that is inherited goes around this ballot's ring, known as decided or not.
+        coordinator.decided = trim;
         coordinator.sent = trim;
         coordinator.inherited = highest;
         coordinator.next = highest.next();
@@ -186,10 +220,7 @@ impl<L: Log> Member<L> {
         coordinator.resend_at = Time::NEVER;
         coordinator.resend_after = self.config.resend;
         coordinator.heard.fill(now);
-        for admission in &mut coordinator.admissions {
-            admission.2 = ballot;
-        }
-        self.grant_admissions(out);
+        self.send_grants(out);
         self.heartbeat_if_due(now, out);
         self.settle(now, out);
     }
@@ -225,62 +256,11 @@ impl<L: Log> Member<L> {
         news.clear();
     }
 
-    /// An acceptor without memory asks to be re-admitted, or is (rule 6).
-    pub(in crate::ring_paxos) fn on_admission(
-        &mut self,
-        envelope: &Envelope,
-        admission: &Admission,
-        now: Time,
-        out: &mut impl Outbox,
-    ) {
-        if self.acceptor.is_inert {
-            self.on_grant(envelope, admission, now, out);
-            return;
-        }
-        let Some(index) = self.config.index(envelope.sender) else { return };
-        self.election.seen = self.election.seen.max(admission.ballot);
+    /// Acceptor `index` answered the Prepare of `ballot`: it has no memory.
+    pub(in crate::ring_paxos) fn note_amnesia(&mut self, index: usize, ballot: Ballot) {
         if let Phase::Preparing(preparing) = &mut self.coordinator.phase {
-            preparing.answers[index].is_inert |= admission.ballot == self.coordinator.ballot;
+            preparing.answers[index].is_inert |= ballot == self.coordinator.ballot;
         }
-        if self.coordinator.is_idle() {
-            return;
-        }
-        let (node, life) = (envelope.sender, admission.life);
-        let asked = &mut self.coordinator.admissions;
-        if !asked.iter().any(|(other, of, _)| (*other, *of) == (node, life)) {
-            asked.retain(|(other, ..)| *other != node);
-            asked.push((node, life, crate::types::Ballot::ZERO));
-        }
-        if self.coordinator.is_leading() {
-            self.admit(node, life, now, out);
-        }
-    }
-
-    /// Grants the admission if this ballot was begun after it was asked for; otherwise begins one.
-    fn admit(&mut self, node: NodeId, life: Incarnation, now: Time, out: &mut impl Outbox) {
-        let ballot = self.coordinator.ballot;
-        let is_fresh = |(other, of, fresh): &(NodeId, Incarnation, crate::types::Ballot)| {
-            (*other, *of, *fresh) == (node, life, ballot)
-        };
-        if self.coordinator.admissions.iter().any(is_fresh) {
-            self.send_grant(node, life, out);
-        } else if now >= self.coordinator.fresh_at {
-            self.coordinator.fresh_at = now + self.config.election_timeout;
-            self.counters.admissions += 1;
-            self.stand(now, out);
-        }
-    }
-
-    fn grant_admissions(&self, out: &mut impl Outbox) {
-        for (node, life, _) in &self.coordinator.admissions {
-            self.send_grant(*node, *life, out);
-        }
-    }
-
-    fn send_grant(&self, node: NodeId, life: Incarnation, out: &mut impl Outbox) {
-        let (ballot, last) = (self.coordinator.ballot, self.coordinator.inherited);
-        let grant = Message::Admission(Admission { ballot, life, last });
-        self.send(Destination::Node(node), &grant, out);
     }
 
     /// A new name for a value.

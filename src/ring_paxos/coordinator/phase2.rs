@@ -7,7 +7,7 @@ use crate::ring_paxos::member::Member;
 use crate::ring_paxos::votes::{Occasion, extend};
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Destination, Instance, Log, Outbox};
-use crate::types::Time;
+use crate::types::{Bug, Time, ValueId};
 use crate::wire::{Accept, DecidedRanges, Decision, Message, Range};
 
 /// Decided ranges in one Decision.
@@ -20,24 +20,21 @@ impl<L: Log> Member<L> {
     #[inline]
     pub(in crate::ring_paxos) fn decide(&mut self, instance: Instance) {
         let entry = self.window.entry_mut(instance).expect("a vote is of a held instance");
-        if entry.is_flying {
-            entry.is_flying = false;
-            let charge = charge(entry.held);
-            self.coordinator.flight_bytes -= charge;
-            self.coordinator.skips -= u32::from(
-                matches!(entry.held, Held::Skip(_)) && instance > self.coordinator.inherited,
-            );
-        }
-        if entry.chosen == entry.id && instance <= self.coordinator.decided {
+        if !entry.is_flying {
             return;
         }
-        let is_new = entry.chosen != entry.id;
+        debug_assert!(
+            entry.chosen == ValueId::NONE || entry.chosen == entry.id || Bug::is_any_planted(),
+            "two values decided at {instance}"
+        );
+        entry.is_flying = false;
         entry.chosen = entry.id;
-        let id = entry.id;
-        self.counters.instances += u64::from(is_new);
-        if is_new {
-            extend(&mut self.coordinator.news, instance, id);
-        }
+        let (id, held) = (entry.id, entry.held);
+        self.coordinator.flight_bytes -= charge(held);
+        self.coordinator.skips -=
+            u32::from(matches!(held, Held::Skip(_)) && instance > self.coordinator.inherited);
+        self.counters.instances += 1;
+        extend(&mut self.coordinator.news, instance, id);
     }
 
     /// The end of a duty cycle at a coordinator: counts what was decided, sends what may leave.
@@ -46,6 +43,7 @@ impl<L: Log> Member<L> {
         while let Some(entry) = self.window.entry(self.coordinator.decided.next())
             && entry.is_decided()
             && entry.ballot == self.coordinator.ballot
+            && !entry.is_flying
         {
             self.coordinator.decided = self.coordinator.decided.next();
         }
@@ -55,10 +53,6 @@ impl<L: Log> Member<L> {
         }
         self.advance_known();
         self.update_trim();
-        // What all learners have applied while this ballot began need not be proposed again.
-        let trim = self.window.trim();
-        self.coordinator.sent = self.coordinator.sent.max(trim);
-        self.coordinator.decided = self.coordinator.decided.max(trim);
         self.send_waiting(now, out);
         self.send_news(now, out);
     }
@@ -71,18 +65,25 @@ impl<L: Log> Member<L> {
             if instance == self.coordinator.next {
                 // Only the open batch is left: at once when nothing is in flight (rule 9).
                 let is_late = now >= self.coordinator.open_since + self.config.batch_delay;
-                if self.coordinator.open == 0 || !(is_idle || is_late) {
-                    return;
+                let is_due = self.coordinator.open > 0 && (is_idle || is_late);
+                if !is_due || !self.window_admits(batch_charge(self.coordinator.open)) {
+                    return; // what the window holds back goes on growing
                 }
                 self.seal();
             }
             let entry = self.window.entry(instance).expect("what is gathered is in the window");
             let charge = charge(entry.held);
-            if !is_idle && self.coordinator.flight_bytes + charge > self.config.window_bytes {
+            if !self.window_admits(charge) {
                 return;
             }
             self.propose(instance, charge, now, out);
         }
+    }
+
+    /// Whether the window takes an instance that is charged `charge`; alone, it always does.
+    pub(super) const fn window_admits(&self, charge: usize) -> bool {
+        self.coordinator.in_flight() == 0
+            || self.coordinator.flight_bytes + charge <= self.config.window_bytes
     }
 
     /// Sends the 2A of `instance` for the first time at this ballot, and accepts it here.
@@ -93,10 +94,9 @@ impl<L: Log> Member<L> {
         }
         self.coordinator.sent = instance;
         self.window.accept_held(instance, self.coordinator.ballot);
-        let is_open = instance > self.coordinator.decided;
         let entry = self.window.entry_mut(instance).expect("just accepted");
-        entry.is_flying = is_open;
-        self.coordinator.flight_bytes += if is_open { charge } else { 0 };
+        entry.is_flying = true;
+        self.coordinator.flight_bytes += charge;
         // The 2A leaves before the own record is persistent; the own vote does not (rule 4).
         self.log_accept(instance);
         self.send_accept(instance, out);
@@ -149,8 +149,12 @@ impl<L: Log> Member<L> {
     }
 }
 
-/// What an instance costs of the window: a socket buffer is charged about twice the payload.
-pub(super) const fn charge(held: Held) -> usize {
-    let length = if let Held::Batch(length) = held { length as usize } else { 0 };
+/// What an instance costs of the window.
+fn charge(held: Held) -> usize {
+    batch_charge(held.length())
+}
+
+/// What `length` bytes cost: a socket buffer is charged about twice the payload.
+pub(super) const fn batch_charge(length: usize) -> usize {
     2 * length + 1024
 }
