@@ -52,7 +52,7 @@ impl<L: Log> Member<L> {
         let last = Instance(self.coordinator.sent.0.min(first.0 + RESENDS - 1));
         for instance in first.0..=last.0 {
             let instance = Instance(instance);
-            let is_open = self.window.entry(instance).is_some_and(|entry| !entry.is_decided());
+            let is_open = self.window.entry(instance).is_some_and(|entry| entry.is_flying);
             if is_open {
                 self.counters.resends += 1;
                 self.send_accept(instance, out);

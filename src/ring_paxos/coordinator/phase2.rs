@@ -39,6 +39,16 @@ impl<L: Log> Member<L> {
 
     /// The end of a duty cycle at a coordinator: counts what was decided, sends what may leave.
     pub(in crate::ring_paxos) fn settle(&mut self, now: Time, out: &mut impl Outbox) {
+        self.count_decided(now);
+        self.advance_known();
+        self.update_trim();
+        self.send_waiting(now, out);
+        self.count_decided(now); // alone in the ring, what left is decided already
+        self.send_news(now, out);
+    }
+
+    /// Every instance up to `decided` is decided.
+    fn count_decided(&mut self, now: Time) {
         let before = self.coordinator.decided;
         while let Some(entry) = self.window.entry(self.coordinator.decided.next())
             && entry.is_decided()
@@ -51,10 +61,6 @@ impl<L: Log> Member<L> {
             self.coordinator.resend_after = self.config.resend;
             self.coordinator.resend_at = now + self.config.resend;
         }
-        self.advance_known();
-        self.update_trim();
-        self.send_waiting(now, out);
-        self.send_news(now, out);
     }
 
     /// Sends what waits, as far as the window in bytes allows.

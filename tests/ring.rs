@@ -1,0 +1,33 @@
+//! One ring of acceptors over a tiny network: a scenario a rule, then agreement under a seed's
+//! faults.
+
+#[path = "ring/chaos.rs"]
+mod chaos;
+#[path = "ring/memory.rs"]
+mod memory;
+#[path = "ring/net.rs"]
+mod net;
+#[path = "ring/normal.rs"]
+mod normal;
+#[path = "ring/repair.rs"]
+mod repair;
+#[path = "ring/takeover.rs"]
+mod takeover;
+#[path = "ring/votes.rs"]
+mod votes;
+
+#[test]
+fn under_loss_reordering_crashes_pauses_and_partitions_a_ring_agrees_and_recovers() {
+    let mut decided = 0;
+    let seeds = match std::env::var("RING_SEED") {
+        Ok(seed) => vec![seed.parse().expect("a seed is a number")],
+        Err(_) => (1..=150).collect(),
+    };
+    for seed in seeds {
+        let outcome = chaos::run(seed);
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:?}", outcome.violations);
+        assert!(outcome.is_alive, "seed {seed} does not recover");
+        decided += outcome.decided;
+    }
+    assert!(decided > 10_000, "{decided} instances in all");
+}

@@ -1,0 +1,144 @@
+//! Seeded runs of one ring under every fault at once, each switched on by its own coin.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use super::net::{Faults, Net};
+use psmr::ring_paxos::{Memory, RingConfig};
+use psmr::types::{NodeId, Random, RingId};
+use std::time::Duration;
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What contradicts agreement.
+    pub(crate) violations: Vec<String>,
+    /// Whether, with all faults gone, a last proposal was decided.
+    pub(crate) is_alive: bool,
+    /// Instances that somebody said are decided.
+    pub(crate) decided: usize,
+}
+
+/// One run: 3 or 5 acceptors, about a second of proposals and faults, then peace.
+pub(crate) fn run(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let count = if random.chance(1, 2) { 3 } else { 5 };
+    let mut config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
+    config.instances = 64;
+    config.apply_bound = 48;
+    config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
+    config.learners = usize::from(random.chance(1, 2));
+    let mut net = Net::with(config, random.next());
+    net.faults = Faults {
+        loss: if random.chance(2, 3) { random.below(200) } else { 0 },
+        duplicates: if random.chance(1, 2) { random.below(200) } else { 0 },
+        delay_us: if random.chance(1, 2) { 5_000 } else { 50 },
+    };
+    net.has_slow_disks = random.chance(1, 2);
+    // With memory alone a life lost is a memory lost; with disks both kinds come back.
+    let restores = net.has_slow_disks;
+    if restores {
+        // The acceptors of the first life shall have slow disks too.
+        (0..usize::from(count)).for_each(|index| net.member(index).log_mut().is_slow = true);
+    }
+    let kinds = Kinds {
+        crashes: random.chance(1, 2),
+        pauses: random.chance(1, 2),
+        partitions: random.chance(1, 2),
+        restores,
+    };
+    let mut number = 0;
+    for _ in 0..160 {
+        for _ in 0..random.below(6) {
+            number += 1;
+            let target = net.coordinator().filter(|_| random.chance(9, 10));
+            let target = target.unwrap_or_else(|| pick(&mut random, count));
+            if net.members[target].is_some() {
+                net.propose(target, number, format!("<{number}>").as_bytes());
+            }
+        }
+        disturb(&mut net, &mut random, kinds);
+        report(&mut net, &mut random);
+        let pause = if random.chance(1, 10) { 100_000 } else { 5_000 };
+        net.run(Duration::from_micros(random.below(pause)));
+    }
+    let memory = if restores { Memory::Restored } else { Memory::Amnesiac };
+    net.heal(memory);
+    let is_alive = settles(&mut net);
+    if !is_alive && std::env::var_os("RING_DUMP").is_some() {
+        net.dump();
+    }
+    Outcome { violations: net.violations, is_alive, decided: net.decided.len() }
+}
+
+#[derive(Clone, Copy)]
+struct Kinds {
+    crashes: bool,
+    pauses: bool,
+    partitions: bool,
+    restores: bool,
+}
+
+fn pick(random: &mut Random, count: u16) -> usize {
+    usize::try_from(random.below(u64::from(count))).unwrap()
+}
+
+fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
+    let count = u16::try_from(net.members.len()).unwrap();
+    let index = pick(random, count);
+    if kinds.pauses && random.chance(1, 15) {
+        net.pause(index, Duration::from_millis(random.below(600)));
+    }
+    if kinds.partitions && random.chance(1, 15) {
+        let side = random.next();
+        let is_whole = random.chance(1, 2);
+        net.filter = Box::new(move |packet| {
+            is_whole || side >> packet.from.0 & 1 == side >> packet.to.0 & 1
+        });
+    }
+    if !kinds.crashes {
+        return;
+    }
+    // The dead and those without memory are at most f, or the ring rightly serves nobody.
+    let lame = net.members.iter().flatten().filter(|member| member.is_inert()).count()
+        + net.members.iter().filter(|member| member.is_none()).count();
+    let is_lame = net.members[index].as_ref().is_none_or(|member| member.is_inert());
+    if net.members[index].is_none() && random.chance(1, 8) {
+        let memory = if kinds.restores { Memory::Restored } else { Memory::Amnesiac };
+        net.start(index, memory);
+    } else if random.chance(1, 12) && (is_lame || lame < usize::from(count / 2)) {
+        net.crash(index);
+    }
+}
+
+/// A learner that has applied most of what is decided says so, to any acceptor.
+fn report(net: &mut Net, random: &mut Random) {
+    if net.config.learners == 0 || random.chance(1, 2) {
+        return;
+    }
+    let first = net.decided.keys().next().map_or(0, |instance| instance.0);
+    if first != 1 {
+        return;
+    }
+    let in_order = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count() as u64;
+    let to = pick(random, u16::try_from(net.members.len()).unwrap());
+    if net.members[to].is_some() {
+        net.report(to, 1, in_order.saturating_sub(random.below(8)));
+    }
+}
+
+/// In peace a proposal that is repeated is decided within some seconds.
+fn settles(net: &mut Net) -> bool {
+    for attempt in 0..100 {
+        net.run(Duration::from_millis(100));
+        if net.config.learners > 0 {
+            let applied = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count();
+            (0..net.members.len()).for_each(|to| net.report(to, 1, applied as u64));
+        }
+        if let Some(coordinator) = net.coordinator() {
+            net.propose(coordinator, 1 << 40 | attempt, b"the last");
+        }
+        if net.has_decided(b"the last") {
+            return true;
+        }
+    }
+    false
+}

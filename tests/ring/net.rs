@@ -1,0 +1,530 @@
+//! A tiny network of acceptors: it moves encoded messages between members, by a seed late, twice,
+//! out of order or not at all, and notes whatever is said to be decided.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use psmr::ring_paxos::{
+    Destination, Envelope, Log, Lsn, Member, Memory, Outbox, Record, RingConfig, Role,
+};
+use psmr::types::{
+    Address, Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId,
+};
+use psmr::wire::{
+    DecidedRanges, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Position, Propose, Value,
+    WantedRange, WantedRanges, Writer,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The first node that is no acceptor: learners and proposers.
+pub(crate) const OUTSIDER: u16 = 100;
+
+/// A value off the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    Noop,
+    Skip(u64),
+    Batch(Vec<u8>),
+}
+
+impl Owned {
+    pub(crate) fn of(value: &Value<'_>) -> Self {
+        match value {
+            Value::Noop => Self::Noop,
+            Value::Skip(n) => Self::Skip(*n),
+            Value::Batch(bytes) => Self::Batch(bytes.to_vec()),
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Noop => Value::Noop,
+            Self::Skip(n) => Value::Skip(*n),
+            Self::Batch(bytes) => Value::Batch(bytes),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Written {
+    Promise(Ballot),
+    Accept(Instance, Ballot, ValueId, Owned),
+    Trim(Instance, (Instance, Slot)),
+}
+
+/// A log that keeps its records, and persists them when it is told to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TestLog {
+    records: Vec<Written>,
+    pub(crate) persisted: u64,
+    pub(crate) is_slow: bool,
+}
+
+impl Log for TestLog {
+    fn append(&mut self, record: &Record<'_>) -> Lsn {
+        self.records.push(match *record {
+            Record::Promise(ballot) => Written::Promise(ballot),
+            Record::Accept { instance, ballot, id, value } => {
+                Written::Accept(instance, ballot, id, Owned::of(&value))
+            }
+            Record::Trim { trim, known } => Written::Trim(trim, known),
+        });
+        if !self.is_slow {
+            self.persisted = self.records.len() as u64;
+        }
+        Lsn(self.records.len() as u64)
+    }
+
+    fn persisted(&self) -> Lsn {
+        Lsn(self.persisted)
+    }
+}
+
+/// One datagram on its way, or one that arrived outside the ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: NodeId,
+    pub(crate) life: Incarnation,
+    pub(crate) to: NodeId,
+    pub(crate) is_multicast: bool,
+    pub(crate) kind: Kind,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Packet {
+    pub(crate) fn message(&self) -> Message<'_> {
+        Message::decode(self.kind as u8, &self.body).expect("members send what they can read")
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    Packet(Packet),
+    Disk(usize, Incarnation, u64),
+}
+
+/// Chances out of a thousand, and the longest delay.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) loss: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) delay_us: u64,
+}
+
+type Filter = Box<dyn FnMut(&Packet) -> bool>;
+
+pub(crate) struct Net {
+    pub(crate) config: RingConfig,
+    pub(crate) members: Vec<Option<Member<TestLog>>>,
+    pub(crate) now: Time,
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    /// Disks take up to half a millisecond.
+    pub(crate) has_slow_disks: bool,
+    /// What was sent to outsiders, and every multicast once.
+    pub(crate) heard: Vec<Packet>,
+    /// (instance) -> the id that somebody said is decided.
+    pub(crate) decided: BTreeMap<Instance, ValueId>,
+    /// (id) -> the value that it names.
+    pub(crate) values: BTreeMap<ValueId, Owned>,
+    /// What must not be: two ids decided at one instance, two values under one id.
+    pub(crate) violations: Vec<String>,
+    /// Decides whether a packet gets through.
+    pub(crate) filter: Filter,
+    paused_until: Vec<Time>,
+    disks_busy: Vec<bool>,
+    lives: Vec<u64>,
+    /// What a crash left on disk: all of it, and how much was persistent.
+    disks: Vec<TestLog>,
+    queue: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+}
+
+/// What a member sends in one step.
+pub(crate) struct Outgoing {
+    from: NodeId,
+    life: Incarnation,
+    sent: Vec<Packet>,
+}
+
+impl Outbox for Outgoing {
+    fn send(&mut self, to: Destination, ring: RingId, message: &Message<'_>) {
+        assert_eq!(ring, RingId(0));
+        assert!(message.encoded_length() <= MAX_DATAGRAM, "too long: {message:?}");
+        let mut body = vec![0; message.encoded_length() - HEADER_LENGTH];
+        message.encode(&mut Writer::new(&mut body));
+        let (to, is_multicast) = match to {
+            Destination::Ring(_) => (NodeId::ALL, true),
+            Destination::Node(node) => (node, false),
+            Destination::Address(address) => panic!("nobody lives at {address:?}"),
+        };
+        let (from, life) = (self.from, self.life);
+        self.sent.push(Packet { from, life, to, is_multicast, kind: message.kind(), body });
+    }
+}
+
+impl Net {
+    /// `count` acceptors 0.., fresh, at time 1 s, that have done nothing yet.
+    pub(crate) fn new(count: u16, seed: u64) -> Self {
+        Self::with(RingConfig::new(RingId(0), (0..count).map(NodeId).collect()), seed)
+    }
+
+    pub(crate) fn with(config: RingConfig, seed: u64) -> Self {
+        let count = config.acceptors.len();
+        let mut net = Self {
+            members: (0..count).map(|_| None).collect(),
+            now: Time(1_000_000_000),
+            random: Random::new(seed),
+            faults: Faults::default(),
+            has_slow_disks: false,
+            heard: Vec::new(),
+            decided: BTreeMap::new(),
+            values: BTreeMap::new(),
+            violations: Vec::new(),
+            filter: Box::new(|_| true),
+            paused_until: vec![Time::ZERO; count],
+            disks_busy: vec![false; count],
+            lives: vec![0; count],
+            disks: vec![TestLog::default(); count],
+            queue: BTreeMap::new(),
+            sequence: 0,
+            config,
+        };
+        (0..count).for_each(|index| net.start(index, Memory::Fresh));
+        net
+    }
+
+    /// Begins a life of acceptor `index`.
+    pub(crate) fn start(&mut self, index: usize, memory: Memory) {
+        assert!(self.members[index].is_none(), "it lives already");
+        self.lives[index] += 1;
+        let me = (NodeId(u16::try_from(index).unwrap()), self.life(index));
+        let disk = std::mem::take(&mut self.disks[index]);
+        let log = TestLog { is_slow: self.has_slow_disks, ..TestLog::default() };
+        let seed = self.random.next();
+        let mut member = Member::new(self.config.clone(), me, memory, log, seed, self.now);
+        if memory == Memory::Restored {
+            let kept = usize::try_from(disk.persisted).unwrap();
+            for written in &disk.records[..kept] {
+                member.restore(&match written {
+                    Written::Promise(ballot) => Record::Promise(*ballot),
+                    Written::Accept(instance, ballot, id, value) => Record::Accept {
+                        instance: *instance,
+                        ballot: *ballot,
+                        id: *id,
+                        value: value.value(),
+                    },
+                    Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
+                });
+            }
+            let log = member.log_mut();
+            log.records = disk.records[..kept].to_vec();
+            log.persisted = disk.persisted;
+        }
+        self.disks_busy[index] = false;
+        self.members[index] = Some(member);
+    }
+
+    pub(crate) fn crash(&mut self, index: usize) {
+        if let Some(mut member) = self.members[index].take() {
+            self.disks[index] = member.log_mut().clone();
+        }
+    }
+
+    /// It does nothing for so long; what is sent to it waits.
+    pub(crate) fn pause(&mut self, index: usize, duration: Duration) {
+        self.paused_until[index] = self.now + duration;
+    }
+
+    pub(crate) fn life(&self, index: usize) -> Incarnation {
+        Incarnation((index as u64 + 1) << 32 | self.lives[index])
+    }
+
+    #[track_caller]
+    pub(crate) fn member(&mut self, index: usize) -> &mut Member<TestLog> {
+        self.members[index].as_mut().expect("it lives")
+    }
+
+    /// The coordinator with the highest ballot, if any member leads.
+    pub(crate) fn coordinator(&self) -> Option<usize> {
+        let leading = self.members.iter().enumerate().filter_map(|(index, member)| {
+            let member = member.as_ref().filter(|member| member.is_coordinator())?;
+            Some((member.ballot(), index))
+        });
+        leading.max().map(|(_, index)| index)
+    }
+
+    /// Proposal `number` of the one proposer, to acceptor `to`, from outside and at once.
+    pub(crate) fn propose(&mut self, to: usize, number: u64, commands: &[u8]) {
+        let proposer = (NodeId(OUTSIDER), Incarnation(7));
+        self.inject(to, proposer, &Message::Propose(Propose { number, commands }));
+    }
+
+    /// A learner's progress, told to acceptor `to`.
+    pub(crate) fn report(&mut self, to: usize, learner: u64, applied: u64) {
+        let applied = Instance(applied);
+        let position = Position { applied, checkpointed: Instance(0), learner };
+        let node = NodeId(OUTSIDER + 50 + u16::try_from(learner).unwrap());
+        self.inject(to, (node, Incarnation(learner)), &Message::Position(position));
+    }
+
+    /// Learner `learner` asks acceptor `to` for `count` instances.
+    pub(crate) fn ask(&mut self, to: usize, learner: u16, (first, count, wanted): (u64, u32, u32)) {
+        let wanted = [WantedRange { first: Instance(first), count, wanted }];
+        let request = psmr::wire::RepairRequest { wanted: WantedRanges::new(&wanted) };
+        let node = NodeId(OUTSIDER + 50 + learner);
+        self.inject(to, (node, Incarnation(1)), &Message::RepairRequest(request));
+    }
+
+    /// Hands a message to a member, as one duty cycle.
+    pub(crate) fn inject(
+        &mut self,
+        to: usize,
+        (sender, incarnation): (NodeId, Incarnation),
+        message: &Message<'_>,
+    ) {
+        let now = self.now;
+        let envelope = Envelope { ring: RingId(0), sender, incarnation, from: Address::NONE };
+        self.step(to, |member, out| {
+            member.on_message(&envelope, message, now, out);
+            member.on_cycle_end(now, out);
+        });
+    }
+
+    /// Lets `act` work on a member, and takes what it sends.
+    pub(crate) fn step(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Member<TestLog>, &mut Outgoing),
+    ) {
+        let life = self.life(index);
+        let Some(member) = &mut self.members[index] else { return };
+        let from = NodeId(u16::try_from(index).unwrap());
+        let mut outgoing = Outgoing { from, life, sent: Vec::new() };
+        act(member, &mut outgoing);
+        let log = member.log_mut();
+        let written = log.records.len() as u64;
+        if log.persisted < written && !self.disks_busy[index] {
+            self.disks_busy[index] = true;
+            let at = self.now + Duration::from_micros(20 + self.random.below(500));
+            self.push(at, Event::Disk(index, life, written));
+        }
+        for packet in outgoing.sent {
+            self.observe(&packet);
+            self.route(packet);
+        }
+    }
+
+    /// Lets time pass until `until`, and all happen that happens in it.
+    pub(crate) fn run_until(&mut self, until: Time) {
+        let mut steps = 0;
+        loop {
+            let timer = self.next_timer();
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let at = timer.map_or(Time::NEVER, |(at, _)| at).min(event.unwrap_or(Time::NEVER));
+            if at > until {
+                self.now = until;
+                return;
+            }
+            steps = if at > self.now { 0 } else { steps + 1 };
+            assert!(steps < 100_000, "time stands still at {at:?}");
+            self.now = self.now.max(at);
+            match timer {
+                Some((timer, index)) if event.is_none_or(|event| timer < event) => {
+                    let now = self.now;
+                    self.step(index, |member, out| {
+                        member.on_timeout(now, out);
+                        member.on_cycle_end(now, out);
+                    });
+                }
+                _ => self.deliver(),
+            }
+        }
+    }
+
+    pub(crate) fn run(&mut self, duration: Duration) {
+        self.run_until(self.now + duration);
+    }
+
+    /// Everything heals: nothing is lost any more, nobody pauses, and the dead come back.
+    pub(crate) fn heal(&mut self, memory: Memory) {
+        self.faults = Faults { delay_us: 50, ..Faults::default() };
+        self.filter = Box::new(|_| true);
+        self.paused_until.fill(Time::ZERO);
+        for index in 0..self.members.len() {
+            if self.members[index].is_none() {
+                self.start(index, memory);
+            }
+        }
+    }
+
+    /// The values decided so far, in order of instance; none where only the id is known.
+    pub(crate) fn sequence(&self) -> Vec<Option<&Owned>> {
+        self.decided.values().map(|id| self.values.get(id)).collect()
+    }
+
+    /// Whether a decided value holds `commands`.
+    pub(crate) fn has_decided(&self, commands: &[u8]) -> bool {
+        self.sequence().into_iter().flatten().any(|value| match value {
+            Owned::Batch(bytes) => bytes.windows(commands.len()).any(|part| part == commands),
+            _ => false,
+        })
+    }
+
+    /// How many messages of `kind` went out so far.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.heard.iter().filter(|packet| packet.kind == kind).count()
+    }
+
+    /// What a failing run looks like at its end.
+    pub(crate) fn dump(&self) {
+        eprintln!("{:?} {:?} decided {}", self.now, self.config, self.decided.len());
+        let mut expected = 1;
+        for instance in self.decided.keys() {
+            if instance.0 != expected {
+                eprintln!("decided: hole {expected}..{instance}");
+            }
+            expected = instance.0 + 1;
+        }
+        for (index, member) in self.members.iter().enumerate() {
+            let Some(member) = member else { continue };
+            eprintln!(
+                "{index}: leads {} inert {} ballot {:?} layout {:?} decided {} trim {} {:?}",
+                member.is_coordinator(),
+                member.is_inert(),
+                member.ballot(),
+                member.layout(),
+                member.decided(),
+                member.trim(),
+                member.counters()
+            );
+        }
+        for packet in self.heard.iter().rev().take(30) {
+            eprintln!("{:?} -> {:?} {:?}", packet.from, packet.to, packet.message());
+        }
+    }
+
+    fn next_timer(&self) -> Option<(Time, usize)> {
+        let timers = self.members.iter().enumerate().filter_map(|(index, member)| {
+            let at = member.as_ref()?.next_timeout()?;
+            Some((at.max(self.now).max(self.paused_until[index]), index))
+        });
+        timers.min()
+    }
+
+    fn push(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), event);
+    }
+
+    fn route(&mut self, packet: Packet) {
+        let count = u16::try_from(self.members.len()).unwrap();
+        self.heard.push(packet.clone());
+        let receivers = if packet.is_multicast { 0..count } else { packet.to.0..packet.to.0 + 1 };
+        for receiver in receivers.filter(|receiver| *receiver < count) {
+            let packet = Packet { to: NodeId(receiver), ..packet.clone() };
+            if !(self.filter)(&packet) {
+                continue;
+            }
+            let Faults { loss, duplicates, delay_us } = self.faults;
+            let copies = if self.random.chance(loss, 1000) && packet.to != packet.from {
+                0
+            } else {
+                1 + u32::from(self.random.chance(duplicates, 1000))
+            };
+            for _ in 0..copies {
+                let late = 20 + self.random.below(delay_us.max(1));
+                self.push(self.now + Duration::from_micros(late), Event::Packet(packet.clone()));
+            }
+        }
+    }
+
+    /// The next event; packets to one member that are due within 10 us make one duty cycle.
+    fn deliver(&mut self) {
+        let Some((_, event)) = self.queue.pop_first() else { return };
+        let now = self.now;
+        match event {
+            Event::Disk(index, life, written) => {
+                if self.members[index].is_some() && self.life(index) == life {
+                    self.disks_busy[index] = false;
+                    self.step(index, |member, out| {
+                        member.log_mut().persisted = written;
+                        member.on_persisted(now, out);
+                        member.on_cycle_end(now, out);
+                    });
+                }
+            }
+            Event::Packet(packet) => {
+                let index = usize::from(packet.to.0);
+                if self.paused_until[index] > now {
+                    self.push(self.paused_until[index], Event::Packet(packet));
+                    return;
+                }
+                let mut cycle = vec![packet];
+                let horizon = now + Duration::from_micros(10);
+                let due = self.queue.range(..=(horizon, u64::MAX));
+                let here = due.filter(|(_, event)| {
+                    matches!(event, Event::Packet(next) if usize::from(next.to.0) == index)
+                });
+                let keys: Vec<_> = here.map(|(key, _)| *key).collect();
+                for key in keys {
+                    if let Some(Event::Packet(next)) = self.queue.remove(&key) {
+                        cycle.push(next);
+                    }
+                }
+                self.step(index, |member, out| {
+                    for packet in &cycle {
+                        let envelope = Envelope {
+                            ring: RingId(0),
+                            sender: packet.from,
+                            incarnation: packet.life,
+                            from: Address::NONE,
+                        };
+                        member.on_message(&envelope, &packet.message(), now, out);
+                    }
+                    member.on_cycle_end(now, out);
+                });
+            }
+        }
+    }
+
+    /// Notes values and decisions, and what contradicts what was noted before.
+    fn observe(&mut self, packet: &Packet) {
+        let packet = packet.clone();
+        match packet.message() {
+            Message::Accept(accept) => {
+                self.note_value(accept.id, Owned::of(&accept.value));
+                self.note_decisions(&accept.decisions);
+            }
+            Message::Decision(decision) => self.note_decisions(&decision.ranges),
+            Message::Repair(repair) => {
+                self.note_value(repair.accept.id, Owned::of(&repair.accept.value));
+                if repair.is_decided {
+                    self.note_decision(repair.accept.instance, repair.accept.id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_value(&mut self, id: ValueId, value: Owned) {
+        let known = self.values.entry(id).or_insert_with(|| value.clone());
+        if *known != value {
+            self.violations.push(format!("{id:?} names two values: {known:?} and {value:?}"));
+        }
+    }
+
+    fn note_decisions(&mut self, ranges: &DecidedRanges<'_>) {
+        for range in ranges.iter() {
+            for (instance, id) in range.iter() {
+                self.note_decision(instance, id);
+            }
+        }
+    }
+
+    fn note_decision(&mut self, instance: Instance, id: ValueId) {
+        let known = *self.decided.entry(instance).or_insert(id);
+        if known != id {
+            self.violations.push(format!("{instance} is decided as {known:?} and as {id:?}"));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! 2Bs around the ring: early, late, lost, twice; and members that say nothing at all.
+
+use super::net::{Net, Packet};
+use psmr::types::NodeId;
+use psmr::wire::{Kind, Message};
+use std::time::Duration;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// A ring of five acceptors, three of them in the ring, and those three in its order.
+fn ring() -> (Net, [NodeId; 3]) {
+    let mut net = Net::new(5, 3);
+    net.run(5 * MILLI);
+    let members = net.member(0).layout().members().try_into().expect("f + 1 = 3");
+    (net, members)
+}
+
+/// The masks of the 2Bs that `node` sent.
+fn masks(net: &Net, node: NodeId) -> Vec<u64> {
+    let sent = net.heard.iter().filter(|packet| packet.from == node);
+    let masks = sent.filter_map(|packet| match packet.message() {
+        Message::Accepted(accepted) if !accepted.ranges.is_empty() => Some(accepted.mask),
+        _ => None,
+    });
+    masks.collect()
+}
+
+fn accept_of(net: &Net) -> Packet {
+    net.heard.iter().find(|packet| packet.kind == Kind::Accept).expect("a 2A left").clone()
+}
+
+#[test]
+fn a_2b_that_overtakes_its_2a_is_kept_until_the_value_is_here() {
+    let (mut net, [_, second, _]) = ring();
+    net.filter = Box::new(move |packet| packet.kind != Kind::Accept || packet.to != second);
+    net.propose(0, 1, b"one");
+    net.run(2 * MILLI);
+    assert_eq!(masks(&net, second), [0; 0], "no vote without the value");
+    net.filter = Box::new(|_| true);
+    let (index, sender) = (usize::from(second.0), (NodeId(0), net.life(0)));
+    net.inject(index, sender, &accept_of(&net).message());
+    assert_eq!(masks(&net, second), [0b11]);
+    net.run(MILLI);
+    assert!(net.has_decided(b"one"));
+}
+
+#[test]
+fn a_2a_lost_at_one_member_or_at_all_is_sent_again() {
+    for lost_at_all in [false, true] {
+        let (mut net, [first, ..]) = ring();
+        let lost = move |packet: &Packet| {
+            packet.kind == Kind::Accept && (lost_at_all || packet.to == first)
+        };
+        net.filter = Box::new(move |packet| !lost(packet));
+        net.propose(0, 1, b"one");
+        net.run(MILLI);
+        net.filter = Box::new(|_| true);
+        assert!(!net.has_decided(b"one"));
+        net.run(10 * MILLI);
+        assert!(net.has_decided(b"one"));
+        assert_eq!(net.member(0).counters().resends, 1);
+    }
+}
+
+#[test]
+fn a_lost_2b_is_emitted_again_when_the_2a_comes_again() {
+    for position in 0..2 {
+        let (mut net, members) = ring();
+        let deaf = members[position];
+        net.filter = Box::new(move |packet| packet.kind != Kind::Accepted || packet.from != deaf);
+        net.propose(0, 1, b"one");
+        net.run(MILLI);
+        assert!(!net.has_decided(b"one"));
+        net.filter = Box::new(|_| true);
+        net.run(10 * MILLI);
+        assert!(net.has_decided(b"one"));
+    }
+}
+
+#[test]
+fn duplicates_make_a_member_emit_again_only_what_it_emitted() {
+    let (mut net, [first, second, _]) = ring();
+    net.filter = Box::new(|packet| packet.kind != Kind::Accepted);
+    net.propose(0, 1, b"one");
+    net.run(MILLI);
+    let (accept, sender) = (accept_of(&net), (NodeId(0), net.life(0)));
+    let again = |net: &mut Net, node: NodeId| {
+        net.inject(usize::from(node.0), sender, &accept.message());
+    };
+    again(&mut net, second);
+    again(&mut net, second);
+    assert_eq!(masks(&net, second), [0; 0], "it has not heard the first member");
+    again(&mut net, first);
+    assert_eq!(masks(&net, first), [0b01, 0b01]);
+    let vote =
+        net.heard.iter().find(|packet| packet.from == first && packet.kind == Kind::Accepted);
+    let (vote, from) = (vote.unwrap().clone(), (first, net.life(usize::from(first.0))));
+    net.inject(usize::from(second.0), from, &vote.message());
+    again(&mut net, second);
+    assert_eq!(masks(&net, second), [0b11, 0b11]);
+}
+
+#[test]
+fn a_broken_link_inside_the_ring_is_routed_around_by_direct_answers() {
+    let (mut net, [first, second, _]) = ring();
+    net.filter = Box::new(move |packet| (packet.from, packet.to) != (first, second));
+    for number in 1..=20 {
+        net.propose(0, number, format!("<{number}>").as_bytes());
+        net.run(20 * MILLI);
+    }
+    assert!((1..=20).all(|number| net.has_decided(format!("<{number}>").as_bytes())));
+    assert_eq!(net.member(0).counters().new_rings, 0);
+}
+
+#[test]
+fn a_silent_member_is_replaced_by_a_spare_in_a_new_ballot() {
+    let (mut net, [first, ..]) = ring();
+    let before = net.member(0).ballot();
+    net.crash(usize::from(first.0));
+    net.propose(0, 1, b"one");
+    net.run(400 * MILLI);
+    assert!(net.has_decided(b"one"));
+    let member = net.member(0);
+    assert!(member.is_coordinator() && member.ballot() > before);
+    assert_eq!(member.layout().position(first), None);
+}
+
+#[test]
+fn votes_of_one_duty_cycle_leave_as_one_range() {
+    let (mut net, [first, ..]) = ring();
+    net.config.batch_limit = 1;
+    for number in 1..=8 {
+        let packet = net.heard.len();
+        net.propose(0, number, &[1; 7_680]);
+        assert!(net.heard.len() > packet);
+    }
+    net.run(MILLI);
+    assert_eq!(net.decided.len(), 8);
+    assert!(masks(&net, first).len() < 8, "{} datagrams", masks(&net, first).len());
+}
