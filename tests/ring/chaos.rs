@@ -43,6 +43,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
         crashes: random.chance(1, 2),
         pauses: random.chance(1, 2),
         partitions: random.chance(1, 2),
+        power_cuts: restores && random.chance(1, 2),
         restores,
     };
     let mut number = 0;
@@ -74,15 +75,17 @@ struct Kinds {
     crashes: bool,
     pauses: bool,
     partitions: bool,
+    /// All at once; what was persistent comes back.
+    power_cuts: bool,
     restores: bool,
 }
 
 fn pick(random: &mut Random, count: u16) -> usize {
-    usize::try_from(random.below(u64::from(count))).unwrap()
+    usize::try_from(random.below(u64::from(count))).expect("an index")
 }
 
 fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
-    let count = u16::try_from(net.members.len()).unwrap();
+    let count = u16::try_from(net.members.len()).expect("few acceptors");
     let index = pick(random, count);
     if kinds.pauses && random.chance(1, 15) {
         net.pause(index, Duration::from_millis(random.below(600)));
@@ -93,6 +96,14 @@ fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
         net.filter = Box::new(move |packet| {
             is_whole || side >> packet.from.0 & 1 == side >> packet.to.0 & 1
         });
+    }
+    if kinds.power_cuts && random.chance(1, 15) {
+        net.run(Duration::from_micros(random.below(400)));
+        for index in 0..net.members.len() {
+            net.crash(index);
+            net.start(index, Memory::Restored);
+        }
+        return;
     }
     if !kinds.crashes {
         return;
@@ -119,7 +130,7 @@ fn report(net: &mut Net, random: &mut Random) {
         return;
     }
     let in_order = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count() as u64;
-    let to = pick(random, u16::try_from(net.members.len()).unwrap());
+    let to = pick(random, u16::try_from(net.members.len()).expect("few acceptors"));
     if net.members[to].is_some() {
         net.report(to, 1, in_order.saturating_sub(random.below(8)));
     }

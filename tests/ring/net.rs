@@ -197,13 +197,13 @@ impl Net {
     pub(crate) fn start(&mut self, index: usize, memory: Memory) {
         assert!(self.members[index].is_none(), "it lives already");
         self.lives[index] += 1;
-        let me = (NodeId(u16::try_from(index).unwrap()), self.life(index));
+        let me = (NodeId(u16::try_from(index).expect("a small number")), self.life(index));
         let disk = std::mem::take(&mut self.disks[index]);
         let log = TestLog { is_slow: self.has_slow_disks, ..TestLog::default() };
         let seed = self.random.next();
         let mut member = Member::new(self.config.clone(), me, memory, log, seed, self.now);
         if memory == Memory::Restored {
-            let kept = usize::try_from(disk.persisted).unwrap();
+            let kept = usize::try_from(disk.persisted).expect("a small number");
             for written in &disk.records[..kept] {
                 member.restore(&match written {
                     Written::Promise(ballot) => Record::Promise(*ballot),
@@ -263,7 +263,7 @@ impl Net {
     pub(crate) fn report(&mut self, to: usize, learner: u64, applied: u64) {
         let applied = Instance(applied);
         let position = Position { applied, checkpointed: Instance(0), learner };
-        let node = NodeId(OUTSIDER + 50 + u16::try_from(learner).unwrap());
+        let node = NodeId(OUTSIDER + 50 + u16::try_from(learner).expect("a small number"));
         self.inject(to, (node, Incarnation(learner)), &Message::Position(position));
     }
 
@@ -298,7 +298,7 @@ impl Net {
     ) {
         let life = self.life(index);
         let Some(member) = &mut self.members[index] else { return };
-        let from = NodeId(u16::try_from(index).unwrap());
+        let from = NodeId(u16::try_from(index).expect("a small number"));
         let mut outgoing = Outgoing { from, life, sent: Vec::new() };
         act(member, &mut outgoing);
         let log = member.log_mut();
@@ -376,6 +376,7 @@ impl Net {
     }
 
     /// What a failing run looks like at its end.
+    #[expect(clippy::print_stderr, reason = "asked for by whoever replays a seed")]
     pub(crate) fn dump(&self) {
         eprintln!("{:?} {:?} decided {}", self.now, self.config, self.decided.len());
         let mut expected = 1;
@@ -417,7 +418,7 @@ impl Net {
     }
 
     fn route(&mut self, packet: Packet) {
-        let count = u16::try_from(self.members.len()).unwrap();
+        let count = u16::try_from(self.members.len()).expect("a small number");
         self.heard.push(packet.clone());
         let receivers = if packet.is_multicast { 0..count } else { packet.to.0..packet.to.0 + 1 };
         for receiver in receivers.filter(|receiver| *receiver < count) {

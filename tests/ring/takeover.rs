@@ -148,7 +148,7 @@ fn a_promise_of_a_full_log_travels_in_bursts_and_all_of_it_is_proposed_again() {
     let new = net.coordinator().expect("another one leads");
     assert!(net.count(Kind::Promise) > 40, "{} pages", net.count(Kind::Promise));
     assert_eq!(net.member(new).decided(), Instance(40));
-    assert_eq!(net.violations, [String::new(); 0]);
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn of_two_coordinators_alive_only_one_decides() {
     net.propose(1, 3, b"after");
     net.run(5 * MILLI);
     assert!(net.has_decided(b"after"));
-    assert_eq!(net.violations, [String::new(); 0]);
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_paused_coordinator_that_wakes_with_an_old_ballot_decides_nothing_and_steps_
     net.run(150 * MILLI);
     assert!(!net.member(0).is_coordinator());
     assert!(net.has_decided(b"two"));
-    assert_eq!(net.violations, [String::new(); 0]);
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
 }
 
 #[test]
@@ -258,5 +258,5 @@ fn a_restarted_coordinator_names_its_values_anew() {
     net.start(2, Memory::Amnesiac);
     net.run(1_000 * MILLI);
     assert_eq!(net.coordinator(), None, "of three one has a memory");
-    assert_eq!(net.violations, [String::new(); 0]);
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
 }
