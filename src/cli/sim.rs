@@ -27,6 +27,12 @@ pub(super) struct SimArgs {
     /// Datagrams lost, in percent; drawn from the seed unless given.
     #[arg(long, value_name = "PERCENT")]
     loss: Option<f64>,
+    /// Commands of all clients of a seed together; drawn from the seed unless given.
+    #[arg(long, value_name = "NUMBER")]
+    commands: Option<u64>,
+    /// How many seeds to run at once; as many as there are cores unless given.
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<NonZeroUsize>,
     /// Plant this bug; `--bug list` names them all.
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -114,9 +120,10 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
     let options = options(args).map_err(Failure::Usage)?;
     let lines = if args.trace { Lines::Kept } else { Lines::Hashed };
     let (first, runs) = args.replay.map_or((args.seed, args.runs), |seed| (seed, 1));
+    let seeds = first..first.saturating_add(runs);
     let mut total = Total::default();
-    for seed in first..first.saturating_add(runs) {
-        let run = sim::run_seed(seed, &options, lines);
+    sim::run_seeds(seeds, jobs(args), &options, lines, |run| {
+        let seed = run.seed;
         for line in &run.lines {
             // The trace is no result: with --json standard output has one object alone.
             if args.json { note(line) } else { show(&format!("{line}\n"))? }
@@ -194,7 +201,7 @@ fn options(args: &SimArgs) -> Result<Options, String> {
         ServiceArg::Null => ServiceKind::Null,
         ServiceArg::Counters => ServiceKind::Counters,
     });
-    Ok(Options { model, service, loss, commands: None })
+    Ok(Options { model, service, loss, commands: args.commands })
 }
 
 /// The command line that runs `seed` again.
@@ -217,6 +224,9 @@ fn replay(args: &SimArgs, seed: u64) -> String {
     }
     if let Some(bug) = &args.bug {
         line += &format!(" --bug {bug}");
+    }
+    if let Some(commands) = args.commands {
+        line += &format!(" --commands {commands}");
     }
     line + " --trace"
 }

@@ -145,4 +145,25 @@ mod tests {
         assert_eq!(arena.lines().as_ptr().align_offset(HUGE_PAGE), 0);
         arena.lines()[2 * lines - 1].0[0].store(1, Relaxed);
     }
+
+    #[test]
+    fn arenas_that_grow_on_one_thread_leave_the_mappings_of_another_alone() {
+        let lines = HUGE_PAGE / size_of::<Line>();
+        let grow = |marker: u64| {
+            for _ in 0..300 {
+                let arena = Arena::new(lines, 4 * lines).expect("address space");
+                for count in 1..=4 {
+                    arena.ensure(count * lines).expect("memory");
+                    arena.lines()[(count - 1) * lines].0[0].store(marker, Relaxed);
+                }
+                for count in 0..4 {
+                    assert_eq!(arena.lines()[count * lines].0[0].load(Relaxed), marker);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| grow(1));
+            scope.spawn(|| grow(2));
+        });
+    }
 }

@@ -158,34 +158,52 @@ pub(super) fn reserve(bytes: usize) -> io::Result<NonNull<u8>> {
 /// The range is part of what [`reserve`] returned, and nothing refers to it.
 pub(super) unsafe fn map_at(start: NonNull<u8>, bytes: usize) -> io::Result<Rung> {
     let is_huge = bytes.is_multiple_of(HUGE_PAGE) && start.align_offset(HUGE_PAGE) == 0;
-    if is_huge {
-        // SAFETY: the caller's contract.
-        let mapped = unsafe { map_over(start, bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) };
-        if mapped.is_ok() {
-            return Ok(Rung::Hugetlb);
-        }
-    }
     // SAFETY: the caller's contract.
-    unsafe { map_over(start, bytes, 0) }?;
+    if is_huge && unsafe { move_hugetlb_to(start, bytes) }? {
+        return Ok(Rung::Hugetlb);
+    }
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // The reservation itself becomes memory. A mapping over it could fail after the kernel has
+    // unmapped what it replaces, and leave a hole for another thread's mapping to fall into.
+    // SAFETY: the caller's contract: nothing refers to the range.
+    if unsafe { libc::mprotect(start.as_ptr().cast(), bytes, protection) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     if !is_huge {
         return Ok(Rung::Small);
     }
-    // SAFETY: advice about the range just mapped; it changes no contents.
+    // SAFETY: advice about the caller's range; it changes no contents.
     let advised = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
     let is_given = advised == 0 && transparent_pages_are_enabled();
     Ok(if is_given { Rung::Transparent } else { Rung::Small })
 }
 
-/// Replaces a reservation by memory.
+/// Maps pages of the hugetlb pool elsewhere and moves them over a reservation: false if the pool
+/// has too few. Mapped in place at once, a pool without pages would show only after the kernel
+/// has unmapped the reservation.
 ///
 /// # Safety
 /// As of [`map_at`].
-unsafe fn map_over(start: NonNull<u8>, bytes: usize, flags: libc::c_int) -> io::Result<()> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | flags;
+unsafe fn move_hugetlb_to(start: NonNull<u8>, bytes: usize) -> io::Result<bool> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: it replaces a reservation to which nothing refers.
-    let mapped = unsafe { libc::mmap(start.as_ptr().cast(), bytes, protection, flags, -1, 0) };
-    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
+    let elsewhere = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if elsewhere == libc::MAP_FAILED {
+        return Ok(false);
+    }
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let to = start.as_ptr().cast::<libc::c_void>();
+    // SAFETY: it replaces a reservation to which nothing refers by a mapping that only we know.
+    let moved = unsafe { libc::mremap(elsewhere, bytes, bytes, flags, to) };
+    if moved != libc::MAP_FAILED {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    let elsewhere = NonNull::new(elsewhere.cast()).expect("mapped");
+    // SAFETY: the mapping just made, which stayed where it was.
+    unsafe { unmap(elsewhere, bytes) }
+    Err(error)
 }
 
 /// Gives a range back.

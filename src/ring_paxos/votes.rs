@@ -183,7 +183,11 @@ impl<L: Log> Member<L> {
         if acceptor.votes.ranges.is_empty() {
             return;
         }
-        let successor = acceptor.position.and_then(|position| acceptor.layout.successor(position));
+        let successor = if Bug::FirstHolderAccepted.is_planted() {
+            acceptor.layout.coordinator().filter(|coordinator| *coordinator != self.me)
+        } else {
+            acceptor.position.and_then(|position| acceptor.layout.successor(position))
+        };
         if let Some(successor) = successor {
             let accepted = Accepted {
                 ballot: acceptor.current,

@@ -25,13 +25,22 @@ impl<S: SimService> World<S> {
                     self.crash_acceptor(host, length);
                 }
             }
-            Fault::CrashMany => self.crash_many(coordinator, choice, length),
+            Fault::CrashMany => self.crash_many(choice, length),
             Fault::PowerCut if self.plan.is_durable => {
                 for host in acceptors {
                     self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
                 }
             }
             Fault::PowerCut => {}
+            Fault::HalfMute => {
+                let Some(host) = coordinator else { return };
+                self.cut(length, |a, b| a == host && side(choice, b));
+                if choice >> 62 > 0 {
+                    let fault = Fault::CrashMany;
+                    let planned = Planned { fault, at: self.queue.now() + length, ..planned };
+                    self.queue.schedule(planned.at, Event::Fault { planned });
+                }
+            }
             Fault::CrashReplica => self.crash_replica(index(choice, self.plan.replicas)),
             Fault::Pause => self.pause(any, length),
             Fault::PauseCoordinator => {
@@ -104,15 +113,17 @@ impl<S: SimService> World<S> {
     }
 
     /// A coordinator and the acceptors behind it, f in all.
-    fn crash_many(&mut self, coordinator: Option<usize>, choice: u64, length: Duration) {
-        let Some(first) = coordinator else { return };
-        self.crash_acceptor(first, length);
-        let acceptors = self.plan.acceptors;
-        let (ring, place) = (first / acceptors, first % acceptors);
-        let shift = 1 + index(choice, acceptors - 1);
-        for n in 1..acceptors / 2 {
-            let other = ring * acceptors + (place + n * shift) % acceptors;
-            self.crash_acceptor(other, length * 2);
+    fn crash_many(&mut self, choice: u64, length: Duration) {
+        let Some((ring, host)) = self.leading(choice) else { return };
+        let Roles::Ordering(ordering) = &self.cluster.hosts[host].roles else { return };
+        let hosted = ordering.hosted.iter().find(|hosted| hosted.ring == ring);
+        let Some(layout) = hosted.map(|hosted| *hosted.member.layout()) else { return };
+        self.crash_acceptor(host, length);
+        // The next members of the ring, or those after them, until f are down.
+        let members = layout.members();
+        let others = members.iter().rev().skip(1 + usize::from(choice >> 61 & 1 == 1));
+        for member in others.take((self.plan.acceptors / 2).saturating_sub(1)) {
+            self.crash_acceptor(self.plan.host(*member, ring), length * 2);
         }
     }
 
@@ -180,16 +191,21 @@ impl<S: SimService> World<S> {
 
     /// The host of the coordinator of a ring that `choice` names, if it has one.
     fn coordinator(&self, choice: u64) -> Option<usize> {
+        self.leading(choice).map(|(_, host)| host)
+    }
+
+    fn leading(&self, choice: u64) -> Option<(RingId, usize)> {
         let ring = index(choice, self.plan.rings());
         let ring = RingId(u16::try_from(ring).expect("few rings"));
-        self.cluster.hosts.iter().position(|host| match &host.roles {
+        let host = self.cluster.hosts.iter().position(|host| match &host.roles {
             Roles::Ordering(ordering) => {
                 let mut hosted = ordering.hosted.iter();
                 host.status == Status::Running
                     && hosted.any(|h| h.ring == ring && h.member.is_coordinator())
             }
-            _ => false,
-        })
+            Roles::Worker(_) | Roles::Client(_) => false,
+        })?;
+        Some((ring, host))
     }
 }
 

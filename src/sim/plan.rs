@@ -85,6 +85,8 @@ pub(super) enum Fault {
     CrashMany,
     /// The same, of all acceptors at once: only where they have disks.
     PowerCut,
+    /// A coordinator is heard by some alone; when that ends, it and others crash, or not.
+    HalfMute,
     /// A replica's process ends for good; one replica always lives on.
     CrashReplica,
     /// A process stands still.
@@ -102,11 +104,12 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::CrashAcceptor,
         Self::CrashCoordinator,
         Self::CrashMany,
         Self::PowerCut,
+        Self::HalfMute,
         Self::CrashReplica,
         Self::Pause,
         Self::PauseCoordinator,
@@ -207,7 +210,7 @@ impl Load {
         // The search for an order of a key's operations is exponential in how many overlap.
         let open = usize::try_from(8 * keys).expect("few keys") / (clients * sessions);
         let window = pick(random, &[1, 4, 16, 32]).min(open);
-        let commands = pick(random, &[500, 1_500, 5_000]).min(most);
+        let commands = pick(random, &[500, 1_500, 5_000, 10_000]).min(most);
         Self {
             clients,
             sessions,
@@ -236,7 +239,7 @@ impl Timing {
             election: heartbeat * pick(random, &[6, 15]),
             attempt: Duration::from_millis(pick(random, &[4, 20, 100])),
             deadline: Duration::from_millis(pick(random, &[300, 5_000])),
-            write_ns: pick(random, &[0, 0, 20_000, 500_000]),
+            write_ns: pick(random, &[0, 20_000, 500_000, 2_000_000]),
             lambda_per_s,
             skip_interval: if lambda_per_s == 0 { SkipPolicy::INTERVAL } else { delta },
         }
@@ -260,7 +263,7 @@ impl Plan {
         // A replica that has died for good never applies anything again, and until there are
         // checkpoints the logs must hold whatever comes after its end.
         let loses_replica = faults.iter().any(|planned| planned.fault == Fault::CrashReplica);
-        let most = if loses_replica { 1_500 } else { u64::MAX };
+        let most = if loses_replica { 3_000 } else { u64::MAX };
         let mut random = source.stream(1);
         let models = [Model::Smr, Model::Psmr, Model::OptPsmr, Model::OptPsmr];
         let model = pick(&mut random, &models);
@@ -274,13 +277,13 @@ impl Plan {
             model,
             service: options.service.unwrap_or(service),
             groups: if model == Model::Smr { 1 } else { groups },
-            acceptors: pick(&mut random, &[3, 3, 3, 5]),
+            acceptors: pick(&mut random, &[3, 3, 5]),
             shares_acceptors: random.chance(1, 2),
             is_durable: random.chance(1, 3),
             has_beacons: random.chance(1, 3),
             replicas: pick(&mut random, &[2, 2, 3]),
             merge: pick(&mut random, &[1, 1, 1, 2, 5]),
-            log: if loses_replica { 8_192 } else { log },
+            log: if loses_replica { 16_384 } else { log },
             learner_window: pick(&mut random, &[64, 128, 512]),
             barrier_is_instance: random.chance(1, 2),
             executor_is_lowest: random.chance(1, 3),
@@ -365,16 +368,19 @@ fn node(index: usize) -> NodeId {
 
 fn network(random: &mut Random, loss: Option<u32>) -> NetworkFaults {
     let mut rate = |most: u64| {
-        // Half the seeds go without; the others draw by orders of magnitude.
-        let exponent = random.below(8);
-        let rate = if exponent < 4 { 0 } else { random.below(most) >> (2 * (7 - exponent)) };
+        // Some seeds go without, some have a little, some have a lot.
+        let rate = match random.below(8) {
+            0..=2 => 0,
+            3..=4 => random.below(most) >> 6,
+            _ => random.below(most),
+        };
         u32::try_from(rate).expect("below a million")
     };
     let faults = NetworkFaults {
         loss: rate(300_000),
         burst: rate(5_000),
-        duplicate: rate(200_000),
-        reorder: rate(300_000),
+        duplicate: rate(300_000),
+        reorder: rate(500_000),
         flip: rate(20_000),
         truncate: rate(20_000),
         delay_ns: 0,
@@ -391,7 +397,8 @@ fn network(random: &mut Random, loss: Option<u32>) -> NetworkFaults {
 fn faults(random: &mut Random, end: Time) -> Vec<Planned> {
     let mut faults = Vec::new();
     for fault in Fault::ALL {
-        if random.chance(2, 3) {
+        let is_rare = if fault == Fault::PowerCut { 1 } else { 2 };
+        if random.chance(is_rare, 3) {
             continue;
         }
         for _ in 0..=random.below(4) {
@@ -429,7 +436,7 @@ mod tests {
         let plans: Vec<_> = (0..400).map(|seed| Plan::draw(seed, &Options::default())).collect();
         for fault in Fault::ALL {
             let share = plans.iter().filter(|p| p.faults.iter().any(|f| f.fault == fault)).count();
-            assert!((80..200).contains(&share), "{fault:?} in {share} of 400 seeds");
+            assert!((80..320).contains(&share), "{fault:?} in {share} of 400 seeds");
         }
         assert!(plans.iter().any(|plan| plan.faults.is_empty()));
         assert!(plans.iter().any(|plan| plan.network.loss == 0 && plan.network.duplicate == 0));

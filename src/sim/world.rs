@@ -6,7 +6,7 @@ use super::cluster::{self, Cluster};
 use super::event::EventQueue;
 use super::host::{Cycle, Received, Roles, Status};
 use super::network::{Damage, Network};
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::post::{Office, Outgoing};
 use super::services::SimService;
 use super::trace::{Lines, Trace, hash_bytes};
@@ -36,7 +36,7 @@ pub(super) enum Event {
     /// A host's timer ends.
     Timer { host: u16, at: Time },
     /// A fault of the plan begins.
-    Fault { index: usize },
+    Fault { planned: Planned },
     /// A host that stood still goes on, if it was to stand still until now.
     Wake { host: u16 },
     /// An acceptor's process begins another life.
@@ -119,8 +119,8 @@ impl<S: SimService> World<S> {
         for host in 0..self.cluster.hosts.len() {
             self.schedule_run(host);
         }
-        for (index, planned) in self.plan.faults.iter().enumerate() {
-            self.queue.schedule(planned.at, Event::Fault { index });
+        for &planned in &self.plan.faults {
+            self.queue.schedule(planned.at, Event::Fault { planned });
         }
         self.queue.schedule(self.plan.timing.heals_at, Event::Heal);
     }
@@ -141,7 +141,7 @@ impl<S: SimService> World<S> {
                     self.run_host(host);
                 }
             }
-            Event::Fault { index } => self.fault(self.plan.faults[index]),
+            Event::Fault { planned } => self.fault(planned),
             Event::Wake { host } => self.wake(usize::from(host)),
             Event::Restart { host } => self.restart(usize::from(host)),
             Event::Mend { links } => {
