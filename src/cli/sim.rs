@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// The options of `psmr sim`.
@@ -15,7 +16,7 @@ pub(super) struct SimArgs {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many seeds to run, one after another.
+    /// How many seeds to run.
     #[arg(long, default_value_t = 500)]
     runs: u64,
     /// The execution model; drawn from the seed unless given.
@@ -135,7 +136,8 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
             note(&format!("replay it with: {}", replay(args, seed)));
         }
         total.add(&run);
-    }
+        Ok::<_, Failure>(())
+    })?;
     let count = total.violations.len();
     show(&report(args, first, total))?;
     if count == 0 { Ok(()) } else { Err(Failure::Run(format!("{count} violations"))) }
@@ -164,6 +166,11 @@ fn report(args: &SimArgs, seed: u64, total: Total) -> String {
         ok,
     };
     serde_json::to_string(&json).expect("numbers and texts are JSON") + "\n"
+}
+
+fn jobs(args: &SimArgs) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    args.jobs.unwrap_or_else(cores)
 }
 
 /// One line on standard error as it comes, for whoever watches a long run.

@@ -22,6 +22,7 @@ mod plan;
 mod pool;
 mod post;
 mod replica;
+mod seeds;
 mod services;
 mod tap;
 mod trace;
@@ -32,6 +33,7 @@ pub use checkers::{
     Violation, check, check_history, read_history,
 };
 pub use plan::{Model, Options, ServiceKind};
+pub use seeds::run_seeds;
 pub use trace::Lines;
 
 use crate::service::btree::BTree;

@@ -1,0 +1,50 @@
+//! Many seeds on several threads, told in the order of the seeds: a run shares nothing with another.
+
+use super::{Lines, Options, Run, run_seed};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
+
+/// Runs `seeds`, `jobs` at once, and hands each run to `tell` in the order of its seed.
+///
+/// # Errors
+/// The first error of `tell`, after which no other seed begins.
+pub fn run_seeds<E>(
+    seeds: Range<u64>,
+    jobs: NonZeroUsize,
+    options: &Options,
+    lines: Lines,
+    mut tell: impl FnMut(Run) -> Result<(), E>,
+) -> Result<(), E> {
+    let next = AtomicU64::new(seeds.start);
+    // As many finished runs wait for their turn at most: a trace is long.
+    let (sender, receiver) = mpsc::sync_channel(jobs.get());
+    thread::scope(|scope| {
+        for _ in 0..jobs.get() {
+            let (sender, next, end) = (sender.clone(), &next, seeds.end);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= end || sender.send(run_seed(seed, options, lines)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut due = seeds.start;
+        // Dropped with an error of `tell`: then no thread begins another seed.
+        for run in receiver {
+            early.insert(run.seed, run);
+            while let Some(run) = early.remove(&due) {
+                due += 1;
+                tell(run)?;
+            }
+        }
+        Ok(())
+    })
+}
