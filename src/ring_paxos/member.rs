@@ -76,9 +76,7 @@ impl<L: Log> Member<L> {
     /// The log has persisted more: what waited for it leaves.
     pub fn on_persisted(&mut self, now: Time, out: &mut impl Outbox) {
         self.release_persisted(now, out);
-        if self.coordinator.is_leading() {
-            self.settle(now, out);
-        }
+        self.settle(now, out);
     }
 
     /// Its log, for the driver that completes writes.
@@ -214,17 +212,15 @@ impl<L: Log> Role for Member<L> {
 
     fn on_cycle_end(&mut self, now: Time, out: &mut impl Outbox) {
         self.flush_votes(out);
-        if self.coordinator.is_leading() {
-            self.settle(now, out);
-        }
+        self.settle(now, out);
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut impl Outbox) {
         self.on_election_timeout(now, out);
         if self.coordinator.is_leading() {
             self.on_coordinator_timeout(now, out);
-            self.settle(now, out);
         }
+        self.settle(now, out);
         self.flush_votes(out);
     }
 

@@ -105,6 +105,31 @@ fn phase_2_starts_above_the_highest_trim_mark_of_the_promisers() {
 }
 
 #[test]
+fn a_coordinator_that_begins_a_new_ballot_proposes_nothing_before_phase_1_is_complete() {
+    let mut net = candidate();
+    let value = [7; 7_000];
+    // More than the window in bytes: some of it waits when the silent ring is given up.
+    let records: Vec<_> = (1..=20).map(|n| record(n, 1, Value::Batch(&value))).collect();
+    promise(&mut net, 1, 0, &records);
+    promise(&mut net, 2, 0, &[]);
+    assert_eq!(net.coordinator(), Some(0));
+    net.propose(0, 1, b"gathered, not sent");
+    let before = net.member(0).ballot();
+    net.run(400 * MILLI);
+    let ballot = net.member(0).ballot();
+    assert!(ballot > before && net.coordinator().is_none());
+    let is_early = |packet: &super::net::Packet| match packet.message() {
+        Message::Accept(accept) => accept.ballot == ballot,
+        _ => false,
+    };
+    assert!(!net.heard.iter().any(is_early));
+    net.filter = Box::new(|_| true);
+    net.run(400 * MILLI);
+    assert_eq!(net.member(0).decided(), Instance(20));
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
+}
+
+#[test]
 fn a_promise_counts_only_when_all_its_pages_are_here() {
     let mut net = candidate();
     let ballot = net.member(0).ballot();

@@ -37,8 +37,12 @@ impl<L: Log> Member<L> {
         extend(&mut self.coordinator.news, instance, id);
     }
 
-    /// The end of a duty cycle at a coordinator: counts what was decided, sends what may leave.
+    /// The end of a duty cycle: a coordinator counts what was decided and sends what may leave. Who
+    /// has just begun a ballot of its own proposes nothing before Phase 1 is complete (rule 5).
     pub(in crate::ring_paxos) fn settle(&mut self, now: Time, out: &mut impl Outbox) {
+        if !self.coordinator.is_leading() {
+            return;
+        }
         self.count_decided(now);
         self.advance_known();
         self.update_trim();
