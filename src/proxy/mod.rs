@@ -133,6 +133,7 @@ impl<M: GroupMap> Proxy<M> {
         let sequence = entry.sequence;
         entry.tag = tag;
         entry.submitted = now;
+        entry.sent = now;
         entry.due = now + self.config.attempt_timeout;
         entry.attempt = 0;
         entry.flags = 0;
@@ -277,6 +278,7 @@ impl<M: GroupMap> Proxy<M> {
         entry.header.mode =
             entry.header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
         entry.header.unanswered = unanswered(sequence, lowest);
+        entry.sent = now;
         entry.due = now + self.config.attempt_timeout;
         self.counters.failed_checks += 1;
         send(&mut self.rings, self.config.groups, entry, out);
@@ -329,12 +331,16 @@ impl<M: GroupMap> Proxy<M> {
 
     /// `ring`'s acceptor does not coordinate; the ballot says who does.
     pub fn on_redirect(&mut self, ring: RingId, ballot: Ballot) {
-        self.rings.on_redirect(ring, ballot);
+        if self.rings.on_redirect(ring, ballot) {
+            self.next_scan = Time::ZERO;
+        }
     }
 
     /// `ring`'s coordinator lives.
     pub fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) {
-        self.rings.on_heartbeat(ring, ballot);
+        if self.rings.on_heartbeat(ring, ballot) {
+            self.next_scan = Time::ZERO;
+        }
     }
 
     /// A proposal to `ring` was not taken. Its commands are sent again in their time: a refusal is
@@ -372,6 +378,7 @@ impl<M: GroupMap> Proxy<M> {
                 self.look_after(place, sequence, now, out, &mut done);
             }
         }
+        self.rings.on_strays_sent(now);
     }
 
     fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
@@ -420,20 +427,26 @@ impl<M: GroupMap> Proxy<M> {
             };
             return self.end(place, &reply, Outcome::Unknown, done);
         }
-        if now < entry.due {
+        let ring = entry.header.groups.ring(self.config.groups);
+        let is_overdue = now >= entry.due;
+        if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
             return;
         }
-        entry.attempt = entry.attempt.saturating_add(1);
-        let replica = entry.header.replica();
-        self.silent[usize::from(replica)] = now + SILENCE;
-        entry.header.designation = CommandHeader::designate(replica, entry.attempt);
+        if is_overdue {
+            entry.attempt = entry.attempt.saturating_add(1);
+            let replica = entry.header.replica();
+            self.silent[usize::from(replica)] = now + SILENCE;
+            entry.header.designation = CommandHeader::designate(replica, entry.attempt);
+        }
         entry.header.unanswered = unanswered(sequence, lowest);
         let patience = self.config.attempt_timeout * (1 << entry.attempt.min(3));
         let jitter = Duration::from_nanos(self.random.below(nanos(patience / 4)));
+        entry.sent = now;
         entry.due = now + patience + jitter;
-        let ring = entry.header.groups.ring(self.config.groups);
         send(&mut self.rings, self.config.groups, entry, out);
-        self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        if is_overdue {
+            self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        }
         self.counters.retries += 1;
     }
 }

@@ -12,6 +12,10 @@ struct Ring {
     heard: Time,
     /// Somebody said who coordinates, and nothing was sent there since.
     is_redirected: bool,
+    /// Since when proposals go where they go.
+    turned_at: Time,
+    /// Somebody named another coordinator: what left since `turned_at` went astray.
+    has_strays: bool,
 }
 
 /// One open proposal a ring.
@@ -25,6 +29,8 @@ impl Rings {
             open: Vec::with_capacity(MAX_BATCH),
             heard: now,
             is_redirected: false,
+            turned_at: now,
+            has_strays: false,
         };
         Self((0u16..).take(count).map(ring).collect())
     }
@@ -59,26 +65,49 @@ impl Rings {
 
     /// A command that went to `ring` has no answer: perhaps its coordinator is gone.
     pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: std::time::Duration) {
-        let Ring { proposer, heard, is_redirected, .. } = &mut self.0[usize::from(ring.0)];
+        let ring = &mut self.0[usize::from(ring.0)];
         // What was sent again a moment ago is the first that goes to whom was named.
-        let is_redirected = std::mem::take(is_redirected);
-        if now.since(*heard) >= patience && !is_redirected {
-            proposer.on_silence();
-            *heard = now;
+        let is_redirected = std::mem::take(&mut ring.is_redirected);
+        if now.since(ring.heard) >= patience && !is_redirected {
+            ring.proposer.on_silence();
+            (ring.heard, ring.turned_at) = (now, now);
         }
     }
 
-    pub(super) fn on_redirect(&mut self, ring: RingId, ballot: Ballot) {
-        if let Some(ring) = self.0.get_mut(usize::from(ring.0)) {
-            ring.proposer.on_redirect(ballot);
-            ring.is_redirected = true;
-        }
+    /// Says whether commands went astray.
+    pub(super) fn on_redirect(&mut self, ring: RingId, ballot: Ballot) -> bool {
+        let Some(ring) = self.0.get_mut(usize::from(ring.0)) else { return false };
+        ring.is_redirected = true;
+        ring.turn(|proposer| proposer.on_redirect(ballot))
     }
 
-    pub(super) fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) {
-        if let Some(ring) = self.0.get_mut(usize::from(ring.0)) {
-            ring.proposer.on_heartbeat(ballot);
+    /// Says whether commands went astray.
+    pub(super) fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) -> bool {
+        let Some(ring) = self.0.get_mut(usize::from(ring.0)) else { return false };
+        ring.turn(|proposer| proposer.on_heartbeat(ballot))
+    }
+
+    /// Whether a command that was sent to `ring` then went to an acceptor that turned it away, or
+    /// may have.
+    pub(super) fn is_astray(&self, ring: RingId, sent: Time) -> bool {
+        let ring = &self.0[usize::from(ring.0)];
+        ring.has_strays && sent >= ring.turned_at
+    }
+
+    /// What went astray was sent again.
+    pub(super) fn on_strays_sent(&mut self, now: Time) {
+        for ring in self.0.iter_mut().filter(|ring| ring.has_strays) {
+            (ring.has_strays, ring.turned_at) = (false, now);
         }
+    }
+}
+
+impl Ring {
+    fn turn(&mut self, follow: impl FnOnce(&mut Proposer)) -> bool {
+        let before = self.proposer.target();
+        follow(&mut self.proposer);
+        self.has_strays |= self.proposer.target() != before;
+        self.has_strays
     }
 }
 

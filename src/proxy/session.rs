@@ -11,7 +11,8 @@ pub(super) struct Entry {
     pub(super) is_open: bool,
     pub(super) tag: u64,
     pub(super) submitted: Time,
-    /// When it is sent again.
+    /// When it was sent last, and when it is sent again.
+    pub(super) sent: Time,
     pub(super) due: Time,
     pub(super) attempt: u8,
     /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.

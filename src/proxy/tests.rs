@@ -3,7 +3,7 @@
 use super::*;
 use crate::ring_paxos::Destination;
 use crate::service::null::Null;
-use crate::types::{Address, NodeId};
+use crate::types::{Address, Incarnation, NodeId};
 use crate::wire::{Commands, Message, Writer};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
@@ -136,6 +136,30 @@ fn a_command_without_answer_is_sent_again_with_a_higher_attempt_to_another_accep
     assert_eq!((first.2.attempt(), again.2.attempt()), (0, 1));
     let next = submit(&mut proxy, 0, 1, later).commands.remove(0);
     assert_ne!(next.1, first.1, "the silent coordinator is not asked again");
+}
+
+#[test]
+fn what_went_to_the_wrong_acceptor_is_sent_again_at_once_and_only_that() {
+    let mut proxy = ready();
+    let ballot = Ballot::new(3, NodeId(0), Incarnation(1));
+    proxy.on_heartbeat(RingId(0), ballot);
+    proxy.on_timeout(Time(1) + 5 * MS, &mut Sent::default(), |_| unreachable!());
+    submit(&mut proxy, 0, 0, Time(2) + 5 * MS);
+    let mut sent = Sent::default();
+    let later = Time(2) + 30 * MS;
+    proxy.on_timeout(later, &mut sent, |_| unreachable!());
+    proxy.flush(&mut sent);
+    assert_eq!(sent.commands[0].1, NodeId(1), "silence makes it try another");
+    proxy.on_redirect(RingId(0), ballot);
+    let mut sent = Sent::default();
+    assert!(proxy.next_timeout().is_some_and(|due| due <= later));
+    proxy.on_timeout(later + MS, &mut sent, |_| unreachable!());
+    proxy.flush(&mut sent);
+    let (ring, node, header, _) = &sent.commands[0];
+    assert_eq!((*ring, *node, header.attempt()), (RingId(0), NodeId(0), 1));
+    proxy.on_redirect(RingId(0), ballot);
+    proxy.on_timeout(later + 2 * MS, &mut Sent::default(), |_| unreachable!());
+    assert_eq!(proxy.counters().retries, 2, "to be told again who coordinates changes nothing");
 }
 
 #[test]
