@@ -10,7 +10,9 @@ mod command;
 mod control;
 mod cursor;
 mod header;
+mod kind;
 mod message;
+mod parts;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -20,12 +22,13 @@ pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
 pub use header::{DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, open, seal};
+pub use kind::Kind;
 pub use message::{
-    Accept, Accepted, Admission, Beacon, DecidedRanges, Decision, Heartbeat, Kind, Layout,
-    MAX_RING, Message, Position, Prepare, Promise, PromiseRecord, PromiseRecords, Propose, Range,
-    Redirect, Refusal, Refused, Repair, RepairRequest, Trimmed, Value, Wanted, WantedRange,
-    WantedRanges,
+    Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
+    PromiseRecord, PromiseRecords, Propose, Redirect, Refusal, Refused, Repair, RepairRequest,
+    Trimmed,
 };
+pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
 
 /// The largest datagram that psmr sends: one instance is one datagram is one segment.

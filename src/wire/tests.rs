@@ -31,6 +31,16 @@ fn assert_round_trip(message: &Message<'_>) {
     }
 }
 
+/// A record of each kind of value, as a promise carries them.
+fn write_records(page: &mut [u8], ballot: Ballot, id: ValueId) -> PromiseRecords<'_> {
+    let mut writer = Writer::new(page);
+    for (instance, value) in [(3, Value::Batch(b"abc")), (4, Value::Noop), (9, Value::Skip(1000))] {
+        PromiseRecord { instance: Instance(instance), ballot, id, value }.encode(&mut writer);
+    }
+    let written = writer.written();
+    PromiseRecords::new(&page[..written])
+}
+
 #[test]
 fn every_message_survives_the_wire() {
     let node = NodeId(3);
@@ -49,13 +59,8 @@ fn every_message_survives_the_wire() {
         decisions: DecidedRanges::new(&ranges),
         value,
     };
-    let mut records = vec![0; 4096];
-    let mut writer = Writer::new(&mut records);
-    for (instance, value) in [(3, Value::Batch(b"abc")), (4, Value::Noop), (9, Value::Skip(1000))] {
-        PromiseRecord { instance: Instance(instance), ballot, id, value }.encode(&mut writer);
-    }
-    let written = writer.written();
-    let records = PromiseRecords::new(&records[..written]);
+    let mut page = vec![0; 4096];
+    let records = write_records(&mut page, ballot, id);
     assert_eq!(records.iter().count(), 3);
     let messages = [
         Message::Propose(Propose { number: 1, commands: b"some commands" }),

@@ -1,0 +1,65 @@
+//! Numbers of the messages' kinds.
+
+/// The kinds of message, as the header's `kind` carries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// Commands on their way to the coordinator.
+    Propose = 1,
+    /// 1A.
+    Prepare = 2,
+    /// 1B, one page.
+    Promise = 3,
+    /// 2A.
+    Accept = 4,
+    /// 2B.
+    Accepted = 5,
+    /// Decided ranges, when no 2A leaves in time.
+    Decision = 6,
+    /// The coordinator lives; tail loss heals.
+    Heartbeat = 7,
+    /// Missing instances.
+    RepairRequest = 8,
+    /// The 2A again, with a decided flag.
+    Repair = 9,
+    /// The asked instances are forgotten: fetch a checkpoint.
+    Trimmed = 10,
+    /// A learner's progress.
+    Position = 11,
+    /// A ring's slot position for the other rings' coordinators.
+    Beacon = 12,
+    /// The receiver of a proposal does not coordinate; who does, as far as it knows.
+    Redirect = 13,
+    /// The proposal was not taken.
+    Refused = 14,
+    /// Replies to a client; read by [`super::Replies`].
+    Replies = 15,
+    /// An acceptor without memory asks to be re-admitted, or is (rule 6).
+    Admission = 16,
+}
+
+impl Kind {
+    /// From the wire.
+    #[must_use]
+    pub const fn from_wire(byte: u8) -> Option<Self> {
+        const KINDS: [Kind; 16] = [
+            Kind::Propose,
+            Kind::Prepare,
+            Kind::Promise,
+            Kind::Accept,
+            Kind::Accepted,
+            Kind::Decision,
+            Kind::Heartbeat,
+            Kind::RepairRequest,
+            Kind::Repair,
+            Kind::Trimmed,
+            Kind::Position,
+            Kind::Beacon,
+            Kind::Redirect,
+            Kind::Refused,
+            Kind::Replies,
+            Kind::Admission,
+        ];
+        if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
+    }
+}
