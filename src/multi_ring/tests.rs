@@ -1,3 +1,5 @@
+//! The merge, the subscription and the skip policy, against the rules of Multi-Ring Paxos.
+
 use super::*;
 use crate::types::{Slot, Time};
 use std::collections::VecDeque;

@@ -1,3 +1,5 @@
+//! At most once: what a session table answers, entry by entry.
+
 use super::directory::Opened;
 use super::*;
 use crate::replica::SessionLimits;

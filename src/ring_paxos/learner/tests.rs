@@ -1,3 +1,5 @@
+//! A learner, one datagram at a time.
+
 use super::*;
 use crate::types::{Address, Incarnation};
 use crate::wire::{

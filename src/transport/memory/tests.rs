@@ -1,3 +1,5 @@
+//! Links between endpoints of one thread.
+
 use super::*;
 use crate::mem::{Frame, Pool};
 use crate::transport::Endpoint as _;

@@ -1,3 +1,5 @@
+//! Endpoints on loopback; left out where the machine forbids io_uring.
+
 use super::*;
 use crate::mem::{Frame, Pool};
 use crate::transport::{Endpoint as _, Receive as _, Target};
