@@ -32,7 +32,7 @@ impl Load for Fixed {
     }
 
     fn on_completion(&mut self, _now: Time, completion: &Completion<'_>) {
-        self.open[usize::try_from(completion.tag).unwrap()] -= 1;
+        self.open[usize::try_from(completion.tag).expect("a tag is a session")] -= 1;
         self.done += u64::from(completion.outcome == Outcome::Done);
         self.unknown += u64::from(completion.outcome != Outcome::Done);
     }

@@ -42,7 +42,7 @@ impl KeyDraw {
 
 /// Zipf's law over any number of keys, by Walker's alias method over bins of ranks.
 ///
-/// The first [`Zipf::SINGLE`] ranks have a bin each; from there on a bin is 1/256 of its first rank
+/// The first `SINGLE` ranks have a bin each; from there on a bin is 1/256 of its first rank
 /// wide, so that within it frequencies differ by 0.4 % at most and one uniform draw is enough. The
 /// table of some 6,000 bins stays in the second-level cache at any key space, where a table of ranks
 /// would be a cache miss a draw, and a closed form two logarithms.

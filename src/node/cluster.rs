@@ -318,7 +318,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
 
     /// Waits until the loads are over and then until the replicas are level; their positions, a
     /// worker each.
-    fn wait(&mut self) -> Result<Vec<u64>, ClusterError> {
+    fn wait(&self) -> Result<Vec<u64>, ClusterError> {
         while self.left.load(Ordering::Acquire) > 0 {
             std::thread::park_timeout(LOOK);
             let ended = self.team.ended().iter().any(|name| !name.starts_with("client"));

@@ -38,7 +38,7 @@ pub enum ClientPath {
     Datagram,
 }
 
-/// A cluster in one process. Sizes are checked by [`super::Cluster::launch`].
+/// A cluster in one process. Sizes are checked by [`super::run`].
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The execution model.

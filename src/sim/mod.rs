@@ -1,8 +1,8 @@
 //! The deterministic simulator: whole clusters of the real types under a seeded scheduler, with a
 //! virtual clock and a network that loses, repeats, delays, damages and divides. Layer 4.
 //!
-//! One seed is one run, bit by bit, in every build of a commit: [`run_seed`] draws a [`Plan`] from
-//! it (cluster, load and a random subset of the faults), lets a [`World`] happen event by event,
+//! One seed is one run, bit by bit, in every build of a commit: [`run_seed`] draws a `Plan` from
+//! it (cluster, load and a random subset of the faults), lets a `World` happen event by event,
 //! and has the checkers look at what was sent, delivered, executed and answered. What runs is what
 //! runs on a real host: members, subscriptions, workers, proxies, services, and every datagram is
 //! encoded, sealed, opened and decoded. Only threads, sockets and clocks are not the real ones.

@@ -66,7 +66,7 @@ pub(super) enum Admission {
     Beyond,
 }
 
-/// What [`Window::take`] hands to the merge.
+/// What the window hands to the merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// A no-op: one slot without a value.

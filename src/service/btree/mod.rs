@@ -1,6 +1,6 @@
 //! The papers' service: a B+-tree of 8-byte keys and values, replicated by threads that share it.
 //!
-//! The tree is an arena of nodes named by u32 ([`node`] has their layout), all words relaxed
+//! The tree is an arena of nodes named by u32 (`node.rs` has their layout), all words relaxed
 //! atomics. Who may do what follows from the protocol, not from latches:
 //! - reads and updates in place touch one slot each, so the groups of a leaf that straddles two
 //!   partitions do not disturb each other; updates need no check;
@@ -8,7 +8,7 @@
 //!   safety check has found that the leaf belongs to one partition whole and neither splits nor
 //!   underflows (`safety`); otherwise under [`Access::Whole`], when all other workers are parked;
 //! - nodes split, merge and borrow under [`Access::Whole`] alone, so inner nodes stand still in
-//!   parallel mode. [`BTree::warm`] alone may race with that: it follows names of nodes that are
+//!   parallel mode. Warming (`warm.rs`) alone may race with that: it follows names of nodes that are
 //!   always mapped, checks each, and gives up after a bounded number of steps.
 //!
 //! A lookup in 10 M keys is five nodes: the upper three stay in the nearest caches, the fourth
