@@ -6,6 +6,8 @@
     reason = "a test's own small numbers, and panics that are failures"
 )]
 
+mod planted;
+
 use psmr::mem::{Frame, Pool};
 use psmr::multi_ring::{RingPosition, Subscription, SubscriptionConfig};
 use psmr::ring_paxos::{Destination, Envelope, LearnerConfig, Outbox};
@@ -407,7 +409,7 @@ fn every_subscriber_delivers_what_the_oracle_says() {
 #[test]
 fn planted_bugs_of_learner_and_merge_are_caught() {
     let _guard = PLANTED.write().unwrap();
-    for bug in [Bug::DeliverWithoutId, Bug::SkipNotCounted, Bug::MergeByArrival] {
+    for bug in planted::bugs(planted::Catcher::Merge) {
         if !Bug::plant(Some(bug)) {
             return;
         }

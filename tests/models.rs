@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
+mod planted;
 mod replicas;
 
 use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry, WorkerConfig};
@@ -316,13 +317,7 @@ fn planted_bug_is_found() {
 
 #[test]
 fn planted_bugs_of_the_worker_are_found() {
-    for bug in [
-        Bug::NoDuplicateCheck,
-        Bug::ExecutedAfterFailedCheck,
-        Bug::ReplyBeforeBarrier,
-        Bug::ReleaseBeforeExecution,
-        Bug::ConservativeTwinIgnored,
-    ] {
+    for bug in planted::bugs(planted::Catcher::Models) {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "planted_bug_is_found"])
             .env("PSMR_TEST_BUG", bug.name())

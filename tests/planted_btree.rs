@@ -5,6 +5,9 @@
 //! agree at every meeting on verdicts, contents and structure. A planted bug is global to the
 //! process: all cases run in one test.
 
+mod planted;
+
+use planted::{Catcher, bugs};
 use psmr::service::btree::{self, BTree, Pair};
 use psmr::service::counters::{self, Bank, Program};
 use psmr::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
@@ -156,11 +159,13 @@ fn every_planted_bug_of_the_services_is_caught_and_without_one_replicas_agree() 
         assert_eq!(run_trees(seed), Ok(()), "run_trees({seed}) replays it");
         assert_eq!(run_banks(seed), Ok(()), "run_banks({seed}) replays it");
     }
-    for bug in [Bug::CheckWithoutBounds, Bug::OneSidedBound, Bug::SiblingPeek] {
+    for bug in bugs(Catcher::Tree) {
         Bug::plant(Some(bug));
         assert!(catch(run_trees).is_some(), "{} is not caught", bug.name());
     }
-    Bug::plant(Some(Bug::UndoForgetsState));
-    assert!(catch(run_banks).is_some(), "an undo that forgets state is not caught");
+    for bug in bugs(Catcher::Counters) {
+        Bug::plant(Some(bug));
+        assert!(catch(run_banks).is_some(), "{} is not caught", bug.name());
+    }
     Bug::plant(None);
 }

@@ -1,6 +1,8 @@
 //! Seeded runs of whole clusters: they replay, they keep every promise, and they would notice.
 #![expect(clippy::disallowed_types, reason = "tests that take turns are no data path")]
 
+mod planted;
+
 use psmr::sim::{Lines, Model, Options, Run, run_seed};
 use psmr::types::Bug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,6 +67,11 @@ fn seeds_that_once_failed_pass() {
     for line in lines(include_str!("scenarios/seeds.txt")) {
         assert_holds(line[0].parse().unwrap(), &Options::default());
     }
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_some_test_program() {
+    assert_eq!(planted::missed(), [], "tests/planted/mod.rs lists who catches what");
 }
 
 #[test]
