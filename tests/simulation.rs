@@ -1,17 +1,20 @@
 //! Seeded runs of whole clusters: they replay, they keep every promise, and they would notice.
-#![expect(clippy::disallowed_types, reason = "tests that take turns are no data path")]
 
 mod planted;
 
-use psmr::sim::{Lines, Model, Options, Run, run_seed};
+use psmr::sim::{Lines, Model, Options, Run, run_seed, run_seeds};
 use psmr::types::Bug;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-/// A planted bug is planted for the whole process: the tests of this file take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// Planted bugs are of the whole process: who plants one writes, who must not see one reads.
+static PLANTED: RwLock<()> = RwLock::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+fn without_bugs() -> RwLockReadGuard<'static, ()> {
+    PLANTED.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run(seed: u64, options: &Options) -> Run {
@@ -28,20 +31,32 @@ fn assert_holds(seed: u64, options: &Options) {
     );
 }
 
-#[test]
-fn fifty_seeds_replay_bit_by_bit() {
-    let _turn = turn();
+/// Fifty seeds, `jobs` at once.
+fn fifty(jobs: usize) -> Vec<Run> {
+    let jobs = NonZeroUsize::new(jobs).expect("some");
     let options = Options { commands: Some(100), ..Options::default() };
-    for seed in 1_000..1_050 {
-        let (first, second) = (run(seed, &options), run(seed, &options));
-        assert_eq!(first, second, "seed {seed}");
+    let mut runs = Vec::new();
+    let Ok(()) = run_seeds(1_000..1_050, jobs, &options, Lines::Hashed, |run| {
+        runs.push(run);
+        Ok::<_, Infallible>(())
+    });
+    runs
+}
+
+#[test]
+fn fifty_seeds_replay_bit_by_bit_alone_or_beside_others() {
+    let _guard = without_bugs();
+    let (first, second) = (fifty(1), fifty(2));
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first, second, "seed {}", first.seed);
         assert_ne!(first.trace_hash, 0);
     }
+    assert_eq!((first.len(), second.len()), (50, 50));
 }
 
 #[test]
 fn every_model_keeps_its_promises_under_faults() {
-    let _turn = turn();
+    let _guard = without_bugs();
     for model in Model::ALL {
         for seed in 1..=10 {
             let options = Options { model: Some(model), commands: Some(600), ..Options::default() };
@@ -52,7 +67,7 @@ fn every_model_keeps_its_promises_under_faults() {
 
 #[test]
 fn after_the_faults_every_command_ends_and_the_replicas_stand_at_one_position() {
-    let _turn = turn();
+    let _guard = without_bugs();
     for seed in 100..110 {
         let options = Options { commands: Some(300), ..Options::default() };
         let run = run(seed, &options);
@@ -63,7 +78,7 @@ fn after_the_faults_every_command_ends_and_the_replicas_stand_at_one_position() 
 
 #[test]
 fn seeds_that_once_failed_pass() {
-    let _turn = turn();
+    let _guard = without_bugs();
     for line in lines(include_str!("scenarios/seeds.txt")) {
         assert_holds(line[0].parse().unwrap(), &Options::default());
     }
@@ -76,22 +91,28 @@ fn every_planted_bug_is_caught_by_some_test_program() {
 
 #[test]
 fn each_planted_bug_is_caught_by_its_stored_seed_and_by_nothing_else_there() {
-    let _turn = turn();
+    let stored: Vec<(Bug, Range<u64>)> = lines(include_str!("scenarios/planted.txt"))
+        .map(|line| {
+            let bug = Bug::from_name(line[0]);
+            let bug = bug.unwrap_or_else(|| panic!("no bug called {}", line[0]));
+            let (first, runs): (u64, u64) = (line[1].parse().unwrap(), line[2].parse().unwrap());
+            (bug, first..first + runs)
+        })
+        .collect();
+    let options = Options::default();
+    {
+        let _guard = without_bugs();
+        let seeds: BTreeSet<u64> = stored.iter().flat_map(|(_, seeds)| seeds.clone()).collect();
+        seeds.into_iter().for_each(|seed| assert_holds(seed, &options));
+    }
+    let _guard = PLANTED.write().unwrap_or_else(PoisonError::into_inner);
     let mut missed = Vec::new();
-    for line in lines(include_str!("scenarios/planted.txt")) {
-        let bug = Bug::from_name(line[0]).unwrap_or_else(|| panic!("no bug called {}", line[0]));
-        let (first, runs): (u64, u64) = (line[1].parse().unwrap(), line[2].parse().unwrap());
-        let options = Options::default();
-        for seed in first..first + runs {
-            assert_holds(seed, &options);
-        }
+    for (bug, seeds) in stored {
         assert!(Bug::plant(Some(bug)), "a build with debug assertions has planted bugs");
-        let is_caught =
-            (first..first + runs).any(|seed| !run(seed, &options).violations.is_empty());
+        let is_caught = seeds.into_iter().any(|seed| !run(seed, &options).violations.is_empty());
         Bug::plant(None);
         if !is_caught {
-            eprintln!("not caught: {}", bug.name());
-            missed.push(bug);
+            missed.push(bug.name());
         }
     }
     assert!(missed.is_empty(), "not caught: {missed:?}");

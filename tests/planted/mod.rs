@@ -1,5 +1,5 @@
-//! Which test program catches which planted bug with inputs of its own. The simulator catches most
-//! of them too, by the seeds of `scenarios/planted.txt`.
+//! Which test program catches which planted bug with inputs of its own. The simulator catches
+//! them too, by the seeds of `scenarios/planted.txt`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::types::Bug;
