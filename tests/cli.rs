@@ -101,6 +101,29 @@ fn a_history_that_cannot_be_written_is_the_environments_fault() {
 }
 
 #[test]
+fn the_machine_and_the_plan_of_its_threads_are_printed() {
+    let counts = ["--threads", "3", "--replicas", "2", "--acceptors", "5"];
+    let output = psmr(&[&["topo"][..], &counts].concat());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let drawn = text(&output.stdout);
+    for part in ["package 0", "core 0", "CPU ", "ordering 0", "replica 1 worker 2", "clients 0"] {
+        assert!(drawn.contains(part), "{part} is not in {drawn}");
+    }
+    let output = psmr(&[&["topo", "--json"][..], &counts].concat());
+    let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(json["schema"], "psmr.topo/1");
+    let cpus: Vec<_> =
+        json["cpus"].as_array().expect("CPUs").iter().map(|cpu| &cpu["id"]).collect();
+    let threads = json["threads"].as_array().expect("threads");
+    assert!(threads.iter().all(|thread| cpus.contains(&&thread["cpu"])), "{threads:?}");
+    let workers =
+        threads.iter().filter(|t| t["thread"].as_str().is_some_and(|t| t.contains("worker")));
+    assert_eq!(workers.count(), 2 * 3);
+    refuses(&["topo", "--threads", "0"], 2, &["--threads 0", "1 to 64"]);
+    refuses(&["topo", "--acceptors", "2"], 2, &["--acceptors 2", "3"]);
+}
+
+#[test]
 fn help_and_version_are_no_failures() {
     for arguments in [&["--help"][..], &["--version"], &["bench", "run", "--help"]] {
         let output = psmr(arguments);

@@ -4,6 +4,7 @@ use super::{
     Barrier, ClientPath, Distribution, Executor, Mix, Model, Reply, Retry, Separators, Service,
     Transport, Wait,
 };
+use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;
 use serde::Serialize;
 use std::fs;
@@ -204,6 +205,18 @@ impl Machine {
     pub fn suitable_threads(&self, replicas: usize) -> usize {
         (self.cores / (replicas + 1)).clamp(2, 8)
     }
+
+    /// Threads that host the acceptors of all rings: one on a small machine.
+    #[must_use]
+    pub const fn suitable_ordering_threads(&self, acceptors: usize) -> usize {
+        if self.cores < 8 { 1 } else { acceptors }
+    }
+
+    /// Threads that the clients share.
+    #[must_use]
+    pub fn suitable_client_threads(&self) -> usize {
+        (self.cores / 8).max(1)
+    }
 }
 
 impl Settings {
@@ -227,6 +240,17 @@ impl Settings {
     #[must_use]
     pub const fn busy_threads(&self) -> usize {
         self.ordering_threads + self.replicas * self.threads + self.client_threads
+    }
+
+    /// The threads of the run, for a plan of them on the machine.
+    #[must_use]
+    pub const fn demand(&self) -> Demand {
+        Demand {
+            ordering: self.ordering_threads,
+            replicas: self.replicas,
+            workers: self.threads,
+            clients: self.client_threads,
+        }
     }
 
     /// After this a client gives a command up.

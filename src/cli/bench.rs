@@ -230,11 +230,9 @@ impl RunArgs {
             threads: self.threads.unwrap_or(suitable),
             replicas: self.replicas,
             acceptors: self.acceptors,
-            ordering_threads: self.ordering_threads.unwrap_or(if machine.cores < 8 {
-                1
-            } else {
-                self.acceptors
-            }),
+            ordering_threads: self
+                .ordering_threads
+                .unwrap_or(machine.suitable_ordering_threads(self.acceptors)),
             keys: service_args.keys,
             key_space: service_args.key_space.unwrap_or(self.service.key_space(service_args.keys)),
             fill: service_args.fill,
@@ -250,7 +248,7 @@ impl RunArgs {
             clients,
             client_threads: load
                 .client_threads
-                .unwrap_or((machine.cores / 8).clamp(1, clients.max(1))),
+                .unwrap_or(machine.suitable_client_threads().min(clients.max(1))),
             outstanding: load.outstanding,
             client_path: network.client_path.unwrap_or(match network.transport {
                 Transport::Uring => ClientPath::Datagram,

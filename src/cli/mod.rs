@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod sim;
+mod topo;
 
 use crate::bench::{RunError, SettingsError};
 use clap::error::ErrorKind;
@@ -33,6 +34,8 @@ enum Command {
     Bench(BenchCommand),
     /// Simulates clusters under faults and checks what they promise
     Sim(sim::SimArgs),
+    /// Prints the machine, and which thread would run where on it
+    Topo(topo::TopoArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
         Ok(Cli { command: Command::Bench(BenchCommand::Run(args)) }) => bench::run(*args),
         Ok(Cli { command: Command::Sim(args) }) => sim::run(&args),
+        Ok(Cli { command: Command::Topo(args) }) => topo::run(&args),
         Err(error) => reject(&error, &arguments),
     };
     let Err(failure) = outcome else { return ExitCode::SUCCESS };

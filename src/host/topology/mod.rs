@@ -6,9 +6,11 @@
 
 #[cfg(feature = "hwloc")]
 mod hwloc;
+mod network;
 mod render;
 mod sysfs;
 
+pub use network::NetworkCard;
 pub use render::render;
 
 use super::affinity::{CpuId, allowed_cpus};
@@ -60,6 +62,12 @@ pub struct MemoryNode {
     pub bytes: u64,
     /// The CPUs that are near it.
     pub cpus: Vec<CpuId>,
+}
+
+/// Reads a list of CPUs as the kernel writes them: `0-3,8`. `None` if it is malformed.
+#[must_use]
+pub fn cpu_list(text: &str) -> Option<Vec<CpuId>> {
+    sysfs::strict_list(text)
 }
 
 impl Topology {

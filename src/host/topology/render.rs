@@ -1,14 +1,17 @@
 //! The machine and the plan as text, for `psmr topo`.
 
-use super::{Cache, Cpu, CpuId, Topology};
+use super::{Cache, Cpu, CpuId, NetworkCard, Topology};
 use crate::host::plan::Plan;
 use std::fmt::Write as _;
 
-/// Draws `topology` as a tree, with the threads of `plan` at their CPUs.
+/// Draws `topology` as a tree, with the threads of `plan` at their CPUs and the `cards` below.
 #[must_use]
-pub fn render(topology: &Topology, plan: &Plan) -> String {
+pub fn render(topology: &Topology, cards: &[NetworkCard], plan: &Plan) -> String {
     let mut out = String::new();
-    write_tree(&mut out, topology, plan).expect("writing to a String cannot fail");
+    let written = write_tree(&mut out, topology, plan)
+        .and_then(|()| write_cards(&mut out, cards))
+        .and_then(|()| write_note(&mut out, plan));
+    written.expect("writing to a String cannot fail");
     out
 }
 
@@ -27,6 +30,32 @@ fn write_tree(out: &mut String, topology: &Topology, plan: &Plan) -> std::fmt::R
             write_cores(out, &bough, &cpus, topology, plan)?;
         }
     }
+    Ok(())
+}
+
+fn write_cards(out: &mut String, cards: &[NetworkCard]) -> std::fmt::Result {
+    for card in cards {
+        write!(out, "network card {}", card.name)?;
+        if let Some(speed) = card.speed_mbps {
+            write!(out, ", {speed} Mbit/s")?;
+        }
+        if let Some(mtu) = card.mtu {
+            write!(out, ", MTU {mtu}")?;
+        }
+        write!(out, ", {}", counted(card.receive_queues, "receive queue"))?;
+        if let Some(node) = card.node {
+            write!(out, ", memory node {node}")?;
+        }
+        if !card.interrupt_cpus.is_empty() {
+            let cpus: Vec<_> = card.interrupt_cpus.iter().map(CpuId::to_string).collect();
+            write!(out, ", interrupts CPU {}", cpus.join(","))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn write_note(out: &mut String, plan: &Plan) -> std::fmt::Result {
     match plan.note() {
         Some(note) => writeln!(out, "{note}"),
         None => writeln!(out, "every thread has a CPU of its own"),
@@ -136,11 +165,22 @@ mod tests {
     use super::*;
     use crate::host::plan::Demand;
 
+    fn card() -> NetworkCard {
+        NetworkCard {
+            name: "eth0".into(),
+            node: Some(0),
+            speed_mbps: Some(1000),
+            mtu: None,
+            receive_queues: 8,
+            interrupt_cpus: vec![CpuId(0), CpuId(1)],
+        }
+    }
+
     #[test]
     fn a_shared_machine_is_drawn_with_its_threads() {
         let topology = machine(1, 2, 1);
         let demand = Demand { ordering: 1, replicas: 2, workers: 1, clients: 1 };
-        let drawn = render(&topology, &Plan::new(&topology, demand));
+        let drawn = render(&topology, &[card()], &Plan::new(&topology, demand));
         let expected = "\
 1 package, 2 cores, 2 CPUs, 1 last-level cache
 └─ package 0
@@ -149,6 +189,7 @@ mod tests {
       │  └─ CPU 0: ordering 0, replica 0 worker 0
       └─ core 1
          └─ CPU 1: replica 1 worker 0, clients 0
+network card eth0, 1000 Mbit/s, 8 receive queues, memory node 0, interrupts CPU 0,1
 4 threads share 2 CPUs: they yield and park, never spin
 ";
         assert_eq!(drawn, expected);
@@ -158,7 +199,7 @@ mod tests {
     fn siblings_are_drawn_under_their_core() {
         let topology = machine(2, 1, 2);
         let demand = Demand { ordering: 1, replicas: 1, workers: 1, clients: 0 };
-        let drawn = render(&topology, &Plan::new(&topology, demand));
+        let drawn = render(&topology, &[], &Plan::new(&topology, demand));
         assert!(drawn.contains("core 1\n         ├─ CPU 1"), "{drawn}");
         assert!(drawn.ends_with("every thread has a CPU of its own\n"));
     }

@@ -51,12 +51,25 @@ fn nodes(read: &dyn Fn(&str) -> Option<String>) -> Vec<MemoryNode> {
 }
 
 /// The kernel's list format: `0-3,8,10-11`. What is malformed is left out.
-fn list(text: &str) -> Vec<CpuId> {
+pub(super) fn list(text: &str) -> Vec<CpuId> {
     let range = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse().ok()?..=last.parse().ok()?)
     };
     text.trim().split(',').filter_map(range).flatten().map(CpuId).collect()
+}
+
+/// A list in that format as somebody wrote it: `None` if any of it is malformed, or no CPU.
+pub(super) fn strict_list(text: &str) -> Option<Vec<CpuId>> {
+    /// Above any kernel's number.
+    const END: u32 = 1 << 16;
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last && last < END).then_some(first..=last)
+    };
+    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+    Some(ranges?.into_iter().flatten().map(CpuId).collect())
 }
 
 /// A size as the kernel writes it: `32K`, `33M`.
