@@ -90,8 +90,10 @@ fn a_file_does_one_thing_and_says_which() {
 #[test]
 fn texts_name_what_is_in_the_repository_alone() {
     check(text::markdown_names);
+    check(text::decision_names);
     check(text::outside_paths);
     finds(text::markdown_names, "src/x.rs", "//! See docs/NOWHERE.md.", "src/x.rs:1");
+    finds(text::decision_names, "src/x.rs", "// as docs/adr/0999 says", "src/x.rs:1");
     finds(text::outside_paths, "README.md", &format!("cat {}me/x", "/ho"), "README.md:1");
 }
 

@@ -28,6 +28,24 @@ pub(crate) fn markdown_names(sources: &[Source]) -> Vec<String> {
     findings
 }
 
+/// A decision that a text names by its number is there.
+pub(crate) fn decision_names(sources: &[Source]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.path != "tests/tidy.rs") {
+        for line in &source.lines {
+            for after in line.text.split("docs/adr/").skip(1) {
+                let Some(number) = after.get(..4) else { continue };
+                let is_it = |other: &Source| other.path.starts_with(&format!("docs/adr/{number}-"));
+                if number.bytes().all(|b| b.is_ascii_digit()) && !sources.iter().any(is_it) {
+                    let at = source.at(line);
+                    findings.push(format!("{at}: there is no decision {number}: write it"));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Nothing refers to one developer's machine.
 pub(crate) fn outside_paths(sources: &[Source]) -> Vec<String> {
     let outside = ["/home/", "/root/", "/work/", "../shared", "/Users/"];
