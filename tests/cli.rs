@@ -124,6 +124,13 @@ fn the_machine_and_the_plan_of_its_threads_are_printed() {
 }
 
 #[test]
+fn threads_are_tied_to_cpus_that_there_are() {
+    let arguments = ["bench", "run", "--pin", "0,60000"];
+    refuses(&arguments, 2, &["--pin 0,60000", "CPU 60000", "choose among"]);
+    refuses(&["bench", "run", "--pin", "true"], 2, &["--pin", "plan", "none"]);
+}
+
+#[test]
 fn help_and_version_are_no_failures() {
     for arguments in [&["--help"][..], &["--version"], &["bench", "run", "--help"]] {
         let output = psmr(arguments);

@@ -3,10 +3,12 @@
 use super::report::{Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
 use super::{
-    Barrier, ClientPath, Executor, Generator, Model, Reply, Retry, Separators, Service, Settings,
-    Transport, Wait,
+    Barrier, ClientPath, Executor, Generator, Model, Pin, Reply, Retry, Separators, Service,
+    Settings, Transport, Wait,
 };
-use crate::host::affinity::allowed_cpus;
+use crate::host::affinity::CpuId;
+use crate::host::plan::Plan;
+use crate::host::topology::Topology;
 use crate::node::{self, ClusterConfig, ClusterError, ClusterFigures, Finished};
 use crate::replica;
 use crate::service::btree::{self, BTree, Pair, PartitionMap};
@@ -191,7 +193,7 @@ fn config(settings: &Settings) -> ClusterConfig {
             Wait::Yield => WaitPolicy::Yield,
             Wait::Park => WaitPolicy::Park,
         },
-        cpus: if settings.pin { allowed_cpus() } else { Vec::new() },
+        cpus: cpus(settings),
         m: settings.turn,
         lambda_per_s: settings.lambda,
         command_limit: Settings::COMMAND_LIMIT,
@@ -200,6 +202,15 @@ fn config(settings: &Settings) -> ClusterConfig {
         seed: settings.seed,
         attempt_timeout: ATTEMPT_TIMEOUT,
         deadline: settings.deadline(),
+    }
+}
+
+/// The CPU of each thread, in the order in which the node starts them.
+fn cpus(settings: &Settings) -> Vec<CpuId> {
+    match &settings.pin {
+        Pin::None => Vec::new(),
+        Pin::Plan => Plan::new(&Topology::read(), settings.demand()).cpus().to_vec(),
+        Pin::List(cpus) => cpus.iter().copied().cycle().take(settings.busy_threads()).collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The words of the settings: what each may be, and how it is written.
 
+use crate::host::affinity::CpuId;
+use crate::host::topology::cpu_list;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -190,6 +192,50 @@ impl fmt::Display for Distribution {
     }
 }
 
+/// Which CPUs the threads are tied to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Those of the plan that `psmr topo` prints.
+    Plan,
+    /// None: the kernel moves threads as it likes.
+    None,
+    /// These, in turn: ordering threads, workers replica by replica, clients.
+    List(Vec<CpuId>),
+}
+
+impl FromStr for Pin {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "plan" => Ok(Self::Plan),
+            "none" => Ok(Self::None),
+            _ => cpu_list(text).map(Self::List).ok_or_else(|| {
+                ParseError("write `plan`, `none` or a list of CPUs, as in 0,2-3".to_owned())
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => f.write_str("plan"),
+            Self::None => f.write_str("none"),
+            Self::List(cpus) => {
+                let cpus: Vec<_> = cpus.iter().map(CpuId::to_string).collect();
+                f.write_str(&cpus.join(","))
+            }
+        }
+    }
+}
+
+impl Serialize for Pin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The shares of the operations, in percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mix {
@@ -291,6 +337,17 @@ mod tests {
             assert!(wrong.parse::<Mix>().is_err(), "{wrong}");
         }
         assert_eq!(Mix::dependent(10.0).to_string().parse(), Ok(Mix::dependent(10.0)));
+    }
+
+    #[test]
+    fn threads_are_tied_by_the_plan_by_a_list_or_not_at_all() {
+        assert_eq!(("plan".parse(), "none".parse()), (Ok(Pin::Plan), Ok(Pin::None)));
+        let list = Pin::List(vec![CpuId(0), CpuId(2), CpuId(3)]);
+        assert_eq!("0,2-3".parse(), Ok(list.clone()));
+        assert_eq!(list.to_string().parse(), Ok(list));
+        for wrong in ["", "true", "1-", "3-1", "0,,1", "0-9999999"] {
+            assert!(wrong.parse::<Pin>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

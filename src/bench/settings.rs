@@ -1,8 +1,8 @@
 //! The settings of a run: complete, checked, and part of its report.
 
 use super::{
-    Barrier, ClientPath, Distribution, Executor, Mix, Model, Reply, Retry, Separators, Service,
-    Transport, Wait,
+    Barrier, ClientPath, Distribution, Executor, Mix, Model, Pin, Reply, Retry, Separators,
+    Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;
@@ -111,8 +111,8 @@ pub struct Settings {
     pub reply: Reply,
     /// How idle threads wait.
     pub wait: Wait,
-    /// Whether threads are tied to cores.
-    pub pin: bool,
+    /// Which CPUs the threads are tied to.
+    pub pin: Pin,
     /// M: slots of a ring in one turn of the merge.
     pub turn: u64,
     /// Slots a second that an idle ring skips unasked.
@@ -168,7 +168,7 @@ impl Default for Settings {
             retry: Retry::Replica,
             reply: Reply::One,
             wait: Wait::Park,
-            pin: false,
+            pin: Pin::None,
             turn: 1,
             lambda: 0,
             seconds: 10.0,

@@ -2,10 +2,11 @@
 
 use super::{Failure, show};
 use crate::bench::{
-    self, Barrier, ClientPath, Distribution, Executor, Machine, Mix, Model, Reply, Report, Retry,
-    Separators, Service, Settings, SettingsError, Transport, Wait,
+    self, Barrier, ClientPath, Distribution, Executor, Machine, Mix, Model, Pin, Reply, Report,
+    Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
 };
-use clap::{ArgAction, Args};
+use crate::host::affinity::allowed_cpus;
+use clap::Args;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -52,9 +53,10 @@ pub(super) struct RunArgs {
     /// How idle threads wait
     #[arg(long, value_enum, default_value_t = Wait::Park, help_heading = "Cluster")]
     wait: Wait,
-    /// Ties threads to cores [default: true if there is a core a thread]
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, help_heading = "Cluster")]
-    pin: Option<bool>,
+    /// Ties threads to CPUs: plan (see `psmr topo`), none, or a list for ordering threads, workers
+    /// and clients in turn, as in 0,2-3 [default: plan if there is a core a thread, else none]
+    #[arg(long, value_name = "PIN", help_heading = "Cluster")]
+    pin: Option<Pin>,
 
     #[command(flatten)]
     service_args: ServiceArgs,
@@ -266,7 +268,7 @@ impl RunArgs {
             retry: self.retry,
             reply: self.reply,
             wait: self.wait,
-            pin: false,
+            pin: Pin::None,
             turn: self.turn,
             lambda: self.lambda,
             seconds: load.seconds,
@@ -276,7 +278,11 @@ impl RunArgs {
             json: self.json,
             history: self.history,
         };
-        settings.pin = self.pin.unwrap_or(settings.busy_threads() <= machine.cores);
+        settings.pin = self.pin.unwrap_or(if settings.busy_threads() <= machine.cores {
+            Pin::Plan
+        } else {
+            Pin::None
+        });
         Effective { settings, contradiction }
     }
 
@@ -285,6 +291,14 @@ impl RunArgs {
         let contradiction = |option: &str, value: String, problem: &str, remedy: &str| {
             Some(SettingsError::new(option, value, problem, remedy))
         };
+        if let Some(pin @ Pin::List(cpus)) = &self.pin {
+            let allowed = allowed_cpus();
+            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                let problem = format!("this process may not use CPU {cpu}");
+                let remedy = format!("choose among {}", Pin::List(allowed));
+                return contradiction("pin", pin.to_string(), &problem, &remedy);
+            }
+        }
         if let Some(bytes) = self.load.command_bytes
             && self.service != Service::Null
         {
