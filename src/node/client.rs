@@ -120,7 +120,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
             work += submit((proxy, load), &mut self.waiting, &mut self.command, now, &mut out);
             self.is_over = load.is_over(now);
         }
-        proxy.flush(&mut out);
+        proxy.flush(now, &mut out);
         transmit.flush()?;
         Ok(work)
     }

@@ -8,6 +8,7 @@
 
 mod completion;
 mod config;
+mod flow;
 mod rings;
 mod session;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use crate::service::GroupMap;
 use crate::types::{Ballot, GroupSet, Random, RingId, Sequence, SessionId, Time};
 use crate::wire::{
     COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Control, ControlKind, MAX_BATCH, Mode,
-    Refusal, Refused, Replies, Reply, SessionReport, Status,
+    Replies, Reply, SessionReport, Status,
 };
 use rings::Rings;
 use session::{Entry, Joined, Session};
@@ -68,8 +69,10 @@ pub struct Proxy<M> {
     ready: usize,
     next_scan: Time,
     counters: ProxyCounters,
-    /// Full proposals that a refusal holds back from being sent again at once.
+    /// Where the control command of an opening is made.
     control: Vec<u8>,
+    /// Proposals refused since the last flush.
+    refused: Vec<(RingId, u64)>,
 }
 
 impl<M: GroupMap> Proxy<M> {
@@ -95,6 +98,7 @@ impl<M: GroupMap> Proxy<M> {
             next_scan: now,
             counters: ProxyCounters::default(),
             control: Vec::with_capacity(64),
+            refused: Vec::with_capacity(64),
             config,
         }
     }
@@ -121,7 +125,8 @@ impl<M: GroupMap> Proxy<M> {
         }
         let (groups, mode) = self.place(command);
         let designation = self.designate(session, now);
-        let session = &mut self.sessions[session];
+        let place = session;
+        let session = &mut self.sessions[place];
         if !session.is_open() {
             return Err(SubmitError::NotReady);
         }
@@ -149,7 +154,13 @@ impl<M: GroupMap> Proxy<M> {
         };
         entry.payload.clear();
         entry.payload.extend_from_slice(command);
-        send(&mut self.rings, self.config.groups, entry, out);
+        entry.is_held = false;
+        if self.rings.flow(groups.ring(self.config.groups)).admit() {
+            send(&mut self.rings, self.config.groups, entry, out);
+        } else {
+            entry.is_held = true;
+            self.rings.flow(groups.ring(self.config.groups)).hold(place, sequence);
+        }
         self.open += 1;
         self.counters.submitted += 1;
         Ok((id, sequence))
@@ -255,6 +266,9 @@ impl<M: GroupMap> Proxy<M> {
             flags: entry.flags | reply.flags,
         };
         entry.joined = None;
+        if !entry.is_held {
+            self.rings.flow(entry.header.groups.ring(self.config.groups)).leave();
+        }
         session.close(reply.sequence);
         self.open -= 1;
         done(completion);
@@ -274,6 +288,9 @@ impl<M: GroupMap> Proxy<M> {
         if !entry.header.mode.has(Mode::OPTIMISTIC) {
             return; // Another replica's word of the same failed check.
         }
+        if !entry.is_held {
+            self.rings.flow(entry.header.groups.ring(self.config.groups)).leave();
+        }
         entry.header.groups = self.map.conservative(&entry.payload);
         entry.header.mode =
             entry.header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
@@ -281,7 +298,13 @@ impl<M: GroupMap> Proxy<M> {
         entry.sent = now;
         entry.due = now + self.config.attempt_timeout;
         self.counters.failed_checks += 1;
-        send(&mut self.rings, self.config.groups, entry, out);
+        let flow = self.rings.flow(entry.header.groups.ring(self.config.groups));
+        entry.is_held = !flow.admit();
+        if entry.is_held {
+            flow.hold(place, sequence);
+        } else {
+            send(&mut self.rings, self.config.groups, entry, out);
+        }
     }
 
     fn on_opened(&mut self, reply: &Reply<'_>) {
@@ -324,8 +347,9 @@ impl<M: GroupMap> Proxy<M> {
         }
     }
 
-    /// Sends what is open: the end of a duty cycle.
-    pub fn flush(&mut self, out: &mut impl Outbox) {
+    /// Sends what is open and what was held as far as there is room: the end of a duty cycle.
+    pub fn flush(&mut self, now: Time, out: &mut impl Outbox) {
+        self.flow(now, out);
         self.rings.flush(out);
     }
 
@@ -340,22 +364,6 @@ impl<M: GroupMap> Proxy<M> {
     pub fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) {
         if self.rings.on_heartbeat(ring, ballot) {
             self.next_scan = Time::ZERO;
-        }
-    }
-
-    /// A proposal to `ring` was not taken. Its commands are sent again in their time: a refusal is
-    /// a reason to slow down, not to repeat at once.
-    pub fn on_refused(&mut self, ring: RingId, refused: &Refused, now: Time) {
-        self.counters.refused += 1;
-        if refused.refusal == Refusal::Full {
-            self.rings_alive(ring, now);
-        }
-    }
-
-    fn rings_alive(&mut self, ring: RingId, now: Time) {
-        let rings = if self.config.groups == 1 { 1 } else { self.config.groups + 1 };
-        if usize::from(ring.0) < rings {
-            self.rings.on_answer(ring, now);
         }
     }
 
@@ -429,7 +437,7 @@ impl<M: GroupMap> Proxy<M> {
         }
         let ring = entry.header.groups.ring(self.config.groups);
         let is_overdue = now >= entry.due;
-        if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
+        if entry.is_held || (!is_overdue && !self.rings.is_astray(ring, entry.sent)) {
             return;
         }
         if is_overdue {
@@ -473,7 +481,9 @@ impl<M> Proxy<M> {
     /// When the proxy wants [`Proxy::on_timeout`] next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        (self.open > 0 || !self.is_ready()).then_some(self.next_scan)
+        let scan = (self.open > 0 || !self.is_ready()).then_some(self.next_scan);
+        let held = self.rings.flows().filter_map(flow::Flow::next_timeout);
+        held.chain(scan).min()
     }
 
     /// What it has counted.
@@ -485,29 +495,32 @@ impl<M> Proxy<M> {
 
 /// Appends a command to its ring's proposal, in parts if it is above a batch.
 #[inline]
-fn send(rings: &mut Rings, groups: usize, entry: &Entry, out: &mut impl Outbox) {
+fn send(rings: &mut Rings, groups: usize, entry: &mut Entry, out: &mut impl Outbox) {
     let ring = entry.header.groups.ring(groups);
     if entry.payload.len() + COMMAND_HEADER_LENGTH <= MAX_BATCH {
         let command = Command { header: entry.header, payload: &entry.payload };
-        return rings.push(ring, &command, out);
+        entry.proposal = rings.push(ring, &command, out);
+        return;
     }
-    send_parts(rings, ring, entry, out);
+    entry.proposal = send_parts(rings, ring, entry, out);
 }
 
 #[cold]
-fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) {
+fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) -> u64 {
     let number = |n: usize| u32::try_from(n).expect("a command is at most 1 MiB");
     let header = CommandHeader { mode: entry.header.mode.with(Mode::CHUNK), ..entry.header };
     let parts = number(entry.payload.len().div_ceil(PART));
     let mut payload = Vec::with_capacity(PART + size_of::<Chunk>());
+    let mut proposal = 0;
     for (part, bytes) in (0..).zip(entry.payload.chunks(PART)) {
         let offset = part * number(PART);
         let chunk = Chunk { part, parts, total: number(entry.payload.len()), offset };
         payload.clear();
         payload.extend_from_slice(bytemuck::bytes_of(&chunk));
         payload.extend_from_slice(bytes);
-        rings.push(ring, &Command { header, payload: &payload }, out);
+        proposal = rings.push(ring, &Command { header, payload: &payload }, out);
     }
+    proposal
 }
 
 /// Takes in one part of a long reply; the whole if it was the last that was missing.

@@ -1,5 +1,6 @@
-//! The open proposal of each ring, and where it goes.
+//! The open proposal of each ring, where it goes, and how much of what was sent may be unanswered.
 
+use super::flow::Flow;
 use crate::ring_paxos::{Destination, Outbox, Proposer};
 use crate::types::{Ballot, NodeId, RingId, Time};
 use crate::wire::{Command, MAX_BATCH, Message, Propose, Writer};
@@ -16,6 +17,7 @@ struct Ring {
     turned_at: Time,
     /// Somebody named another coordinator: what left since `turned_at` went astray.
     has_strays: bool,
+    flow: Flow,
 }
 
 /// One open proposal a ring.
@@ -31,13 +33,20 @@ impl Rings {
             is_redirected: false,
             turned_at: now,
             has_strays: false,
+            flow: Flow::default(),
         };
         Self((0u16..).take(count).map(ring).collect())
     }
 
-    /// Appends a command to its ring's proposal; a full one leaves first.
+    /// Appends a command to its ring's proposal; a full one leaves first. Returns the number of the
+    /// proposal that it will leave in.
     #[inline]
-    pub(super) fn push(&mut self, ring: RingId, command: &Command<'_>, out: &mut impl Outbox) {
+    pub(super) fn push(
+        &mut self,
+        ring: RingId,
+        command: &Command<'_>,
+        out: &mut impl Outbox,
+    ) -> u64 {
         let length = command.encoded_length();
         let Ring { proposer, open, .. } = &mut self.0[usize::from(ring.0)];
         if open.len() + length > MAX_BATCH {
@@ -46,6 +55,23 @@ impl Rings {
         let at = open.len();
         open.resize(at + length, 0);
         command.encode(&mut Writer::new(&mut open[at..]));
+        proposer.upcoming_number()
+    }
+
+    /// What of `ring` may be unanswered.
+    #[inline]
+    pub(super) fn flow(&mut self, ring: RingId) -> &mut Flow {
+        &mut self.0[usize::from(ring.0)].flow
+    }
+
+    /// The flows of all rings.
+    pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.0.iter().map(|ring| &ring.flow)
+    }
+
+    /// How many rings there are.
+    pub(super) const fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Sends what is open.

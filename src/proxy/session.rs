@@ -15,6 +15,10 @@ pub(super) struct Entry {
     pub(super) sent: Time,
     pub(super) due: Time,
     pub(super) attempt: u8,
+    /// Which of its ring's proposals it left in last.
+    pub(super) proposal: u64,
+    /// It waits for room at its ring, and nobody has it.
+    pub(super) is_held: bool,
     /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.
     pub(super) flags: u32,
     pub(super) header: CommandHeader,

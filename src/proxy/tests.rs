@@ -5,6 +5,7 @@ use crate::ring_paxos::Destination;
 use crate::service::null::Null;
 use crate::types::{Address, Incarnation, NodeId};
 use crate::wire::{Commands, Message, Writer};
+use crate::wire::{Refusal, Refused};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
 #[derive(Default)]
@@ -58,7 +59,7 @@ fn ready() -> Proxy<Null> {
     let mut proxy = Proxy::new(config(), Null::new(2), Time(0));
     let mut sent = Sent::default();
     proxy.on_timeout(Time(0), &mut sent, |_| unreachable!());
-    proxy.flush(&mut sent);
+    proxy.flush(Time(0), &mut sent);
     let controls: Vec<_> = sent.commands.iter().map(|(_, _, header, _)| header.mode).collect();
     assert_eq!(controls, [Mode::SESSION, Mode::SESSION]);
     for number in 1..=2 {
@@ -75,7 +76,7 @@ fn ready() -> Proxy<Null> {
 fn submit(proxy: &mut Proxy<Null>, session: usize, word: u64, now: Time) -> Sent {
     let mut sent = Sent::default();
     proxy.submit(session, &word.to_le_bytes(), word, now, &mut sent).unwrap();
-    proxy.flush(&mut sent);
+    proxy.flush(now, &mut sent);
     sent
 }
 
@@ -104,7 +105,7 @@ fn commands_of_a_duty_cycle_share_a_proposal() {
     for session in [0, 1, 0, 1] {
         proxy.submit(session, &Null::ALL.to_le_bytes(), 0, Time(2), &mut sent).unwrap();
     }
-    proxy.flush(&mut sent);
+    proxy.flush(Time(2), &mut sent);
     assert_eq!((sent.proposals, sent.commands.len()), (1, 4));
 }
 
@@ -130,7 +131,7 @@ fn a_command_without_answer_is_sent_again_with_a_higher_attempt_to_another_accep
     let mut sent = Sent::default();
     let later = Time(2) + 30 * MS;
     proxy.on_timeout(later, &mut sent, |_| unreachable!());
-    proxy.flush(&mut sent);
+    proxy.flush(later, &mut sent);
     let again = sent.commands.remove(0);
     assert_eq!((again.0, &again.3), (first.0, &first.3));
     assert_eq!((first.2.attempt(), again.2.attempt()), (0, 1));
@@ -148,13 +149,13 @@ fn what_went_to_the_wrong_acceptor_is_sent_again_at_once_and_only_that() {
     let mut sent = Sent::default();
     let later = Time(2) + 30 * MS;
     proxy.on_timeout(later, &mut sent, |_| unreachable!());
-    proxy.flush(&mut sent);
+    proxy.flush(later, &mut sent);
     assert_eq!(sent.commands[0].1, NodeId(1), "silence makes it try another");
     proxy.on_redirect(RingId(0), ballot);
     let mut sent = Sent::default();
     assert!(proxy.next_timeout().is_some_and(|due| due <= later));
     proxy.on_timeout(later + MS, &mut sent, |_| unreachable!());
-    proxy.flush(&mut sent);
+    proxy.flush(later + MS, &mut sent);
     let (ring, node, header, _) = &sent.commands[0];
     assert_eq!((*ring, *node, header.attempt()), (RingId(0), NodeId(0), 1));
     proxy.on_redirect(RingId(0), ballot);
@@ -188,7 +189,7 @@ fn a_command_above_a_batch_travels_in_parts_and_one_above_the_limit_not_at_all()
     let mut sent = Sent::default();
     let long: Vec<u8> = (0..20_000u32).map(|n| n.to_le_bytes()[0]).collect();
     proxy.submit(0, &long, 1, Time(2), &mut sent).unwrap();
-    proxy.flush(&mut sent);
+    proxy.flush(Time(2), &mut sent);
     let mut whole = vec![0; long.len()];
     for (_, _, header, payload) in &sent.commands {
         assert!(header.mode.has(Mode::CHUNK));
@@ -225,4 +226,40 @@ fn a_reply_in_parts_is_joined_in_any_order_and_hostile_parts_are_ignored() {
         payload.extend_from_slice(done.payload);
     });
     assert_eq!(payload, b"abcdef");
+}
+
+#[test]
+fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once() {
+    let mut proxy = ready();
+    submit(&mut proxy, 0, 1, Time(2));
+    let ring = submit(&mut proxy, 1, 2, Time(2)).commands[0].0;
+    let refused = Refused { number: 1, refusal: Refusal::Full };
+    proxy.on_refused(ring, &refused, Time(3));
+    let mut sent = Sent::default();
+    proxy.flush(Time(3), &mut sent);
+    assert!(sent.commands.is_empty(), "a full ring is given a moment");
+    assert!(proxy.next_timeout().is_some_and(|due| due <= Time(3) + MS));
+    proxy.flush(Time(3) + MS, &mut sent);
+    let (_, _, header, payload) = &sent.commands[0];
+    assert_eq!((sent.commands.len(), &payload[..]), (1, &2u64.to_le_bytes()[..]));
+    assert_eq!(header.attempt(), 0, "it was certainly not ordered before");
+    proxy.on_refused(ring, &refused, Time(4) + MS);
+    proxy.flush(Time(4) + 5 * MS, &mut sent);
+    assert_eq!(sent.commands.len(), 1, "the word about an older proposal says nothing of this one");
+    let ended = ends(&mut proxy, &reply(Status::Done, SessionId(32), 1, b""), Time(5) + MS);
+    assert_eq!(ended, [(2, Outcome::Done)]);
+}
+
+#[test]
+fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
+    let mut proxy = ready();
+    let ring = submit(&mut proxy, 0, 1, Time(2)).commands[0].0;
+    proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full }, Time(3));
+    let mut sent = Sent::default();
+    proxy.flush(Time(3), &mut sent);
+    let mut ended = Vec::new();
+    let late = Time(3) + 2000 * MS;
+    proxy.on_timeout(late, &mut sent, |done| ended.push(done.tag));
+    proxy.flush(late, &mut sent);
+    assert_eq!((ended, sent.commands.len()), (vec![1], 0));
 }

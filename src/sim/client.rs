@@ -113,7 +113,7 @@ impl<S: SimService> Client<S> {
                 assert!(named.is_ok(), "a command within its window is taken: {named:?}");
             }
         }
-        proxy.flush(&mut out);
+        proxy.flush(now, &mut out);
     }
 
     /// When it wants to run again although nothing arrives.

@@ -1,0 +1,159 @@
+//! How much of a ring's commands may be unanswered, learned from refusals.
+//!
+//! A coordinator refuses a proposal when its queue or the slowest learner's window is full. What it
+//! refused was certainly not ordered, so it is held back here and leaves again as answers make
+//! room; a wait for the attempt's time-out would stand still for hundreds of milliseconds. The
+//! limit starts without bound, falls to what the ring did take when it refuses, and rises by a
+//! sixteenth for each limit's worth of answers.
+
+use super::{Proxy, send};
+use crate::ring_paxos::Outbox;
+use crate::service::GroupMap;
+use crate::types::{RingId, Sequence, Time};
+use crate::wire::{Refusal, Refused};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The lowest limit, in commands.
+const LEAST: u32 = 8;
+/// How long nothing leaves after a refusal, at first; doubles with each refusal before an answer.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A command that waits for room: session and number.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    place: usize,
+    sequence: Sequence,
+}
+
+/// The commands of one ring that are sent or waiting to be.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// Sent and without an answer.
+    in_flight: u32,
+    limit: u32,
+    /// Answers since the limit rose.
+    answers: u32,
+    held: VecDeque<Held>,
+    resume_at: Time,
+    pause: Duration,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            in_flight: 0,
+            limit: u32::MAX,
+            answers: 0,
+            held: VecDeque::new(),
+            resume_at: Time::ZERO,
+            pause: FIRST_PAUSE,
+        }
+    }
+}
+
+impl Flow {
+    /// Whether a new command may leave: then it is in flight.
+    #[inline]
+    pub(super) fn admit(&mut self) -> bool {
+        let is_admitted = self.held.is_empty() && self.in_flight < self.limit;
+        self.in_flight += u32::from(is_admitted);
+        is_admitted
+    }
+
+    /// A command that was in flight has its answer, or goes to another ring.
+    #[inline]
+    pub(super) fn leave(&mut self) {
+        self.in_flight -= 1;
+        self.answers += 1;
+        self.pause = FIRST_PAUSE;
+        if self.limit < u32::MAX && self.answers > self.limit / 16 {
+            self.answers = 0;
+            self.limit += 1;
+        }
+    }
+
+    /// Keeps a command until there is room.
+    pub(super) fn hold(&mut self, place: usize, sequence: Sequence) {
+        self.held.push_back(Held { place, sequence });
+    }
+
+    /// When something held may leave; `None`: answers come first, or nothing is held.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        (!self.held.is_empty() && self.in_flight < self.limit).then_some(self.resume_at)
+    }
+
+    /// What may leave at `now`: then it is in flight.
+    fn release(&mut self, now: Time) -> Option<Held> {
+        if self.in_flight >= self.limit || now < self.resume_at {
+            return None;
+        }
+        self.held.pop_front()
+    }
+
+    /// The ring has refused.
+    fn on_refused(&mut self, now: Time) {
+        self.limit = self.in_flight.max(LEAST);
+        self.answers = 0;
+        self.resume_at = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl<M: GroupMap> Proxy<M> {
+    /// A proposal to `ring` was not taken. With [`Refusal::Full`] its commands leave again as soon
+    /// as there is room; otherwise in their time.
+    pub fn on_refused(&mut self, ring: RingId, refused: &Refused, now: Time) {
+        self.counters.refused += 1;
+        if refused.refusal == Refusal::Full && usize::from(ring.0) < self.rings.count() {
+            self.rings.on_answer(ring, now);
+            self.refused.push((ring, refused.number));
+        }
+    }
+
+    /// Takes back what was refused, and lets go of what is held as far as there is room.
+    pub(super) fn flow(&mut self, now: Time, out: &mut impl Outbox) {
+        if !self.refused.is_empty() {
+            self.take_back(now);
+        }
+        for ring in (0u16..).map(RingId).take(self.rings.count()) {
+            while let Some(Held { place, sequence }) = self.rings.flow(ring).release(now) {
+                let session = &mut self.sessions[place];
+                let lowest = session.lowest;
+                let Some(entry) = session.open_entry(sequence).filter(|entry| entry.is_held) else {
+                    continue; // It ended meanwhile.
+                };
+                self.rings.flow(ring).in_flight += 1;
+                entry.is_held = false;
+                entry.header.unanswered = super::unanswered(sequence, lowest);
+                entry.sent = now;
+                entry.due = now + self.config.attempt_timeout;
+                send(&mut self.rings, self.config.groups, entry, out);
+            }
+        }
+    }
+
+    #[cold]
+    fn take_back(&mut self, now: Time) {
+        self.refused.sort_unstable();
+        for place in 0..self.sessions.len() {
+            for sequence in self.sessions[place].open_sequences() {
+                let Some(entry) = self.sessions[place].open_entry(sequence) else { continue };
+                let ring = entry.header.groups.ring(self.config.groups);
+                let name = (ring, entry.proposal);
+                if entry.is_held || self.refused.binary_search(&name).is_err() {
+                    continue;
+                }
+                entry.is_held = true;
+                let flow = self.rings.flow(ring);
+                flow.in_flight -= 1;
+                flow.hold(place, sequence);
+            }
+        }
+        self.refused.dedup_by_key(|(ring, _)| *ring);
+        for (ring, _) in self.refused.drain(..) {
+            self.rings.flow(ring).on_refused(now);
+        }
+    }
+}
