@@ -21,6 +21,11 @@ pub(super) trait Agent {
     /// The handle by which other threads wake this one.
     fn waker(&self) -> Waker;
 
+    /// Whether it waits for another thread that has nothing else to do before it hands over.
+    fn awaits_handover(&self) -> bool {
+        false
+    }
+
     /// Whether the agent has ended by itself.
     fn is_over(&self) -> bool {
         false
@@ -36,7 +41,13 @@ pub(super) fn run(agent: &mut impl Agent, mut waiter: Waiter, stop: &AtomicBool)
             waiter.on_work(now);
             continue;
         }
-        match waiter.on_idle(now, agent.next_timeout()) {
+        let timeout = agent.next_timeout();
+        let wait = if agent.awaits_handover() {
+            waiter.on_handover(now, timeout)
+        } else {
+            waiter.on_idle(now, timeout)
+        };
+        match wait {
             Wait::Spin => std::hint::spin_loop(),
             Wait::Yield => std::thread::yield_now(),
             Wait::Park(timeout) => {

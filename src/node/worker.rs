@@ -22,6 +22,14 @@ use std::time::Duration;
 /// Commands that one duty cycle executes before it looks at the network again.
 const BUDGET: Steps = Steps(1024);
 
+/// Duty cycles inside a rendezvous that leave the network alone: those in which the worker went on,
+/// and those in a row in which it did not. A rendezvous takes well below a microsecond where the
+/// workers have their cores, and a look at the network with a datagram of one reply costs several;
+/// after as many cycles the replies have company. Below the yields that precede a sleep, so that
+/// nothing is kept back in it.
+const MOVING: u32 = 64;
+const WAITING: u32 = 2;
+
 /// How far a worker is, for whoever waits until replicas are level.
 #[derive(Debug, Default)]
 pub(super) struct Progressed(CachePadded<AtomicU64>);
@@ -54,6 +62,9 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     frames: Vec<Frame>,
     drops: DropCounters,
     progressed: Arc<Progressed>,
+    /// Cycles since the network was looked at: in which the worker went on, and did not.
+    moved: u32,
+    waited: u32,
 }
 
 /// What a worker agent counted.
@@ -98,6 +109,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             frames: Vec::with_capacity(super::FRAMES),
             drops: DropCounters::default(),
             progressed,
+            moved: 0,
+            waited: 0,
         }
     }
 
@@ -147,9 +160,48 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     }
 }
 
+impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
+    /// A cycle without the network, inside a rendezvous: how much was done, and whether a whole
+    /// cycle is due.
+    #[inline]
+    fn meet(&mut self, now: Time) -> (u32, bool) {
+        if !self.worker.is_meeting() || self.moved >= MOVING || self.waited >= WAITING {
+            return (0, true);
+        }
+        let (receive, transmit) = self.endpoint.split();
+        let post = Post {
+            me: self.me,
+            identity: &self.identity,
+            book: &self.book,
+            counter: &mut self.counter,
+            transmit,
+        };
+        let Self { replies, proposals, .. } = self;
+        let mut out = WorkerPost { post, replies, proposals };
+        let mut feed = self.subscription.deliveries(receive);
+        match self.worker.poll(&mut feed, BUDGET, now, &mut out) {
+            Progress::Worked(steps) => {
+                self.moved += 1;
+                self.waited = 0;
+                // Out of it with nothing more to do: the replies leave.
+                (steps, !self.worker.is_meeting())
+            }
+            Progress::Idle | Progress::Blocked(_) => {
+                self.waited += 1;
+                (0, false)
+            }
+        }
+    }
+}
+
 impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
-        let mut work = u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        let (mut work, is_whole) = self.meet(now);
+        if !is_whole {
+            return Ok(work);
+        }
+        (self.moved, self.waited) = (0, 0);
+        work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
         let (receive, transmit) = self.endpoint.split();
         let post = Post {
             me: self.me,
@@ -181,6 +233,10 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
     fn next_timeout(&self) -> Option<Time> {
         let due = [self.worker.next_timeout(), self.subscription.next_timeout()];
         due.into_iter().flatten().min()
+    }
+
+    fn awaits_handover(&self) -> bool {
+        self.worker.is_meeting()
     }
 
     fn park(&mut self, timeout: Duration) -> io::Result<()> {

@@ -95,8 +95,12 @@ impl Waiter {
     pub const PARK_COST: Duration = Duration::from_micros(13);
     /// No sleep is longer, whatever the timeouts: a lost wake-up of the kernel's is then a delay.
     pub const LONGEST_PARK: Duration = Duration::from_millis(100);
-    /// Yields on a shared core before it parks: where work usually comes soon, and where not.
-    const YIELDS: (u32, u32) = (16, 3);
+    /// Yields on a shared core before it parks: where work usually comes soon, and where not. Each
+    /// costs the threads that have work a switch to this one and back.
+    const YIELDS: (u32, u32) = (8, 3);
+    /// The same where another thread of this core is about to hand over: the switch to it is what
+    /// the yield is for, and a sleep of either would cost more than a hundred of them.
+    const YIELDS_FOR_HANDOVER: u32 = 64;
 
     /// A waiter of a thread on such a core.
     ///
@@ -123,13 +127,25 @@ impl Waiter {
     /// This duty cycle, at `now`, had nothing to do, and nothing is due before `next_timeout`.
     #[inline]
     pub fn on_idle(&mut self, now: Time, next_timeout: Option<Time>) -> Wait {
+        self.idle(now, next_timeout, false)
+    }
+
+    /// [`Waiter::on_idle`], where what the thread waits for is a hand-over by another thread that
+    /// has nothing else to do first: a rendezvous.
+    #[inline]
+    pub fn on_handover(&mut self, now: Time, next_timeout: Option<Time>) -> Wait {
+        self.idle(now, next_timeout, true)
+    }
+
+    #[inline]
+    fn idle(&mut self, now: Time, next_timeout: Option<Time>, is_handover: bool) -> Wait {
         let since = *self.idle_since.get_or_insert(now);
         let spins = self.core == CoreUse::Own
             && (self.policy == WaitPolicy::Spin || now.since(since) < self.awake_limit());
         if spins {
             return Wait::Spin;
         }
-        if self.policy == WaitPolicy::Yield || !self.has_yielded_enough(now, since) {
+        if self.policy == WaitPolicy::Yield || !self.has_yielded_enough(now, since, is_handover) {
             self.yields = self.yields.saturating_add(1);
             return Wait::Yield;
         }
@@ -150,9 +166,10 @@ impl Waiter {
         if self.is_busy() { 2 * Self::PARK_COST } else { Self::PARK_COST / 4 }
     }
 
-    fn has_yielded_enough(&self, now: Time, since: Time) -> bool {
+    fn has_yielded_enough(&self, now: Time, since: Time, is_handover: bool) -> bool {
         match self.core {
             CoreUse::Own => now.since(since) >= 2 * self.awake_limit(),
+            CoreUse::Shared if is_handover => self.yields >= Self::YIELDS_FOR_HANDOVER,
             CoreUse::Shared => {
                 let (busy, quiet) = Self::YIELDS;
                 self.yields >= if self.is_busy() { busy } else { quiet }

@@ -139,6 +139,12 @@ impl<S> PsmrWorker<S> {
         }
     }
 
+    /// Whether it is inside a rendezvous: what it does next depends on the other workers alone.
+    #[must_use]
+    pub const fn is_meeting(&self) -> bool {
+        !matches!(self.phase, Phase::Ready)
+    }
+
     /// Its settings.
     #[must_use]
     pub const fn config(&self) -> &WorkerConfig {
