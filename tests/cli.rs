@@ -160,6 +160,21 @@ fn with_json_standard_output_is_one_object_whatever_happens() {
 }
 
 #[test]
+fn the_object_of_a_failure_is_its_subcommands() {
+    for (arguments, schema) in [
+        (&["topo", "--threads", "0"][..], "psmr.topo/1"),
+        (&["topo", "--colour"], "psmr.topo/1"),
+        (&["sim", "--loss", "100"], "psmr.sim/1"),
+        (&["sim", "--runs", "many"], "psmr.sim/1"),
+    ] {
+        let output = psmr(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!((&json["ok"], &json["schema"]), (&Value::Bool(false), &schema.into()));
+    }
+}
+
+#[test]
 fn a_report_has_every_key_of_its_schema() {
     let found = keys(&serde_json::to_value(synthetic()).expect("a report is JSON"));
     let latency = ["mean", "p50", "p90", "p99", "p999", "max"];

@@ -115,7 +115,11 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
     let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
     let message = told.join(" ").trim_start_matches("error: ").to_owned();
     if arguments.iter().any(|argument| argument == "--json") {
-        bench::show_failure(&message)?;
+        match arguments.get(1).and_then(|argument| argument.to_str()) {
+            Some("sim") => sim::show_failure()?,
+            Some("topo") => topo::show_failure(&message)?,
+            _ => bench::show_failure(&message)?,
+        }
     }
     Err(Failure::Usage(format!("{message}: see `psmr help`")))
 }

@@ -118,7 +118,15 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
     if let Some(path) = &args.check_history {
         return check_history(path, args.keys);
     }
-    let options = options(args).map_err(Failure::Usage)?;
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(message) => {
+            if args.json {
+                show_failure()?;
+            }
+            return Err(Failure::Usage(message));
+        }
+    };
     let lines = if args.trace { Lines::Kept } else { Lines::Hashed };
     let (first, runs) = args.replay.map_or((args.seed, args.runs), |seed| (seed, 1));
     let seeds = first..first.saturating_add(runs);
@@ -144,15 +152,25 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
 }
 
 fn report(args: &SimArgs, seed: u64, total: Total) -> String {
-    let Total { runs, commands, faults, events, trace_hash, violations } = total;
-    let ok = violations.is_empty();
+    let ok = total.violations.is_empty();
     if !args.json {
+        let Total { runs, commands, faults, events, trace_hash, .. } = total;
         let verdict = if ok { "no violation" } else { "VIOLATED" };
         return format!(
             "{runs} runs from seed {seed}: {commands} commands, {faults} faults, {events} events, \
              trace {trace_hash:016x}: {verdict}\n"
         );
     }
+    json(seed, total, ok)
+}
+
+/// The object of a command line that cannot be followed: nothing ran.
+pub(super) fn show_failure() -> Result<(), Failure> {
+    show(&json(0, Total::default(), false))
+}
+
+fn json(seed: u64, total: Total, ok: bool) -> String {
+    let Total { runs, commands, faults, events, trace_hash, violations } = total;
     let violation = |(seed, Violation { checker, detail })| JsonViolation { seed, checker, detail };
     let json = Json {
         schema: "psmr.sim/1",

@@ -40,6 +40,7 @@ pub(super) struct TopoArgs {
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     schema: &'static str,
+    ok: bool,
     #[serde(flatten)]
     topology: &'a Topology,
     network_cards: &'a [NetworkCard],
@@ -58,7 +59,15 @@ struct Placement {
 /// Runs it.
 pub(super) fn run(args: &TopoArgs) -> Result<(), Failure> {
     let machine = Machine::read();
-    let demand = args.demand(&machine)?;
+    let demand = match args.demand(&machine) {
+        Ok(demand) => demand,
+        Err(failure) => {
+            if args.json {
+                show_failure(&failure.to_string())?;
+            }
+            return Err(failure);
+        }
+    };
     let topology = Topology::read();
     let (plan, cards) = (Plan::new(&topology, demand), NetworkCard::read_all());
     if !args.json {
@@ -66,6 +75,7 @@ pub(super) fn run(args: &TopoArgs) -> Result<(), Failure> {
     }
     let report = Report {
         schema: SCHEMA,
+        ok: true,
         topology: &topology,
         network_cards: &cards,
         threads: plan
@@ -77,6 +87,12 @@ pub(super) fn run(args: &TopoArgs) -> Result<(), Failure> {
     };
     let json = serde_json::to_string(&report).expect("a topology has nothing that JSON has not");
     show(&(json + "\n"))
+}
+
+/// The object of a command line that cannot be followed.
+pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
+    let failure = serde_json::json!({ "schema": SCHEMA, "ok": false, "error": message });
+    show(&format!("{failure}\n"))
 }
 
 impl TopoArgs {
