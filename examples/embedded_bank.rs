@@ -97,6 +97,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         replicas: 2,
         acceptors: 3,
         orderers: 1,
+        worker_threads: GROUPS,
         transport,
         client_path,
         barrier: Barrier::Command,

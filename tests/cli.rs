@@ -102,7 +102,7 @@ fn a_history_that_cannot_be_written_is_the_environments_fault() {
 
 #[test]
 fn the_machine_and_the_plan_of_its_threads_are_printed() {
-    let counts = ["--threads", "3", "--replicas", "2", "--acceptors", "5"];
+    let counts = ["--threads", "3", "--worker-threads", "3", "--replicas", "2", "--acceptors", "5"];
     let output = psmr(&[&["topo"][..], &counts].concat());
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let drawn = text(&output.stdout);
@@ -120,6 +120,7 @@ fn the_machine_and_the_plan_of_its_threads_are_printed() {
         threads.iter().filter(|t| t["thread"].as_str().is_some_and(|t| t.contains("worker")));
     assert_eq!(workers.count(), 2 * 3);
     refuses(&["topo", "--threads", "0"], 2, &["--threads 0", "1 to 64"]);
+    refuses(&["topo", "--threads", "2", "--worker-threads", "3"], 2, &["--worker-threads 3", "2"]);
     refuses(&["topo", "--acceptors", "2"], 2, &["--acceptors 2", "3"]);
 }
 

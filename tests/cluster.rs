@@ -49,6 +49,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         replicas: 2,
         acceptors: 3,
         orderers: 1,
+        worker_threads: if model == Model::Smr { 1 } else { 2 },
         transport,
         client_path,
         barrier: Barrier::Command,
@@ -109,5 +110,31 @@ fn every_command_is_answered_over_multicast_by_datagram_and_in_process() {
             let transport = Transport::Uring(uring::Config::default());
             assert_serves(&config(model, transport, path), 20_000);
         }
+    }
+}
+
+#[test]
+fn workers_that_share_a_thread_serve_alike() {
+    for model in [Model::Psmr, Model::OptPsmr] {
+        for (groups, worker_threads) in [(2, 1), (3, 2)] {
+            for transport in [Transport::Memory, Transport::Uring(uring::Config::default())] {
+                let config = config(model, transport, ClientPath::InProcess);
+                let shared = ClusterConfig { groups, worker_threads, ..config };
+                assert_serves(&shared, 20_000);
+            }
+        }
+    }
+}
+
+#[test]
+fn loss_delays_commands_but_loses_and_repeats_none() {
+    for model in models() {
+        let transport = Transport::Uring(uring::Config::default());
+        let lossy = ClusterConfig {
+            loss_percent: 5.0,
+            attempt_timeout: Duration::from_millis(50),
+            ..config(model, transport, ClientPath::Datagram)
+        };
+        assert_serves(&lossy, 2_000);
     }
 }

@@ -165,6 +165,7 @@ fn config(settings: &Settings) -> ClusterConfig {
             Transport::Memory => node::Transport::Memory,
         },
         orderers: settings.ordering_threads,
+        worker_threads: settings.worker_threads,
         client_path: match settings.client_path {
             ClientPath::InProcess => node::ClientPath::InProcess,
             ClientPath::Datagram => node::ClientPath::Datagram,

@@ -22,11 +22,10 @@ pub fn demo_plan(keys: u64, seconds: f64, machine: &Machine) -> Vec<Settings> {
         Model::Smr => 1,
         Model::Psmr | Model::OptPsmr => machine.suitable_threads(base.replicas),
     };
-    let run = |model, share| Settings {
-        model,
-        threads: threads(model),
-        dependent: Some(share),
-        ..base.clone()
+    let run = |model, share| {
+        let run =
+            Settings { model, threads: threads(model), dependent: Some(share), ..base.clone() };
+        Settings { worker_threads: machine.suitable_worker_threads(&run), ..run }
     };
     MODELS.iter().flat_map(|&model| SHARES.map(|share| run(model, share))).collect()
 }

@@ -55,6 +55,8 @@ pub struct Settings {
     pub acceptors: usize,
     /// Threads that host the acceptors of all rings.
     pub ordering_threads: usize,
+    /// Threads that run the workers of a replica.
+    pub worker_threads: usize,
     /// Keys loaded: the even numbers below twice as many. Of the bank, its counters.
     pub keys: u64,
     /// Commands draw keys below this; the partitions divide it.
@@ -140,6 +142,7 @@ impl Default for Settings {
             replicas: 2,
             acceptors: 3,
             ordering_threads: 1,
+            worker_threads: 2,
             keys: 1_000_000,
             key_space: 2_000_000,
             fill: 70,
@@ -212,6 +215,18 @@ impl Machine {
         if self.cores < 8 { 1 } else { acceptors }
     }
 
+    /// Threads for the workers of a replica: one each if every thread of `settings` then has a
+    /// core, otherwise the replica's share of the cores.
+    #[must_use]
+    pub fn suitable_worker_threads(&self, settings: &Settings) -> usize {
+        let Settings { threads, replicas, ordering_threads, client_threads, .. } = *settings;
+        if ordering_threads + replicas * threads + client_threads <= self.cores {
+            threads
+        } else {
+            (self.cores / replicas.max(1)).clamp(1, threads.max(1))
+        }
+    }
+
     /// Threads that the clients share.
     #[must_use]
     pub fn suitable_client_threads(&self) -> usize {
@@ -239,7 +254,7 @@ impl Settings {
     /// Threads of the whole process that are busy.
     #[must_use]
     pub const fn busy_threads(&self) -> usize {
-        self.ordering_threads + self.replicas * self.threads + self.client_threads
+        self.ordering_threads + self.replicas * self.worker_threads + self.client_threads
     }
 
     /// The threads of the run, for a plan of them on the machine.
@@ -248,7 +263,7 @@ impl Settings {
         Demand {
             ordering: self.ordering_threads,
             replicas: self.replicas,
-            workers: self.threads,
+            workers: self.worker_threads,
             clients: self.client_threads,
         }
     }
@@ -301,6 +316,7 @@ impl Settings {
             return refuse("acceptors", self.acceptors, problem, "choose 1, 3, 5, ..");
         }
         range("ordering-threads", self.ordering_threads, 1, self.acceptors)?;
+        range("worker-threads", self.worker_threads, 1, self.threads)?;
         let (rings, allowed) = (self.rings(), machine.memberships);
         if self.transport == Transport::Uring && rings > allowed {
             let problem = format!(

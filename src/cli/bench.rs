@@ -32,6 +32,11 @@ pub(super) struct RunArgs {
     /// Threads that host the acceptors of all rings [default: 1 below 8 cores, else one an acceptor]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     ordering_threads: Option<usize>,
+    /// Threads that run the workers of a replica; on fewer than K they take turns, which spares a
+    /// switch of threads in every rendezvous [default: K if every thread has a core, else cores /
+    /// replicas]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    worker_threads: Option<usize>,
     /// How often workers meet in synchronous mode
     #[arg(long, value_enum, default_value_t = Barrier::Command, help_heading = "Cluster")]
     barrier: Barrier,
@@ -226,12 +231,14 @@ impl RunArgs {
             Model::Psmr | Model::OptPsmr => machine.suitable_threads(self.replicas),
         };
         let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
+        let threads = self.threads.unwrap_or(suitable);
         let mut settings = Settings {
             model: self.model,
             service: self.service,
-            threads: self.threads.unwrap_or(suitable),
+            threads,
             replicas: self.replicas,
             acceptors: self.acceptors,
+            worker_threads: threads,
             ordering_threads: self
                 .ordering_threads
                 .unwrap_or(machine.suitable_ordering_threads(self.acceptors)),
@@ -278,6 +285,8 @@ impl RunArgs {
             json: self.json,
             history: self.history,
         };
+        settings.worker_threads =
+            self.worker_threads.unwrap_or(machine.suitable_worker_threads(&settings));
         settings.pin = self.pin.unwrap_or(if settings.busy_threads() <= machine.cores {
             Pin::Plan
         } else {

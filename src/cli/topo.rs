@@ -28,6 +28,10 @@ pub(super) struct TopoArgs {
     /// Threads that host the acceptors of all rings [default: 1 below 8 cores, else one an acceptor]
     #[arg(long, value_name = "N")]
     ordering_threads: Option<usize>,
+    /// Threads that run the workers of a replica [default: K if every thread has a core, else cores /
+    /// replicas]
+    #[arg(long, value_name = "N")]
+    worker_threads: Option<usize>,
     /// Threads that the clients share [default: cores / 8, at least 1]
     #[arg(long, value_name = "N")]
     client_threads: Option<usize>,
@@ -101,9 +105,11 @@ impl TopoArgs {
         let defaults = Settings::default();
         let client_threads = self.client_threads.unwrap_or(machine.suitable_client_threads());
         let clients = client_threads.max(defaults.clients);
-        let settings = Settings {
+        let threads = self.threads.unwrap_or(machine.suitable_threads(self.replicas));
+        let mut settings = Settings {
             model: Model::Psmr,
-            threads: self.threads.unwrap_or(machine.suitable_threads(self.replicas)),
+            threads,
+            worker_threads: threads,
             replicas: self.replicas,
             acceptors: self.acceptors,
             ordering_threads: self
@@ -114,6 +120,8 @@ impl TopoArgs {
             outstanding: clients.max(defaults.outstanding),
             ..defaults
         };
+        settings.worker_threads =
+            self.worker_threads.unwrap_or(machine.suitable_worker_threads(&settings));
         settings.validate(machine)?;
         Ok(settings.demand())
     }

@@ -101,6 +101,13 @@ impl Subscription {
         }
     }
 
+    /// Whether it subscribes to `ring`.
+    #[inline]
+    #[must_use]
+    pub fn hears(&self, ring: RingId) -> bool {
+        self.learners.iter().any(|learner| learner.ring() == ring)
+    }
+
     /// A datagram whose header was checked; `header` is its front. The frame is kept or released.
     pub fn on_frame(&mut self, frame: Frame, header: &Header, pool: &mut impl Pool) {
         match self.learners.iter_mut().find(|learner| learner.ring() == header.ring) {

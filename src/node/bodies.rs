@@ -56,7 +56,7 @@ impl Thread {
 #[derive(Debug)]
 pub(super) enum Ran<L> {
     Ordering(OrderingFigures),
-    Worker(Box<WorkerFigures>),
+    Workers(Vec<WorkerFigures>),
     Client(Box<(L, ClientFigures)>),
 }
 
@@ -81,19 +81,21 @@ impl Body for OrderingBody {
     }
 }
 
-/// A thread of one worker.
+/// A thread of one or several workers of a replica.
 pub(super) struct WorkerBody<S: Optimistic> {
     pub(super) thread: Thread,
-    pub(super) parts: WorkerParts<S>,
+    pub(super) book: Arc<Book>,
+    pub(super) workers: Vec<WorkerParts<S>>,
 }
 
 impl<S: Optimistic> Body for WorkerBody<S> {
-    type Output = WorkerFigures;
+    type Output = Vec<WorkerFigures>;
 
-    fn run<E: Endpoint>(self, endpoint: E) -> Result<WorkerFigures, ClusterError> {
-        self.thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent = WorkerAgent::new(endpoint, self.parts);
-        self.thread.run(&mut agent)?;
+    fn run<E: Endpoint>(self, endpoint: E) -> Result<Vec<WorkerFigures>, ClusterError> {
+        let Self { thread, book, workers } = self;
+        thread.starting.fetch_sub(1, Ordering::Release);
+        let mut agent = WorkerAgent::new(endpoint, thread.identity, book, workers);
+        thread.run(&mut agent)?;
         Ok(agent.figures())
     }
 }

@@ -63,7 +63,8 @@ pub struct ClusterFigures {
 /// not become level.
 ///
 /// # Panics
-/// If there is not one service a replica and one load a client thread.
+/// If there is not one service a replica and one load a client thread, or the workers of a replica
+/// are to run on no thread or on more than there are workers.
 pub fn run<S, M, L>(
     config: &ClusterConfig,
     services: Vec<Arc<S>>,
@@ -77,6 +78,10 @@ where
 {
     assert_eq!(services.len(), config.replicas, "one service a replica");
     assert_eq!(loads.len(), config.sessions.len(), "one load a client thread");
+    assert!(
+        (1..=config.groups).contains(&config.worker_threads),
+        "the workers of a replica run on 1 to K threads"
+    );
     let limits = config.session_limits();
     let shared: Vec<_> = services.into_iter().map(|s| Arc::new(Shared::new(s, limits))).collect();
     let (mut cluster, seeds) = Cluster::prepare(config)?;
@@ -145,12 +150,13 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         let thread = Thread::new(config.wait, identity, core);
         thread.starting.store(seeds.len(), Ordering::Release);
         let socket_buffer = seeds.iter().filter_map(Seed::socket_buffer).min();
+        let workers = 0..config.replicas * config.groups;
         let cluster = Self {
             config,
             roster,
             team: Team::new(allowed),
             wakers: seeds.iter().map(Seed::waker).collect(),
-            progressed: Vec::new(),
+            progressed: workers.map(|_| Arc::default()).collect(),
             thread,
             window_bytes: socket_buffer.unwrap_or(1 << 20) / 2,
             inside: Arc::new(inside),
@@ -219,14 +225,18 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         shared: &[Arc<Shared<S>>],
     ) -> Result<(), ClusterError> {
         for (replica, shared) in shared.iter().enumerate() {
-            for group in 0..self.roster.groups {
+            for crew in 0..self.roster.crews {
                 let seed = seeds.next().expect("a seed a place");
-                shared.rendezvous().attach(GroupId::new(group), seed.waker());
-                let name = format!("r{replica}-w{group}");
-                let parts = self.worker_parts(replica, group, shared);
-                let body = WorkerBody { thread: self.thread.named(&name), parts };
+                let mut workers = Vec::new();
+                for group in self.roster.groups_of_crew(crew) {
+                    shared.rendezvous().attach(GroupId::new(group), seed.waker());
+                    workers.push(self.worker_parts(replica, group, shared));
+                }
+                let name = format!("r{replica}-w{crew}");
+                let (thread, book) = (self.thread.named(&name), self.inside.clone());
+                let body = WorkerBody { thread, book, workers };
                 let fault = self.fault();
-                let run = move || seed.run(fault, body).map(|f| Ran::Worker(Box::new(f)));
+                let run = move || seed.run(fault, body).map(Ran::Workers);
                 self.team.spawn(&name, self.cpu(), run)?;
             }
         }
@@ -258,12 +268,9 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
         };
         let subscription = SubscriptionConfig { rings, m: config.m };
-        let progressed = Arc::<Progressed>::default();
-        self.progressed.push(progressed.clone());
+        let progressed = self.progressed[replica * roster.groups + group].clone();
         WorkerParts {
             me,
-            identity: self.thread.identity,
-            book: self.inside.clone(),
             subscription: Subscription::new(subscription, self.random.next(), clock::now()),
             worker: PsmrWorker::new(worker, shared.clone()),
             proposers: roster.rings().map(|r| Proposer::new(r, roster.acceptors())).collect(),
@@ -355,7 +362,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         for Ended { name, result } in self.team.join() {
             match result {
                 Ok(Ok(Ran::Ordering(figures))) => finished.figures.ordering.push(figures),
-                Ok(Ok(Ran::Worker(figures))) => finished.figures.workers.push(*figures),
+                Ok(Ok(Ran::Workers(figures))) => finished.figures.workers.extend(figures),
                 Ok(Ok(Ran::Client(ran))) => {
                     finished.loads.push(ran.0);
                     finished.figures.clients.push(ran.1);

@@ -69,7 +69,10 @@ pub struct ClusterConfig {
     pub sessions: Vec<usize>,
     /// How threads wait.
     pub wait: WaitPolicy,
-    /// The CPU of each thread: ordering threads, workers replica by replica, clients. Threads
+    /// Threads that run the workers of a replica, 1 to `groups`: with fewer than `groups`, several
+    /// workers take turns on one, and a rendezvous between them is no switch of threads.
+    pub worker_threads: usize,
+    /// The CPU of each thread: ordering threads, worker threads replica by replica, clients. Threads
     /// without one run where the kernel puts them.
     pub cpus: Vec<CpuId>,
     /// M: slots of a ring in one turn of the merge.

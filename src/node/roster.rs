@@ -3,6 +3,7 @@
 use super::config::ClusterConfig;
 use super::endpoint::Place;
 use crate::types::{NodeId, RingId};
+use std::collections::BTreeSet;
 
 /// The nodes of an embedded cluster. Numbers: acceptors first, then the workers of each replica,
 /// then the client threads.
@@ -14,6 +15,8 @@ pub(super) struct Roster {
     pub(super) clients: usize,
     /// Threads that host acceptors: acceptor i of every ring is on thread i mod this.
     pub(super) orderers: usize,
+    /// Threads that run the workers of a replica: worker i is on thread i mod this.
+    pub(super) crews: usize,
 }
 
 impl Roster {
@@ -24,6 +27,7 @@ impl Roster {
             replicas: config.replicas,
             clients: config.sessions.len(),
             orderers: config.orderers,
+            crews: config.worker_threads,
         }
     }
 
@@ -60,6 +64,11 @@ impl Roster {
         node(self.acceptors + replica * self.groups + group)
     }
 
+    /// The groups whose workers are on thread `crew` of a replica.
+    pub(super) fn groups_of_crew(&self, crew: usize) -> impl Iterator<Item = usize> + use<> {
+        (crew..self.groups).step_by(self.crews)
+    }
+
     pub(super) fn client(&self, index: usize) -> NodeId {
         assert!(index < self.clients, "a client of the cluster");
         node(self.acceptors + self.replicas * self.groups + index)
@@ -73,10 +82,16 @@ impl Roster {
             is_client: false,
         });
         let workers = (0..self.replicas).flat_map(|replica| {
-            (0..self.groups).map(move |group| Place {
-                nodes: vec![self.worker(replica, group)],
-                subscribe: self.rings_of_worker(group),
-                is_client: false,
+            (0..self.crews).map(move |crew| {
+                let rings: BTreeSet<RingId> = self
+                    .groups_of_crew(crew)
+                    .flat_map(|group| self.rings_of_worker(group))
+                    .collect();
+                Place {
+                    nodes: self.groups_of_crew(crew).map(|g| self.worker(replica, g)).collect(),
+                    subscribe: rings.into_iter().collect(),
+                    is_client: false,
+                }
             })
         });
         let clients = (0..self.clients).map(|client| Place {

@@ -1,4 +1,9 @@
-//! The agent of one worker of one replica: learners, merge, execution and replies on one thread.
+//! The agent of one or several workers of a replica: learners, merge, execution and replies on one
+//! thread.
+//!
+//! With a core for each worker there is one worker a thread. With fewer cores, workers that meet
+//! must switch threads for every rendezvous (2 us and more, against 0.3 for the command); workers
+//! that take turns on one thread meet for the price of a few loads.
 
 use super::agent::Agent;
 use super::post::Post;
@@ -7,7 +12,7 @@ use super::{Book, DropCounters};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Subscription, SubscriptionCounters};
 use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
-use crate::ring_paxos::{Destination, Outbox, Proposer};
+use crate::ring_paxos::{Destination, Envelope, Outbox, Proposer};
 use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
@@ -47,24 +52,30 @@ impl Progressed {
     }
 }
 
-/// One worker of one replica.
+/// The workers of one thread, all of the same replica.
 #[derive(Debug)]
 pub(super) struct WorkerAgent<E, S: Optimistic> {
-    me: NodeId,
     endpoint: E,
     identity: Identity,
     book: Arc<Book>,
     counter: u64,
-    subscription: Subscription,
-    worker: PsmrWorker<S>,
+    seats: Vec<Seat<S>>,
     replies: OpenReplies,
     proposals: Proposals,
     frames: Vec<Frame>,
     drops: DropCounters,
-    progressed: Arc<Progressed>,
     /// Cycles since the network was looked at: in which the worker went on, and did not.
     moved: u32,
     waited: u32,
+}
+
+/// One worker of the thread.
+#[derive(Debug)]
+struct Seat<S: Optimistic> {
+    me: NodeId,
+    subscription: Subscription,
+    worker: PsmrWorker<S>,
+    progressed: Arc<Progressed>,
 }
 
 /// What a worker agent counted.
@@ -82,51 +93,82 @@ pub struct WorkerFigures {
     pub drops: DropCounters,
 }
 
-/// What a worker agent is made of.
+/// What a worker is made of.
 pub(super) struct WorkerParts<S: Optimistic> {
     pub(super) me: NodeId,
-    pub(super) identity: Identity,
-    pub(super) book: Arc<Book>,
     pub(super) subscription: Subscription,
     pub(super) worker: PsmrWorker<S>,
+    /// What the replica multicasts again leaves under the name of the thread's first worker.
     pub(super) proposers: Vec<Proposer>,
     pub(super) progressed: Arc<Progressed>,
 }
 
+/// What of an agent serves whichever of its workers has its turn.
+struct Means<'a, T> {
+    identity: &'a Identity,
+    book: &'a Book,
+    counter: &'a mut u64,
+    transmit: &'a mut T,
+    replies: &'a mut OpenReplies,
+    proposals: &'a mut Proposals,
+}
+
+impl<T: Transmit> Means<'_, T> {
+    /// The outbox of worker `me`.
+    fn of(&mut self, me: NodeId) -> WorkerPost<'_, T> {
+        let Self { identity, book, counter, transmit, replies, proposals } = self;
+        WorkerPost { post: Post { me, identity, book, counter, transmit }, replies, proposals }
+    }
+}
+
 impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
-    pub(super) fn new(endpoint: E, parts: WorkerParts<S>) -> Self {
-        let WorkerParts { me, identity, book, subscription, worker, proposers, progressed } = parts;
+    /// # Panics
+    /// If there is no worker.
+    pub(super) fn new(
+        endpoint: E,
+        identity: Identity,
+        book: Arc<Book>,
+        workers: Vec<WorkerParts<S>>,
+    ) -> Self {
+        let proposers = workers.first().expect("a thread has a worker").proposers.clone();
+        let seat = |parts: WorkerParts<S>| {
+            let WorkerParts { me, subscription, worker, progressed, .. } = parts;
+            Seat { me, subscription, worker, progressed }
+        };
         Self {
-            me,
             endpoint,
             identity,
             book,
             counter: 0,
-            subscription,
-            worker,
+            seats: workers.into_iter().map(seat).collect(),
             replies: OpenReplies::new(),
             proposals: Proposals::new(proposers),
             frames: Vec::with_capacity(super::FRAMES),
             drops: DropCounters::default(),
-            progressed,
             moved: 0,
             waited: 0,
         }
     }
 
-    pub(super) fn figures(&mut self) -> WorkerFigures {
+    /// A worker each; what the thread counts as a whole stands with the first.
+    pub(super) fn figures(&mut self) -> Vec<WorkerFigures> {
         let (receive, transmit) = self.endpoint.split();
-        WorkerFigures {
-            worker: self.worker.counters(),
-            subscription: self.subscription.counters(),
-            received: receive.counters(),
-            sent: transmit.counters(),
-            drops: self.drops,
-        }
+        let mut thread = Some((receive.counters(), transmit.counters(), self.drops));
+        let figures = |seat: &Seat<S>| {
+            let (received, sent, drops) = thread.take().unwrap_or_default();
+            WorkerFigures {
+                worker: seat.worker.counters(),
+                subscription: seat.subscription.counters(),
+                received,
+                sent,
+                drops,
+            }
+        };
+        self.seats.iter().map(figures).collect()
     }
 
     fn receive(&mut self, now: Time) -> usize {
-        let (receive, _) = self.endpoint.split();
+        let (receive, transmit) = self.endpoint.split();
         receive.poll(now, &mut self.frames);
         let count = self.frames.len();
         for frame in self.frames.drain(..) {
@@ -138,59 +180,84 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                     continue;
                 }
             };
-            match Kind::from_wire(header.kind) {
-                Some(Kind::Redirect | Kind::Refused) => {
-                    match Message::decode(header.kind, body) {
-                        Ok(message) => self.proposals.on_answer(header.ring, &message),
-                        Err(reason) => self.drops.count(reason),
-                    }
-                    receive.release(frame);
+            let kind = Kind::from_wire(header.kind);
+            if matches!(kind, Some(Kind::Redirect | Kind::Refused | Kind::Heartbeat)) {
+                match Message::decode(header.kind, body) {
+                    Ok(message) => self.proposals.on_answer(header.ring, &message),
+                    Err(reason) => self.drops.count(reason),
                 }
-                _ => {
-                    if header.kind == Kind::Heartbeat as u8
-                        && let Ok(message) = Message::decode(header.kind, body)
-                    {
-                        self.proposals.on_answer(header.ring, &message);
-                    }
-                    self.subscription.on_frame(frame, &header, receive);
+                if kind != Some(Kind::Heartbeat) {
+                    receive.release(frame);
+                    continue;
                 }
             }
+            // The last that hears the ring gets the frame itself, those before it copies.
+            let hears = |seat: &Seat<S>| seat.subscription.hears(header.ring);
+            let last = self.seats.iter().rposition(hears).unwrap_or(0);
+            if last > 0
+                && let Ok(message) = Message::decode(header.kind, body)
+            {
+                let envelope = Envelope {
+                    ring: header.ring,
+                    sender: header.sender,
+                    incarnation: header.incarnation,
+                    from: frame.from,
+                };
+                for seat in self.seats[..last].iter_mut().filter(|seat| hears(seat)) {
+                    let (identity, book, counter) =
+                        (&self.identity, &*self.book, &mut self.counter);
+                    let mut out =
+                        Post { me: seat.me, identity, book, counter, transmit: &mut *transmit };
+                    seat.subscription.on_message(&envelope, &message, now, &mut out);
+                }
+            }
+            self.seats[last].subscription.on_frame(frame, &header, receive);
         }
         count
     }
-}
 
-impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
+    /// Executes what is delivered, each worker in its turn and as long as one of them goes on.
+    #[inline]
+    fn execute(&mut self, now: Time) -> u32 {
+        let (receive, transmit) = self.endpoint.split();
+        let Self { identity, book, counter, replies, proposals, seats, .. } = self;
+        let mut means = Means { identity, book, counter, transmit, replies, proposals };
+        let mut steps = 0;
+        loop {
+            let before = steps;
+            for Seat { me, subscription, worker, .. } in &mut *seats {
+                let mut feed = subscription.deliveries(receive);
+                let progress = worker.poll(&mut feed, BUDGET, now, &mut means.of(*me));
+                steps += if let Progress::Worked(steps) = progress { steps } else { 0 };
+            }
+            if seats.len() == 1 || steps == before || steps >= BUDGET.0 {
+                return steps;
+            }
+        }
+    }
+
+    /// Whether the only worker of the thread is inside a rendezvous. Several look at the network in
+    /// every cycle: when all of them wait it is for the network, or for other threads.
+    fn is_meeting(&self) -> bool {
+        matches!(&self.seats[..], [seat] if seat.worker.is_meeting())
+    }
+
     /// A cycle without the network, inside a rendezvous: how much was done, and whether a whole
     /// cycle is due.
     #[inline]
     fn meet(&mut self, now: Time) -> (u32, bool) {
-        if !self.worker.is_meeting() || self.moved >= MOVING || self.waited >= WAITING {
+        if !self.is_meeting() || self.moved >= MOVING || self.waited >= WAITING {
             return (0, true);
         }
-        let (receive, transmit) = self.endpoint.split();
-        let post = Post {
-            me: self.me,
-            identity: &self.identity,
-            book: &self.book,
-            counter: &mut self.counter,
-            transmit,
-        };
-        let Self { replies, proposals, .. } = self;
-        let mut out = WorkerPost { post, replies, proposals };
-        let mut feed = self.subscription.deliveries(receive);
-        match self.worker.poll(&mut feed, BUDGET, now, &mut out) {
-            Progress::Worked(steps) => {
-                self.moved += 1;
-                self.waited = 0;
-                // Out of it with nothing more to do: the replies leave.
-                (steps, !self.worker.is_meeting())
-            }
-            Progress::Idle | Progress::Blocked(_) => {
-                self.waited += 1;
-                (0, false)
-            }
+        let steps = self.execute(now);
+        if steps == 0 {
+            self.waited += 1;
+            return (0, false);
         }
+        self.moved += 1;
+        self.waited = 0;
+        // Out of it with nothing more to do: the replies leave.
+        (steps, !self.is_meeting())
     }
 }
 
@@ -202,41 +269,34 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         }
         (self.moved, self.waited) = (0, 0);
         work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        work += self.execute(now);
         let (receive, transmit) = self.endpoint.split();
-        let post = Post {
-            me: self.me,
-            identity: &self.identity,
-            book: &self.book,
-            counter: &mut self.counter,
-            transmit,
-        };
-        let Self { replies, proposals, .. } = self;
-        let mut out = WorkerPost { post, replies, proposals };
-        let mut feed = self.subscription.deliveries(receive);
-        if let Progress::Worked(steps) = self.worker.poll(&mut feed, BUDGET, now, &mut out) {
-            work += steps;
+        let Self { identity, book, counter, replies, proposals, seats, .. } = self;
+        let mut means = Means { identity, book, counter, transmit, replies, proposals };
+        for Seat { me, subscription, worker, progressed } in &mut *seats {
+            let mut out = means.of(*me);
+            if worker.next_timeout().is_some_and(|due| due <= now) {
+                worker.on_timeout(now, &mut out);
+                work += 1;
+            }
+            if subscription.next_timeout().is_some_and(|due| due <= now) {
+                subscription.on_timeout(now, &mut out.post);
+            }
+            subscription.on_cycle_end(receive, now, &mut out.post);
+            progressed.publish(worker.position());
         }
-        if self.worker.next_timeout().is_some_and(|due| due <= now) {
-            self.worker.on_timeout(now, &mut out);
-            work += 1;
-        }
-        if self.subscription.next_timeout().is_some_and(|due| due <= now) {
-            self.subscription.on_timeout(now, &mut out.post);
-        }
-        self.subscription.on_cycle_end(receive, now, &mut out.post);
-        out.flush();
+        means.of(seats[0].me).flush();
         transmit.flush()?;
-        self.progressed.publish(self.worker.position());
         Ok(work)
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        let due = [self.worker.next_timeout(), self.subscription.next_timeout()];
-        due.into_iter().flatten().min()
+        let due = |seat: &Seat<S>| [seat.worker.next_timeout(), seat.subscription.next_timeout()];
+        self.seats.iter().flat_map(due).flatten().min()
     }
 
     fn awaits_handover(&self) -> bool {
-        self.worker.is_meeting()
+        self.is_meeting()
     }
 
     fn park(&mut self, timeout: Duration) -> io::Result<()> {
