@@ -45,13 +45,22 @@ struct Failed {
     due: Time,
 }
 
+/// Buffers for payloads, so that the usual ones are kept without an allocation.
+fn spare(limit: usize) -> Vec<Vec<u8>> {
+    const READY: usize = 256;
+    const PAYLOAD: usize = 64;
+    let mut spare = Vec::with_capacity(limit);
+    spare.extend((0..limit.min(READY)).map(|_| Vec::with_capacity(PAYLOAD)));
+    spare
+}
+
 impl Retries {
     pub(super) fn new(limit: usize, interval: Duration, delay: Duration) -> Self {
         let queue = || VecDeque::with_capacity(limit);
         Self {
             held: queue(),
             sent: std::array::from_fn(|_| queue()),
-            spare: Vec::with_capacity(limit),
+            spare: spare(limit),
             kept: 0,
             limit,
             interval,
