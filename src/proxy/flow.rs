@@ -20,6 +20,9 @@ const LEAST: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// Held commands that are kept without an allocation.
+const READY: usize = 1 << 14;
+
 /// A command that waits for room: session and number.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -40,20 +43,19 @@ pub(super) struct Flow {
     pause: Duration,
 }
 
-impl Default for Flow {
-    fn default() -> Self {
+impl Flow {
+    /// Of a proxy that has at most `commands` open.
+    pub(super) fn new(commands: usize) -> Self {
         Self {
             in_flight: 0,
             limit: u32::MAX,
             answers: 0,
-            held: VecDeque::new(),
+            held: VecDeque::with_capacity(commands.min(READY)),
             resume_at: Time::ZERO,
             pause: FIRST_PAUSE,
         }
     }
-}
 
-impl Flow {
     /// Whether a new command may leave: then it is in flight.
     #[inline]
     pub(super) fn admit(&mut self) -> bool {
@@ -66,9 +68,12 @@ impl Flow {
     #[inline]
     pub(super) fn leave(&mut self) {
         self.in_flight -= 1;
-        self.answers += 1;
         self.pause = FIRST_PAUSE;
-        if self.limit < u32::MAX && self.answers > self.limit / 16 {
+        if self.limit == u32::MAX {
+            return;
+        }
+        self.answers += 1;
+        if self.answers > self.limit / 16 {
             self.answers = 0;
             self.limit += 1;
         }

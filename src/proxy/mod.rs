@@ -88,7 +88,7 @@ impl<M: GroupMap> Proxy<M> {
         let session = |n: usize| Session::new(n as u64 + 1, config.window);
         Self {
             map,
-            rings: Rings::new(rings, &config.acceptors, now),
+            rings: Rings::new(rings, config.sessions * config.window, &config.acceptors, now),
             sessions: (0..config.sessions).map(session).collect(),
             places: vec![0; (config.sessions * 4).next_power_of_two()].into(),
             silent: vec![Time::ZERO; usize::from(config.replicas)],
@@ -98,7 +98,7 @@ impl<M: GroupMap> Proxy<M> {
             next_scan: now,
             counters: ProxyCounters::default(),
             control: Vec::with_capacity(64),
-            refused: Vec::with_capacity(64),
+            refused: Vec::with_capacity(256),
             config,
         }
     }

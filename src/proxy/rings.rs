@@ -25,7 +25,7 @@ struct Ring {
 pub(super) struct Rings(Vec<Ring>);
 
 impl Rings {
-    pub(super) fn new(count: usize, acceptors: &[NodeId], now: Time) -> Self {
+    pub(super) fn new(count: usize, commands: usize, acceptors: &[NodeId], now: Time) -> Self {
         let ring = |ring| Ring {
             proposer: Proposer::new(RingId(ring), acceptors.to_vec()),
             open: Vec::with_capacity(MAX_BATCH),
@@ -33,7 +33,7 @@ impl Rings {
             is_redirected: false,
             turned_at: now,
             has_strays: false,
-            flow: Flow::default(),
+            flow: Flow::new(commands),
         };
         Self((0u16..).take(count).map(ring).collect())
     }
