@@ -1,10 +1,10 @@
 #!/bin/sh
-# The speed rows of README.md and docs/TESTING.md: each run RUNS times (5), medians.
+# The speed rows of README.md: each run RUNS times (5), medians.
 #
 #   cargo build --release && benches/rows.sh [psmr]
 #
 # Runs of rows that are compared alternate, so that a slow minute of the machine hits both. One line
-# a row on standard output, progress on standard error. Takes about 12 minutes; nothing else should
+# a row on standard output, progress on standard error. Takes about 4 minutes; nothing else should
 # run on the machine.
 set -eu
 
