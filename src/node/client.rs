@@ -103,7 +103,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
                 Ok((ring, Message::Redirect(redirect))) => {
                     proxy.on_redirect(ring, redirect.ballot);
                 }
-                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused),
                 Ok((ring, Message::Heartbeat(heartbeat))) => {
                     proxy.on_heartbeat(ring, heartbeat.ballot);
                 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// The lowest limit, in commands.
 const LEAST: u32 = 8;
+/// The limit rises by one after as many answers.
+const ANSWERS: u32 = 16;
 /// How long nothing leaves after a refusal, at first; doubles with each refusal before an answer.
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -64,16 +66,16 @@ impl Flow {
         is_admitted
     }
 
-    /// A command that was in flight has its answer, or goes to another ring.
+    /// A command that was in flight has come to its end, or goes to another ring.
     #[inline]
-    pub(super) fn leave(&mut self) {
+    pub(super) fn leave(&mut self, has_answer: bool) {
         self.in_flight -= 1;
-        self.pause = FIRST_PAUSE;
-        if self.limit == u32::MAX {
+        if self.limit == u32::MAX || !has_answer {
             return;
         }
+        self.pause = FIRST_PAUSE;
         self.answers += 1;
-        if self.answers > self.limit / 16 {
+        if self.answers == ANSWERS {
             self.answers = 0;
             self.limit += 1;
         }
@@ -109,10 +111,9 @@ impl Flow {
 impl<M: GroupMap> Proxy<M> {
     /// A proposal to `ring` was not taken. With [`Refusal::Full`] its commands leave again as soon
     /// as there is room; otherwise in their time.
-    pub fn on_refused(&mut self, ring: RingId, refused: &Refused, now: Time) {
+    pub fn on_refused(&mut self, ring: RingId, refused: &Refused) {
         self.counters.refused += 1;
         if refused.refusal == Refusal::Full && usize::from(ring.0) < self.rings.count() {
-            self.rings.on_answer(ring, now);
             self.refused.push((ring, refused.number));
         }
     }
@@ -146,10 +147,12 @@ impl<M: GroupMap> Proxy<M> {
             for sequence in self.sessions[place].open_sequences() {
                 let Some(entry) = self.sessions[place].open_entry(sequence) else { continue };
                 let ring = entry.header.groups.ring(self.config.groups);
-                let name = (ring, entry.proposal);
-                if entry.is_held || self.refused.binary_search(&name).is_err() {
-                    continue;
-                }
+                let (first, last) = entry.proposals;
+                let from = self.refused.partition_point(|refused| *refused < (ring, first));
+                let refused = self.refused.get(from).filter(|refused| **refused <= (ring, last));
+                let Some((_, number)) = refused.filter(|_| !entry.is_held) else { continue };
+                // The parts before it were taken: the rest leaves again, not the whole.
+                entry.part += number - first;
                 entry.is_held = true;
                 let flow = self.rings.flow(ring);
                 flow.in_flight -= 1;

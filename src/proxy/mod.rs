@@ -155,6 +155,7 @@ impl<M: GroupMap> Proxy<M> {
         entry.payload.clear();
         entry.payload.extend_from_slice(command);
         entry.is_held = false;
+        entry.part = 0;
         if self.rings.flow(groups.ring(self.config.groups)).admit() {
             send(&mut self.rings, self.config.groups, entry, out);
         } else {
@@ -267,7 +268,8 @@ impl<M: GroupMap> Proxy<M> {
         };
         entry.joined = None;
         if !entry.is_held {
-            self.rings.flow(entry.header.groups.ring(self.config.groups)).leave();
+            let flow = self.rings.flow(entry.header.groups.ring(self.config.groups));
+            flow.leave(outcome != Outcome::Unknown);
         }
         session.close(reply.sequence);
         self.open -= 1;
@@ -289,8 +291,9 @@ impl<M: GroupMap> Proxy<M> {
             return; // Another replica's word of the same failed check.
         }
         if !entry.is_held {
-            self.rings.flow(entry.header.groups.ring(self.config.groups)).leave();
+            self.rings.flow(entry.header.groups.ring(self.config.groups)).leave(true);
         }
+        entry.part = 0;
         entry.header.groups = self.map.conservative(&entry.payload);
         entry.header.mode =
             entry.header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
@@ -437,9 +440,14 @@ impl<M: GroupMap> Proxy<M> {
         }
         let ring = entry.header.groups.ring(self.config.groups);
         let is_overdue = now >= entry.due;
-        if entry.is_held || (!is_overdue && !self.rings.is_astray(ring, entry.sent)) {
+        if entry.is_held {
+            // A coordinator that only refuses, and whose ring answers nothing, may be cut off.
+            return self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        }
+        if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
             return;
         }
+        entry.part = 0;
         if is_overdue {
             entry.attempt = entry.attempt.saturating_add(1);
             let replica = entry.header.replica();
@@ -499,28 +507,31 @@ fn send(rings: &mut Rings, groups: usize, entry: &mut Entry, out: &mut impl Outb
     let ring = entry.header.groups.ring(groups);
     if entry.payload.len() + COMMAND_HEADER_LENGTH <= MAX_BATCH {
         let command = Command { header: entry.header, payload: &entry.payload };
-        entry.proposal = rings.push(ring, &command, out);
+        let proposal = rings.push(ring, &command, out);
+        entry.proposals = (proposal, proposal);
         return;
     }
-    entry.proposal = send_parts(rings, ring, entry, out);
+    entry.proposals = send_parts(rings, ring, entry, out);
 }
 
 #[cold]
-fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) -> u64 {
+fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) -> (u64, u64) {
     let number = |n: usize| u32::try_from(n).expect("a command is at most 1 MiB");
     let header = CommandHeader { mode: entry.header.mode.with(Mode::CHUNK), ..entry.header };
     let parts = number(entry.payload.len().div_ceil(PART));
     let mut payload = Vec::with_capacity(PART + size_of::<Chunk>());
-    let mut proposal = 0;
-    for (part, bytes) in (0..).zip(entry.payload.chunks(PART)) {
+    let mut proposals = None;
+    let left = (0..).zip(entry.payload.chunks(PART));
+    for (part, bytes) in left.filter(|(part, _)| u64::from(*part) >= entry.part) {
         let offset = part * number(PART);
         let chunk = Chunk { part, parts, total: number(entry.payload.len()), offset };
         payload.clear();
         payload.extend_from_slice(bytemuck::bytes_of(&chunk));
         payload.extend_from_slice(bytes);
-        proposal = rings.push(ring, &Command { header, payload: &payload }, out);
+        let proposal = rings.push(ring, &Command { header, payload: &payload }, out);
+        proposals = Some((proposals.map_or(proposal, |(first, _)| first), proposal));
     }
-    proposal
+    proposals.expect("a command of parts has a last one, which was not taken")
 }
 
 /// Takes in one part of a long reply; the whole if it was the last that was missing.

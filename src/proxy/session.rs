@@ -15,8 +15,11 @@ pub(super) struct Entry {
     pub(super) sent: Time,
     pub(super) due: Time,
     pub(super) attempt: u8,
-    /// Which of its ring's proposals it left in last.
-    pub(super) proposal: u64,
+    /// The first and the last of its ring's proposals that it left in when it was last sent: more
+    /// than one if it travels in parts.
+    pub(super) proposals: (u64, u64),
+    /// The part that was the first then; those before it were taken.
+    pub(super) part: u64,
     /// It waits for room at its ring, and nobody has it.
     pub(super) is_held: bool,
     /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.

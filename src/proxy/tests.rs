@@ -56,7 +56,11 @@ fn reply(status: Status, session: SessionId, sequence: u64, payload: &[u8]) -> V
 
 /// A proxy whose sessions 0 and 1 have the ids 16 and 32.
 fn ready() -> Proxy<Null> {
-    let mut proxy = Proxy::new(config(), Null::new(2), Time(0));
+    ready_with(config())
+}
+
+fn ready_with(config: ProxyConfig) -> Proxy<Null> {
+    let mut proxy = Proxy::new(config, Null::new(2), Time(0));
     let mut sent = Sent::default();
     proxy.on_timeout(Time(0), &mut sent, |_| unreachable!());
     proxy.flush(Time(0), &mut sent);
@@ -234,7 +238,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
     submit(&mut proxy, 0, 1, Time(2));
     let ring = submit(&mut proxy, 1, 2, Time(2)).commands[0].0;
     let refused = Refused { number: 1, refusal: Refusal::Full };
-    proxy.on_refused(ring, &refused, Time(3));
+    proxy.on_refused(ring, &refused);
     let mut sent = Sent::default();
     proxy.flush(Time(3), &mut sent);
     assert!(sent.commands.is_empty(), "a full ring is given a moment");
@@ -243,7 +247,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
     let (_, _, header, payload) = &sent.commands[0];
     assert_eq!((sent.commands.len(), &payload[..]), (1, &2u64.to_le_bytes()[..]));
     assert_eq!(header.attempt(), 0, "it was certainly not ordered before");
-    proxy.on_refused(ring, &refused, Time(4) + MS);
+    proxy.on_refused(ring, &refused);
     proxy.flush(Time(4) + 5 * MS, &mut sent);
     assert_eq!(sent.commands.len(), 1, "the word about an older proposal says nothing of this one");
     let ended = ends(&mut proxy, &reply(Status::Done, SessionId(32), 1, b""), Time(5) + MS);
@@ -254,7 +258,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
 fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
     let mut proxy = ready();
     let ring = submit(&mut proxy, 0, 1, Time(2)).commands[0].0;
-    proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full }, Time(3));
+    proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full });
     let mut sent = Sent::default();
     proxy.flush(Time(3), &mut sent);
     let mut ended = Vec::new();
@@ -262,4 +266,55 @@ fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
     proxy.on_timeout(late, &mut sent, |done| ended.push(done.tag));
     proxy.flush(late, &mut sent);
     assert_eq!((ended, sent.commands.len()), (vec![1], 0));
+}
+
+#[test]
+fn a_refused_part_leaves_again_with_those_behind_it_and_without_those_before() {
+    let mut proxy = ready();
+    let mut sent = Sent::default();
+    proxy.submit(0, &[7; 40_000], 1, Time(2), &mut sent).unwrap();
+    proxy.flush(Time(2), &mut sent);
+    let (ring, parts) = (sent.commands[0].0, sent.commands.len());
+    let before = u64::from(ring == RingId(2)) * 2;
+    for number in [before + 4, before + 3] {
+        proxy.on_refused(ring, &Refused { number, refusal: Refusal::Full });
+    }
+    let mut again = Sent::default();
+    proxy.flush(Time(3), &mut again);
+    proxy.flush(Time(3) + MS, &mut again);
+    assert!(parts > 4, "{parts}");
+    let known = sent.commands.len() - again.commands.len();
+    assert!((2..=3).contains(&known), "{known} parts were taken");
+    assert_eq!(again.commands[0].3, sent.commands[known].3);
+}
+
+#[test]
+fn a_command_that_waits_for_one_ring_does_not_leave_for_another() {
+    let config = ProxyConfig { grouping: Grouping::Optimistic, ..config() };
+    let mut proxy = ready_with(config);
+    let word = 0u64;
+    let first = submit(&mut proxy, 0, word, Time(2)).commands.remove(0);
+    let other = submit(&mut proxy, 1, Null::ALL, Time(2)).commands.remove(0);
+    assert_ne!(first.0, other.0, "one ring each");
+    for ring in [first.0, other.0] {
+        for number in 1..4 {
+            proxy.on_refused(ring, &Refused { number, refusal: Refusal::Full });
+        }
+    }
+    let mut sent = Sent::default();
+    proxy.flush(Time(3), &mut sent);
+    // It was ordered all the same, by an earlier proposal, and its check failed.
+    proxy.on_replies(
+        &reply(Status::CheckFailed, SessionId(16), 1, b""),
+        Time(4),
+        &mut sent,
+        |_| unreachable!(),
+    );
+    proxy.flush(Time(4) + MS, &mut sent);
+    for (session, tag) in [(16, word), (32, Null::ALL)] {
+        let bytes = reply(Status::Done, SessionId(session), 1, b"");
+        assert_eq!(ends(&mut proxy, &bytes, Time(5) + MS), [(tag, Outcome::Done)]);
+    }
+    let next = submit(&mut proxy, 1, Null::ALL, Time(6) + MS);
+    assert_eq!(next.commands.len(), 1, "the ring has room again");
 }

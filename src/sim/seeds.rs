@@ -20,7 +20,7 @@ pub fn run_seeds<E>(
     mut tell: impl FnMut(Run) -> Result<(), E>,
 ) -> Result<(), E> {
     let next = AtomicU64::new(seeds.start);
-    // As many finished runs wait for their turn at most: a trace is long.
+    // Runs that are over before their turn wait in `early`.
     let (sender, receiver) = mpsc::sync_channel(jobs.get());
     thread::scope(|scope| {
         for _ in 0..jobs.get() {
