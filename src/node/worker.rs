@@ -34,6 +34,8 @@ const BUDGET: Steps = Steps(1024);
 /// nothing is kept back in it.
 const MOVING: u32 = 64;
 const WAITING: u32 = 2;
+/// Nor is the network left alone for longer than this, however slow the commands are.
+const LONGEST: Duration = Duration::from_micros(100);
 
 /// How far a worker is, for whoever waits until replicas are level.
 #[derive(Debug, Default)]
@@ -67,6 +69,8 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     /// Cycles since the network was looked at: in which the worker went on, and did not.
     moved: u32,
     waited: u32,
+    /// When that was.
+    looked: Time,
 }
 
 /// One worker of the thread.
@@ -147,6 +151,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             drops: DropCounters::default(),
             moved: 0,
             waited: 0,
+            looked: Time::ZERO,
         }
     }
 
@@ -246,7 +251,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     /// cycle is due.
     #[inline]
     fn meet(&mut self, now: Time) -> (u32, bool) {
-        if !self.is_meeting() || self.moved >= MOVING || self.waited >= WAITING {
+        let is_due = self.moved >= MOVING || self.waited >= WAITING;
+        if !self.is_meeting() || is_due || now.since(self.looked) >= LONGEST {
             return (0, true);
         }
         let steps = self.execute(now);
@@ -267,7 +273,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         if !is_whole {
             return Ok(work);
         }
-        (self.moved, self.waited) = (0, 0);
+        (self.moved, self.waited, self.looked) = (0, 0, now);
         work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
         work += self.execute(now);
         let (receive, transmit) = self.endpoint.split();

@@ -220,7 +220,8 @@ impl<S: Optimistic> PsmrWorker<S> {
             }
             return;
         }
-        if self.is_sender(&header) {
+        // A client that asks again has had no answer from the sender: it may be dead.
+        if self.is_sender(&header) || header.attempt() > 0 {
             let copy = conservative(command, &**cycle.shared.service());
             self.counters.retries += 1;
             multicast(&copy, &mut self.part, cycle.out);

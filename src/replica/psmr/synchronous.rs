@@ -239,6 +239,11 @@ impl<S: Optimistic> PsmrWorker<S> {
             Class::Message
         } else if mode.has(Mode::SESSION) {
             match Control::decode(command.payload) {
+                // With any other set it would meet without being counted, and the next command
+                // would meet at the same epoch.
+                Some((ControlKind::Digest, _)) if header.groups != self.all => {
+                    Class::Refused(Status::Rejected)
+                }
                 Some((ControlKind::Digest, _)) => Class::Digest,
                 _ => Class::Control,
             }
