@@ -10,9 +10,11 @@ mod safety_check;
 use psmr::replica::{Barrier, Executor, Progress, ReplyPolicy, Retry, Worker};
 use psmr::service::{Access, Context, Lease, PartitionedService};
 use psmr::types::{Address, GroupId, GroupSet, Sequence, SessionId};
-use psmr::wire::{Chunk, Command, CommandHeader, ControlKind, Mode, Reply, SessionReport, Status};
+use psmr::wire::{
+    Chunk, Command, CommandHeader, Control, ControlKind, Mode, Reply, SessionReport, Status,
+};
 use replicas::cells::{ADD, CAPACITY, Cells, DUMP, GET, MOVE, PUSH, SUM, cell_command};
-use replicas::{Answer, Cluster, LIMITS, Model, address};
+use replicas::{Answer, Cluster, LIMITS, Model, address, encode};
 use std::time::Duration;
 
 const CELLS: usize = 12;
@@ -569,4 +571,24 @@ fn replicas_report_equal_digests_at_one_place_of_the_order() {
         assert_eq!(digests.len(), 3);
         assert!(digests.iter().all(|digest| *digest == stage.cluster.digest(0)));
     }
+}
+
+#[test]
+fn a_digest_that_names_one_group_in_g_all_is_refused_and_the_next_commands_meet() {
+    let mut stage = Stage::new(2, 2, |_| ());
+    stage.model = Model::Psmr;
+    let control = Control::new(ControlKind::Digest);
+    let header = CommandHeader {
+        groups: GroupSet::one(GroupId::new(0)),
+        mode: Mode::SESSION,
+        ..CommandHeader::default()
+    };
+    let digest = encode(&Command { header, payload: bytemuck::bytes_of(&control) });
+    for sequence in 1..=2 {
+        stage.cluster.proposed[2].push_back(digest.clone());
+        stage.send(sequence, &cell_command(PUSH, 0, 1));
+        let answers = stage.answers();
+        assert!(answers.iter().any(|answer| answer.status == Status::Done), "{answers:?}");
+    }
+    assert_eq!(stage.cluster.digest(0), stage.cluster.digest(1));
 }
