@@ -138,3 +138,12 @@ fn loss_delays_commands_but_loses_and_repeats_none() {
         assert_serves(&lossy, 2_000);
     }
 }
+
+#[test]
+fn rings_whose_coordinators_are_on_different_threads_follow_each_other() {
+    for model in [Model::Psmr, Model::OptPsmr] {
+        let transport = Transport::Uring(uring::Config::default());
+        let config = config(model, transport, ClientPath::Datagram);
+        assert_serves(&ClusterConfig { orderers: 3, ..config }, 20_000);
+    }
+}

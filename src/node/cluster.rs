@@ -187,7 +187,8 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     }
 
     fn start_orderers(&mut self, seeds: &mut Seeds) -> Result<(), ClusterError> {
-        let positions = Arc::new(Positions::new(self.roster.ring_count()));
+        let orderers = self.wakers[..self.roster.orderers].to_vec();
+        let positions = Arc::new(Positions::new(self.roster.ring_count(), orderers));
         for orderer in 0..self.roster.orderers {
             let mut hosted = Vec::new();
             for ring in self.roster.rings() {

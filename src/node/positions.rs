@@ -1,33 +1,44 @@
 //! The slot positions of the rings of one process, for reactive skips (PROTOCOL 2).
 
+use crate::sync::Waker;
 use crate::types::{RingId, Slot};
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// One cache line a ring, written by its coordinator's thread alone.
 ///
 /// Relaxed: a position is a hint. A late one delays a skip, a wrong one cannot happen.
 #[derive(Debug)]
-pub(super) struct Positions(Box<[CachePadded<AtomicU64>]>);
+pub(super) struct Positions {
+    rings: Box<[CachePadded<AtomicU64>]>,
+    /// The ordering threads: a coordinator of an idle ring sleeps while others go ahead.
+    orderers: Vec<Waker>,
+}
 
 impl Positions {
-    pub(super) fn new(rings: usize) -> Self {
-        Self((0..rings).map(|_| CachePadded::default()).collect())
+    pub(super) fn new(rings: usize, orderers: Vec<Waker>) -> Self {
+        Self { rings: (0..rings).map(|_| CachePadded::default()).collect(), orderers }
     }
 
-    /// Called by `ring`'s coordinator.
+    /// Called by `ring`'s coordinator. Wakes the ordering threads that sleep.
     pub(super) fn publish(&self, ring: RingId, slot: Slot) {
-        let cell = &self.0[usize::from(ring.0)];
+        let cell = &self.rings[usize::from(ring.0)];
         // A write takes the line from its readers: only when there is news.
-        if cell.load(Ordering::Relaxed) != slot.0 {
-            cell.store(slot.0, Ordering::Relaxed);
+        if cell.load(Ordering::Relaxed) == slot.0 {
+            return;
+        }
+        cell.store(slot.0, Ordering::Relaxed);
+        // Alone, this thread hosts all coordinators.
+        if self.orderers.len() > 1 {
+            fence(Ordering::SeqCst);
+            self.orderers.iter().for_each(Waker::wake_after_fence);
         }
     }
 
     /// Every ring's position but `ring`'s.
     pub(super) fn others(&self, ring: RingId) -> impl Iterator<Item = Slot> {
         let own = usize::from(ring.0);
-        let others = self.0.iter().enumerate().filter(move |(other, _)| *other != own);
+        let others = self.rings.iter().enumerate().filter(move |(other, _)| *other != own);
         others.map(|(_, cell)| Slot(cell.load(Ordering::Relaxed)))
     }
 }
