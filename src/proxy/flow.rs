@@ -6,6 +6,7 @@
 //! limit starts without bound, falls to what the ring did take when it refuses, and rises by a
 //! sixteenth for each limit's worth of answers.
 
+use super::session::Entry;
 use super::{Proxy, send};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
@@ -127,8 +128,11 @@ impl<M: GroupMap> Proxy<M> {
             while let Some(Held { place, sequence }) = self.rings.flow(ring).release(now) {
                 let session = &mut self.sessions[place];
                 let lowest = session.lowest;
-                let Some(entry) = session.open_entry(sequence).filter(|entry| entry.is_held) else {
-                    continue; // It ended meanwhile.
+                let groups = self.config.groups;
+                let waits_here =
+                    |entry: &&mut Entry| entry.is_held && entry.header.groups.ring(groups) == ring;
+                let Some(entry) = session.open_entry(sequence).filter(waits_here) else {
+                    continue; // It ended meanwhile, or waits for another ring.
                 };
                 self.rings.flow(ring).in_flight += 1;
                 entry.is_held = false;
