@@ -1,5 +1,8 @@
 //! The binary as a user meets it: bad input, its status and its one line, and the report's keys.
 
+#[path = "cli/sim.rs"]
+mod sim;
+
 use psmr::bench::{Kind, Machine, Replica, Report, Ring, Sample, Settings, Tally, demo_plan};
 use psmr::types::Time;
 use serde_json::Value;

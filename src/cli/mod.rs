@@ -11,7 +11,7 @@ mod topo;
 
 use crate::bench::{RunError, SettingsError};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -104,9 +104,9 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return show(&error.render().to_string());
     }
+    let help = help_of(arguments);
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let message = "no subcommand: run `psmr --help` for the list";
-        return Err(Failure::Usage(message.to_owned()));
+        return Err(Failure::Usage(format!("no subcommand: run `{help}` for the list")));
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);
@@ -116,12 +116,24 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
     let message = told.join(" ").trim_start_matches("error: ").to_owned();
     if arguments.iter().any(|argument| argument == "--json") {
         match arguments.get(1).and_then(|argument| argument.to_str()) {
-            Some("sim") => sim::show_failure()?,
+            Some("sim") => sim::show_failure(&message)?,
             Some("topo") => topo::show_failure(&message)?,
             _ => bench::show_failure(&message)?,
         }
     }
-    Err(Failure::Usage(format!("{message}: see `psmr help`")))
+    Err(Failure::Usage(format!("{message}: see `{help}`")))
+}
+
+/// The command line that prints the help of the subcommand that `arguments` name.
+fn help_of(arguments: &[OsString]) -> String {
+    let mut command = Cli::command();
+    let mut line = "psmr ".to_owned();
+    for argument in arguments.iter().skip(1) {
+        let Some(found) = command.find_subcommand(argument) else { break };
+        line += &format!("{} ", found.get_name());
+        command = found.clone();
+    }
+    line + "--help"
 }
 
 /// Writes results to standard output. A reader that has gone is no failure.
@@ -135,6 +147,11 @@ fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// "1 run", "2 runs".
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Writes one line to standard error, if anybody listens.
 fn complain(message: &str) {
     let line = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
@@ -144,7 +161,6 @@ fn complain(message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,23 +1,31 @@
 //! `psmr sim`: seeded runs of the simulator, and their replay.
 
-use super::{Failure, show};
+use super::{Failure, counted, show};
 use crate::sim::{self, Lines, Model, Options, Run, ServiceKind, Violation};
 use crate::types::Bug;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// Violations of a history that are told one by one: one cause makes thousands.
+const MOST_TOLD: usize = 10;
+/// The most seeds at once: each is a thread.
+const MOST_JOBS: usize = 1024;
 
 /// The options of `psmr sim`.
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct SimArgs {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many seeds to run.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 500)]
     runs: u64,
     /// The execution model; drawn from the seed unless given.
     #[arg(long, default_value = "all")]
@@ -28,31 +36,39 @@ pub(super) struct SimArgs {
     /// Datagrams lost, in percent; drawn from the seed unless given.
     #[arg(long, value_name = "PERCENT")]
     loss: Option<f64>,
-    /// Commands of all clients of a seed together; drawn from the seed unless given.
+    /// Commands of all clients of a seed together, at most 10000; drawn from the seed unless given.
     #[arg(long, value_name = "NUMBER")]
     commands: Option<u64>,
     /// How many seeds to run at once; as many as there are cores unless given.
     #[arg(long, value_name = "NUMBER")]
-    jobs: Option<NonZeroUsize>,
-    /// Plant this bug; `--bug list` names them all.
-    #[arg(long, value_name = "NAME")]
+    jobs: Option<usize>,
+    /// Plant this bug, which the run should find; needs a debug build or --features planted-bugs.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(bugs()))]
     bug: Option<String>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
     /// Run this seed alone, once more.
-    #[arg(long, value_name = "SEED", conflicts_with_all = ["seed", "runs"])]
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seed", "runs", "jobs"])]
     replay: Option<u64>,
     /// Print every event of the replayed seed.
     #[arg(long, requires = "replay")]
     trace: bool,
-    /// Check this history of a B+-tree (JSON lines, of `psmr bench run --history`) for
-    /// linearizability and run nothing.
-    #[arg(long, value_name = "FILE")]
+    /// Check this history (JSON lines, written by `psmr bench run --history FILE`) for
+    /// linearizability and run nothing; needs --keys.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "seed", "runs", "model", "service", "loss", "commands", "jobs", "bug", "replay", "trace",
+    ])]
     check_history: Option<PathBuf>,
-    /// Of the checked history: the tree was loaded with the even keys below twice this number.
-    #[arg(long, requires = "check_history", default_value_t = 0)]
-    keys: u64,
+    /// Of the checked history: the --keys of the `psmr bench run` that wrote it, 1000000 unless it
+    /// was given others.
+    #[arg(long, value_name = "NUMBER", requires = "check_history")]
+    keys: Option<u64>,
+}
+
+/// The one list of planted bugs, for the help and for the error.
+fn bugs() -> impl Iterator<Item = &'static str> {
+    Bug::ALL.iter().map(|bug| bug.name())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -81,6 +97,8 @@ struct Json {
     trace_hash: String,
     violations: Vec<JsonViolation>,
     ok: bool,
+    /// Why nothing was run or checked; a violation is no such error.
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +111,7 @@ struct JsonViolation {
 /// What all runs came to.
 #[derive(Default)]
 struct Total {
+    first: u64,
     runs: u64,
     commands: u64,
     faults: u64,
@@ -115,23 +134,32 @@ impl Total {
 
 /// Runs the subcommand.
 pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
-    if let Some(path) = &args.check_history {
-        return check_history(path, args.keys);
-    }
-    let options = match options(args) {
-        Ok(options) => options,
-        Err(message) => {
+    let outcome = match &args.check_history {
+        Some(path) => check_history(path, args.keys),
+        None => run_seeds(args),
+    };
+    // Whatever failed here, nothing was shown: what is found is a total, not a failure.
+    let total = match outcome {
+        Ok(total) => total,
+        Err(failure) => {
             if args.json {
-                show_failure()?;
+                show_failure(&failure.to_string())?;
             }
-            return Err(Failure::Usage(message));
+            return Err(failure);
         }
     };
+    let count = total.violations.len();
+    show(&report(args, total))?;
+    if count == 0 { Ok(()) } else { Err(Failure::Run(counted(count, "violation"))) }
+}
+
+fn run_seeds(args: &SimArgs) -> Result<Total, Failure> {
+    let options = options(args).map_err(Failure::Usage)?;
+    let seeds = seeds(args).map_err(Failure::Usage)?;
+    let jobs = jobs(args).map_err(Failure::Usage)?;
     let lines = if args.trace { Lines::Kept } else { Lines::Hashed };
-    let (first, runs) = args.replay.map_or((args.seed, args.runs), |seed| (seed, 1));
-    let seeds = first..first.saturating_add(runs);
-    let mut total = Total::default();
-    sim::run_seeds(seeds, jobs(args), &options, lines, |run| {
+    let mut total = Total { first: *seeds.start(), ..Total::default() };
+    sim::run_seeds(seeds, jobs, &options, lines, |run| {
         let seed = run.seed;
         for line in &run.lines {
             // The trace is no result: with --json standard output has one object alone.
@@ -146,49 +174,78 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
         total.add(&run);
         Ok::<_, Failure>(())
     })?;
-    let count = total.violations.len();
-    show(&report(args, first, total))?;
-    if count == 0 { Ok(()) } else { Err(Failure::Run(format!("{count} violations"))) }
+    Ok(total)
 }
 
-fn report(args: &SimArgs, seed: u64, total: Total) -> String {
-    let ok = total.violations.is_empty();
-    if !args.json {
-        let Total { runs, commands, faults, events, trace_hash, .. } = total;
-        let verdict = if ok { "no violation" } else { "VIOLATED" };
-        return format!(
-            "{runs} runs from seed {seed}: {commands} commands, {faults} faults, {events} events, \
-             trace {trace_hash:016x}: {verdict}\n"
-        );
+fn report(args: &SimArgs, total: Total) -> String {
+    if args.json {
+        return json(total, None);
     }
-    json(seed, total, ok)
+    let Total { first, runs, commands, faults, events, trace_hash, violations } = total;
+    let verdict = match violations.len() {
+        0 => "no violation".to_owned(),
+        count => counted(count, "violation"),
+    };
+    if args.check_history.is_some() {
+        return format!("{commands} operations: {verdict}\n");
+    }
+    format!(
+        "{} from seed {first}: {commands} commands, {faults} faults, {events} events, trace \
+         {trace_hash:016x}: {verdict}\n",
+        counted(usize::try_from(runs).unwrap_or(usize::MAX), "run")
+    )
 }
 
-/// The object of a command line that cannot be followed: nothing ran.
-pub(super) fn show_failure() -> Result<(), Failure> {
-    show(&json(0, Total::default(), false))
+/// The object of a run that did not take place.
+pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
+    show(&json(Total::default(), Some(message.to_owned())))
 }
 
-fn json(seed: u64, total: Total, ok: bool) -> String {
-    let Total { runs, commands, faults, events, trace_hash, violations } = total;
+fn json(total: Total, error: Option<String>) -> String {
+    let Total { first, runs, commands, faults, events, trace_hash, violations } = total;
     let violation = |(seed, Violation { checker, detail })| JsonViolation { seed, checker, detail };
     let json = Json {
         schema: "psmr.sim/1",
-        seed,
+        seed: first,
         runs,
         commands,
         faults,
         events,
         trace_hash: format!("{trace_hash:016x}"),
+        ok: violations.is_empty() && error.is_none(),
         violations: violations.into_iter().map(violation).collect(),
-        ok,
+        error,
     };
     serde_json::to_string(&json).expect("numbers and texts are JSON") + "\n"
 }
 
-fn jobs(args: &SimArgs) -> NonZeroUsize {
+/// The seeds to run.
+fn seeds(args: &SimArgs) -> Result<RangeInclusive<u64>, String> {
+    let SimArgs { seed, runs, .. } = *args;
+    if let Some(seed) = args.replay {
+        return Ok(seed..=seed);
+    }
+    if runs == 0 {
+        return Err("--runs 0: nothing would run: choose 1 or more".to_owned());
+    }
+    let last = seed.checked_add(runs - 1).ok_or_else(|| {
+        let most = u64::MAX;
+        format!(
+            "--seed {seed}: --runs {runs} from there would pass the last seed, {most}: choose a \
+             lower --seed or fewer --runs"
+        )
+    })?;
+    Ok(seed..=last)
+}
+
+fn jobs(args: &SimArgs) -> Result<NonZeroUsize, String> {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    args.jobs.unwrap_or_else(cores)
+    let Some(jobs) = args.jobs else { return Ok(cores()) };
+    let jobs = NonZeroUsize::new(jobs).filter(|jobs| jobs.get() <= MOST_JOBS);
+    jobs.ok_or_else(|| {
+        let given = args.jobs.unwrap_or_default();
+        format!("--jobs {given}: out of range: choose 1 to {MOST_JOBS}")
+    })
 }
 
 /// One line on standard error as it comes, for whoever watches a long run.
@@ -198,23 +255,27 @@ fn note(line: &str) {
 
 fn options(args: &SimArgs) -> Result<Options, String> {
     if let Some(name) = &args.bug {
-        let names = || Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
-        let Some(bug) = Bug::from_name(name) else {
-            return Err(format!("--bug {name}: no such bug; there are {}", names()));
-        };
+        let bug = Bug::from_name(name).expect("one of the possible values");
         if !Bug::plant(Some(bug)) {
-            return Err(
-                "--bug: this build has no planted bugs; build with --features planted-bugs".into(),
-            );
+            return Err(format!(
+                "--bug {name}: this build has no planted bugs: build it with --features \
+                 planted-bugs"
+            ));
         }
     }
     let loss = match args.loss {
         Some(percent) if !(0.0..100.0).contains(&percent) => {
-            return Err(format!("--loss {percent}: must be at least 0 and below 100 percent"));
+            return Err(format!(
+                "--loss {percent}: out of range: choose at least 0 and below 100 percent"
+            ));
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
         loss => loss.map(|percent| (percent * 10_000.0) as u32),
     };
+    let most = Options::MOST_COMMANDS;
+    if let Some(commands) = args.commands.filter(|commands| !(1..=most).contains(commands)) {
+        return Err(format!("--commands {commands}: out of range: choose 1 to {most}"));
+    }
     let model = match args.model {
         ModelArg::Smr => Some(Model::Smr),
         ModelArg::Psmr => Some(Model::Psmr),
@@ -256,18 +317,34 @@ fn replay(args: &SimArgs, seed: u64) -> String {
     line + " --trace"
 }
 
-fn check_history(path: &Path, keys: u64) -> Result<(), Failure> {
+/// What is wrong with the history in the file at `path`, of a tree with the even keys below twice
+/// `keys` loaded.
+fn check_history(path: &Path, keys: Option<u64>) -> Result<Total, Failure> {
+    let setting = format!("--check-history {}", path.display());
+    let Some(keys) = keys else {
+        return Err(Failure::Usage(format!(
+            "{setting}: which keys were loaded decides what is right: give the --keys of the run \
+             that wrote it (1000000 unless it was given others)"
+        )));
+    };
     let file = File::open(path).map_err(sim::HistoryError::from);
     let operations = file.and_then(|file| sim::read_history(BufReader::new(file)));
-    let operations = operations
-        .map_err(|error| Failure::Usage(format!("--check-history {}: {error}", path.display())))?;
+    let remedy = "name a file that `psmr bench run --history FILE` wrote";
+    let operations = operations.map_err(|error| match error {
+        sim::HistoryError::Io(source) => {
+            Failure::Environment(format!("{setting}: cannot read the file ({source}): {remedy}"))
+        }
+        _ => Failure::Usage(format!("{setting}: {error}: {remedy}")),
+    })?;
     let violations = sim::check_history(&operations, |key| {
         (key.is_multiple_of(2) && key / 2 < keys).then_some(key)
     });
-    for Violation { checker, detail } in &violations {
+    for Violation { checker, detail } in violations.iter().take(MOST_TOLD) {
         note(&format!("{checker}: {detail}"));
     }
-    let count = violations.len();
-    show(&format!("{} operations: {count} violations\n", operations.len()))?;
-    if count == 0 { Ok(()) } else { Err(Failure::Run(format!("{count} violations"))) }
+    if violations.len() > MOST_TOLD {
+        note(&format!("and {} more", violations.len() - MOST_TOLD));
+    }
+    let violations = violations.into_iter().map(|violation| (0, violation)).collect();
+    Ok(Total { commands: operations.len() as u64, violations, ..Total::default() })
 }

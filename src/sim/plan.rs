@@ -70,8 +70,13 @@ pub struct Options {
     pub service: Option<ServiceKind>,
     /// Loss in parts of a million.
     pub loss: Option<u32>,
-    /// Commands of all clients together.
+    /// Commands of all clients together, at most [`Options::MOST_COMMANDS`].
     pub commands: Option<u64>,
+}
+
+impl Options {
+    /// The most commands of a run: the slowest of clusters still ends with them before patience.
+    pub const MOST_COMMANDS: u64 = 10_000;
 }
 
 /// A kind of fault of processes and links.
@@ -210,7 +215,7 @@ impl Load {
         // The search for an order of a key's operations is exponential in how many overlap.
         let open = usize::try_from(8 * keys).expect("few keys") / (clients * sessions);
         let window = pick(random, &[1, 4, 16, 32]).min(open);
-        let commands = pick(random, &[500, 1_500, 5_000, 10_000]).min(most);
+        let commands = pick(random, &[500, 1_500, 5_000, Options::MOST_COMMANDS]).min(most);
         Self {
             clients,
             sessions,
