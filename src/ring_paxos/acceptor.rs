@@ -120,6 +120,25 @@ impl<L: Log> Member<L> {
         }
     }
 
+    /// Whether the coordinator or candidate of `ballot` is to be heeded: no later ballot is promised.
+    /// It is alive then, and what this member began at a lower one ends. A stale one is told so.
+    #[inline]
+    fn heed(
+        &mut self,
+        envelope: &Envelope,
+        ballot: Ballot,
+        now: Time,
+        out: &mut impl Outbox,
+    ) -> bool {
+        if ballot < self.acceptor.promised {
+            self.on_stale(envelope, now, out);
+            return false;
+        }
+        self.election.hear(ballot, now);
+        self.step_down_below(ballot, now);
+        true
+    }
+
     /// 1A.
     pub(super) fn on_prepare(
         &mut self,
@@ -138,13 +157,10 @@ impl<L: Log> Member<L> {
             self.request_admission(envelope.sender, ballot, out);
             return;
         }
-        if ballot < self.acceptor.promised {
-            self.on_stale(envelope, now, out);
+        if !self.heed(envelope, ballot, now, out) {
             return;
         }
         self.promise(ballot);
-        self.election.hear(ballot, now);
-        self.step_down_below(ballot, now);
         self.acceptor.promise_due = Some(PromiseDue { ballot, first, to: envelope.sender });
         self.send_due_promise(out);
     }
@@ -175,12 +191,9 @@ impl<L: Log> Member<L> {
             self.counters.malformed += 1;
             return;
         }
-        if ballot < self.acceptor.promised && !Bug::AcceptBelowPromise.is_planted() {
-            self.on_stale(envelope, now, out);
+        if !self.heed(envelope, ballot, now, out) && !Bug::AcceptBelowPromise.is_planted() {
             return;
         }
-        self.election.hear(ballot, now);
-        self.step_down_below(ballot, now);
         self.acceptor.follow(ballot, layout, self.me);
         self.trim_to(trim);
         self.repair.earn(&value);
@@ -276,13 +289,10 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Decision { ballot, decided, trim, ref ranges } = *decision;
-        if ballot < self.acceptor.promised {
-            self.on_stale(envelope, now, out);
+        if !self.heed(envelope, ballot, now, out) {
             return;
         }
         self.promise(ballot);
-        self.election.hear(ballot, now);
-        self.step_down_below(ballot, now);
         self.trim_to(trim);
         self.learn(ballot, decided, ranges);
     }
@@ -296,13 +306,10 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Heartbeat { ballot, ref layout, decided, trim, slot, .. } = *heartbeat;
-        if ballot < self.acceptor.promised {
-            self.on_stale(envelope, now, out);
+        if !self.heed(envelope, ballot, now, out) {
             return;
         }
         self.promise(ballot);
-        self.election.hear(ballot, now);
-        self.step_down_below(ballot, now);
         self.acceptor.follow(ballot, layout, self.me);
         self.acceptor.known = self.acceptor.known.max((decided, slot));
         self.trim_to(trim);
