@@ -15,6 +15,8 @@ use std::time::Duration;
 /// Issues a fixed number of commands, every tenth to all groups.
 struct Fixed {
     left: u64,
+    /// Bytes of a command.
+    bytes: usize,
     open: Vec<usize>,
     window: usize,
     done: u64,
@@ -28,6 +30,7 @@ impl Load for Fixed {
         self.open[session] += 1;
         let word = if self.left.is_multiple_of(10) { Null::ALL } else { self.left };
         command.extend_from_slice(&word.to_le_bytes());
+        command.resize(self.bytes, 7);
         Some(Submission { session, tag: session as u64 })
     }
 
@@ -72,11 +75,16 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
 }
 
 fn assert_serves(config: &ClusterConfig, commands: u64) {
+    assert_serves_bytes(config, commands, 8);
+}
+
+fn assert_serves_bytes(config: &ClusterConfig, commands: u64, bytes: usize) {
     let services: Vec<_> = (0..2).map(|_| Arc::new(Null::new(config.groups))).collect();
     let map = services[0].clone();
     assert_eq!(map.groups(), config.groups);
     let load = |sessions: &usize| Fixed {
         left: commands,
+        bytes,
         open: vec![0; *sessions],
         window: 64,
         done: 0,
@@ -136,6 +144,18 @@ fn loss_delays_commands_but_loses_and_repeats_none() {
             ..config(model, transport, ClientPath::Datagram)
         };
         assert_serves(&lossy, 2_000);
+    }
+}
+
+#[test]
+fn commands_of_a_mebibyte_are_answered_although_no_buffer_holds_one() {
+    for model in models() {
+        for loss_percent in [0.0, 1.0] {
+            let transport = Transport::Uring(uring::Config::default());
+            let config = config(model, transport, ClientPath::Datagram);
+            let config = ClusterConfig { loss_percent, window: 4, ..config };
+            assert_serves_bytes(&config, 20, 1 << 20);
+        }
     }
 }
 

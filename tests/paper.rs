@@ -62,6 +62,17 @@ impl Stage {
         self.order(&[(header, payload)]);
     }
 
+    /// Orders a command in parts.
+    fn send_parts(&mut self, header: CommandHeader, whole: &[u8]) {
+        let header = CommandHeader { mode: header.mode.with(Mode::CHUNK), ..header };
+        let parts = whole.len().div_ceil(7000) as u32;
+        for (part, bytes) in (0..).zip(whole.chunks(7000)) {
+            let chunk = Chunk { part, parts, total: whole.len() as u32, offset: part * 7000 };
+            let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
+            self.cluster.propose(&Command { header, payload: &payload });
+        }
+    }
+
     /// Polls worker `me` of replica 0 until it has nothing more to do.
     fn drain(&mut self, me: usize) -> Progress {
         loop {
@@ -478,16 +489,9 @@ fn a_command_of_a_mebibyte_travels_in_parts_and_executes_once_in_either_mode() {
         let mut stage = Stage::new(2, k, |_| {});
         let mut whole = cell_command(operation, 0, 1);
         whole.resize(1 << 20, 7);
+        stage.cluster.duplicates = 10;
         let header = stage.header(1, &whole);
-        let header = CommandHeader { mode: header.mode.with(Mode::CHUNK), ..header };
-        let parts = 1 + whole.len() / 7000;
-        for (part, bytes) in whole.chunks(7000).enumerate() {
-            let (part, parts, total) = (part as u32, parts as u32, whole.len() as u32);
-            let chunk = Chunk { part, parts, total, offset: part * 7000 };
-            let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
-            stage.cluster.propose(&Command { header, payload: &payload });
-            stage.cluster.duplicates = 10;
-        }
+        stage.send_parts(header, &whole);
         let answers = stage.answers();
         assert!(!answers.is_empty(), "operation {operation}, {k} groups");
         assert!(answers.iter().all(|answer| answer.status == Status::Done), "{answers:?}");
@@ -502,22 +506,33 @@ fn a_command_of_a_mebibyte_travels_in_parts_and_executes_once_in_either_mode() {
 }
 
 #[test]
-fn a_failed_command_of_a_mebibyte_is_multicast_again_in_parts() {
+fn a_failed_command_that_came_in_parts_is_its_clients_to_send_again_and_executes_once() {
     let mut stage = Stage::new(2, 2, |_| {});
     stage.send(1, &cell_command(ADD, 0, CAPACITY as u8));
     let _ = stage.answers();
     let mut whole = cell_command(PUSH, 0, 9);
-    whole.resize(100_000, 7);
+    whole.resize(1 << 20, 7);
     let header = stage.header(2, &whole);
-    let header = CommandHeader { mode: header.mode.with(Mode::CHUNK), ..header };
-    for (part, bytes) in (0..).zip(whole.chunks(7000)) {
-        let chunk = Chunk { part, parts: 15, total: 100_000, offset: part * 7000 };
-        let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
-        stage.cluster.propose(&Command { header, payload: &payload });
-    }
+    stage.send_parts(header, &whole);
     let answers = stage.answers();
-    assert_eq!(answers[0].flags, Reply::RETRIED | Reply::FAILED_STRUCTURE);
-    assert_eq!((stage.value(0, 0), stage.value(1, 0)), (0, 0));
+    assert_eq!(answers.len(), 1, "the named replica says so: {answers:?}");
+    assert_eq!(
+        (answers[0].status, answers[0].flags),
+        (Status::CheckFailed, Reply::FAILED_STRUCTURE)
+    );
+    assert_eq!(stage.cluster.counters().retries, 0);
+    let mode = header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
+    let header = CommandHeader { mode, groups: GroupSet::all(2), ..header };
+    for _ in 0..2 {
+        stage.send_parts(header, &whole);
+        let answers = stage.answers();
+        assert_eq!(
+            (answers[0].status, answers[0].flags & Reply::RETRIED),
+            (Status::Done, Reply::RETRIED)
+        );
+        assert_eq!((stage.value(0, 0), stage.value(1, 0)), (0, 0));
+    }
+    assert_eq!(stage.cluster.digest(0), stage.cluster.digest(1));
 }
 
 #[test]

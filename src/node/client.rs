@@ -103,7 +103,8 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
                 Ok((ring, Message::Redirect(redirect))) => {
                     proxy.on_redirect(ring, redirect.ballot);
                 }
-                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused),
+                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok((ring, Message::Taken(taken))) => proxy.on_taken(ring, taken.number, now),
                 Ok((ring, Message::Heartbeat(heartbeat))) => {
                     proxy.on_heartbeat(ring, heartbeat.ballot);
                 }

@@ -389,7 +389,11 @@ impl Proposals {
 }
 
 fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
-    let message = Message::Propose(Propose { number: proposer.next_number(), commands: open });
+    let message = Message::Propose(Propose {
+        number: proposer.next_number(),
+        is_confirmed: false,
+        commands: open,
+    });
     out.send(Destination::Node(proposer.target()), ring, &message);
     open.clear();
 }

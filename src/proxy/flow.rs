@@ -11,7 +11,6 @@ use super::{Proxy, send};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{RingId, Sequence, Time};
-use crate::wire::{Refusal, Refused};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -28,9 +27,9 @@ const READY: usize = 1 << 14;
 
 /// A command that waits for room: session and number.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    place: usize,
-    sequence: Sequence,
+pub(super) struct Held {
+    pub(super) place: usize,
+    pub(super) sequence: Sequence,
 }
 
 /// The commands of one ring that are sent or waiting to be.
@@ -67,6 +66,11 @@ impl Flow {
         is_admitted
     }
 
+    /// A command leaves: it is in flight.
+    pub(super) const fn enter(&mut self) {
+        self.in_flight += 1;
+    }
+
     /// A command that was in flight has come to its end, or goes to another ring.
     #[inline]
     pub(super) fn leave(&mut self, has_answer: bool) {
@@ -101,7 +105,7 @@ impl Flow {
     }
 
     /// The ring has refused.
-    fn on_refused(&mut self, now: Time) {
+    pub(super) fn on_refused(&mut self, now: Time) {
         self.limit = self.in_flight.max(LEAST);
         self.answers = 0;
         self.resume_at = now + self.pause;
@@ -110,15 +114,6 @@ impl Flow {
 }
 
 impl<M: GroupMap> Proxy<M> {
-    /// A proposal to `ring` was not taken. With [`Refusal::Full`] its commands leave again as soon
-    /// as there is room; otherwise in their time.
-    pub fn on_refused(&mut self, ring: RingId, refused: &Refused) {
-        self.counters.refused += 1;
-        if refused.refusal == Refusal::Full && usize::from(ring.0) < self.rings.count() {
-            self.refused.push((ring, refused.number));
-        }
-    }
-
     /// Takes back what was refused, and lets go of what is held as far as there is room.
     pub(super) fn flow(&mut self, now: Time, out: &mut impl Outbox) {
         if !self.refused.is_empty() {
@@ -134,12 +129,12 @@ impl<M: GroupMap> Proxy<M> {
                 let Some(entry) = session.open_entry(sequence).filter(waits_here) else {
                     continue; // It ended meanwhile, or waits for another ring.
                 };
-                self.rings.flow(ring).in_flight += 1;
+                self.rings.flow(ring).enter();
                 entry.is_held = false;
                 entry.header.unanswered = super::unanswered(sequence, lowest);
                 entry.sent = now;
-                entry.due = now + self.config.attempt_timeout;
-                send(&mut self.rings, self.config.groups, entry, out);
+                entry.due = now + self.rings.timeout(ring);
+                send(&mut self.rings, ring, entry, out);
             }
         }
     }
@@ -151,12 +146,10 @@ impl<M: GroupMap> Proxy<M> {
             for sequence in self.sessions[place].open_sequences() {
                 let Some(entry) = self.sessions[place].open_entry(sequence) else { continue };
                 let ring = entry.header.groups.ring(self.config.groups);
-                let (first, last) = entry.proposals;
-                let from = self.refused.partition_point(|refused| *refused < (ring, first));
-                let refused = self.refused.get(from).filter(|refused| **refused <= (ring, last));
-                let Some((_, number)) = refused.filter(|_| !entry.is_held) else { continue };
-                // The parts before it were taken: the rest leaves again, not the whole.
-                entry.part += number - first;
+                let is_refused = self.refused.binary_search(&(ring, entry.proposal)).is_ok();
+                if entry.is_held || !is_refused || super::parts::is_long(&entry.payload) {
+                    continue;
+                }
                 entry.is_held = true;
                 let flow = self.rings.flow(ring);
                 flow.in_flight -= 1;

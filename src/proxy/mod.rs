@@ -6,10 +6,13 @@
 //! replicas' session tables see to it that it executes once. A command ends in one of three words:
 //! done, certainly not applied, unknown.
 
+mod attempts;
 mod completion;
 mod config;
 mod flow;
+mod parts;
 mod rings;
+mod round_trip;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -20,20 +23,10 @@ pub use config::{Grouping, ProxyConfig, SubmitError};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{Ballot, GroupSet, Random, RingId, Sequence, SessionId, Time};
-use crate::wire::{
-    COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Control, ControlKind, MAX_BATCH, Mode,
-    Replies, Reply, SessionReport, Status,
-};
+use crate::wire::{Command, CommandHeader, Mode, Replies, Reply, SessionReport, Status};
 use rings::Rings;
-use session::{Entry, Joined, Session};
+use session::{Entry, Session};
 use std::time::Duration;
-
-/// Payload of one part of a command that is above a batch.
-const PART: usize = MAX_BATCH - COMMAND_HEADER_LENGTH - size_of::<Chunk>();
-/// How long a replica is not named again for reads after it has been silent.
-const SILENCE: Duration = Duration::from_secs(1);
-/// The longest reply that is joined from parts.
-const REPLY_LIMIT: usize = 1 << 20;
 
 /// What a proxy has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,11 +56,14 @@ pub struct Proxy<M> {
     places: Box<[u32]>,
     /// Replicas that were silent, until when they are not named.
     silent: Vec<Time>,
+    /// When each replica last answered anything.
+    heard: Vec<Time>,
     random: Random,
     /// Commands without an answer.
     open: usize,
     ready: usize,
     next_scan: Time,
+    next_opening: Time,
     counters: ProxyCounters,
     /// Where the control command of an opening is made.
     control: Vec<u8>,
@@ -88,14 +84,16 @@ impl<M: GroupMap> Proxy<M> {
         let session = |n: usize| Session::new(n as u64 + 1, config.window);
         Self {
             map,
-            rings: Rings::new(rings, config.sessions * config.window, &config.acceptors, now),
+            rings: Rings::new(rings, &config, now),
             sessions: (0..config.sessions).map(session).collect(),
             places: vec![0; (config.sessions * 4).next_power_of_two()].into(),
             silent: vec![Time::ZERO; usize::from(config.replicas)],
+            heard: vec![Time::ZERO; usize::from(config.replicas)],
             random: Random::new(config.client),
             open: 0,
             ready: 0,
             next_scan: now,
+            next_opening: now,
             counters: ProxyCounters::default(),
             control: Vec::with_capacity(64),
             refused: Vec::with_capacity(256),
@@ -139,7 +137,8 @@ impl<M: GroupMap> Proxy<M> {
         entry.tag = tag;
         entry.submitted = now;
         entry.sent = now;
-        entry.due = now + self.config.attempt_timeout;
+        let ring = groups.ring(self.config.groups);
+        entry.due = now + self.rings.timeout(ring);
         entry.attempt = 0;
         entry.flags = 0;
         entry.header = CommandHeader {
@@ -154,14 +153,7 @@ impl<M: GroupMap> Proxy<M> {
         };
         entry.payload.clear();
         entry.payload.extend_from_slice(command);
-        entry.is_held = false;
-        entry.part = 0;
-        if self.rings.flow(groups.ring(self.config.groups)).admit() {
-            send(&mut self.rings, self.config.groups, entry, out);
-        } else {
-            entry.is_held = true;
-            self.rings.flow(groups.ring(self.config.groups)).hold(place, sequence);
-        }
+        launch(&mut self.rings, ring, (place, entry), out);
         self.open += 1;
         self.counters.submitted += 1;
         Ok((id, sequence))
@@ -227,11 +219,16 @@ impl<M: GroupMap> Proxy<M> {
             self.counters.duplicates += 1;
             return;
         };
-        self.rings.on_answer(entry.header.groups.ring(self.config.groups), now);
+        let is_once = entry.attempt == 0 && !entry.is_held;
+        let ring = entry.header.groups.ring(self.config.groups);
+        self.rings.on_answer(ring, now, is_once.then_some(entry.sent));
+        if let Some(heard) = self.heard.get_mut(usize::from(reply.replica)) {
+            *heard = now;
+        }
         let outcome = match reply.status {
             Status::Done => Outcome::Done,
             Status::Part => {
-                let Some(whole) = join(entry, reply.payload) else { return };
+                let Some(whole) = parts::join(entry, reply.payload) else { return };
                 let whole = Reply { status: Status::Done, payload: &whole, ..*reply };
                 return self.end(place, &whole, Outcome::Done, done);
             }
@@ -293,21 +290,15 @@ impl<M: GroupMap> Proxy<M> {
         if !entry.is_held {
             self.rings.flow(entry.header.groups.ring(self.config.groups)).leave(true);
         }
-        entry.part = 0;
         entry.header.groups = self.map.conservative(&entry.payload);
         entry.header.mode =
             entry.header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
         entry.header.unanswered = unanswered(sequence, lowest);
         entry.sent = now;
-        entry.due = now + self.config.attempt_timeout;
+        let ring = entry.header.groups.ring(self.config.groups);
+        entry.due = now + self.rings.timeout(ring);
         self.counters.failed_checks += 1;
-        let flow = self.rings.flow(entry.header.groups.ring(self.config.groups));
-        entry.is_held = !flow.admit();
-        if entry.is_held {
-            flow.hold(place, sequence);
-        } else {
-            send(&mut self.rings, self.config.groups, entry, out);
-        }
+        launch(&mut self.rings, ring, (place, entry), out);
     }
 
     fn on_opened(&mut self, reply: &Reply<'_>) {
@@ -353,6 +344,7 @@ impl<M: GroupMap> Proxy<M> {
     /// Sends what is open and what was held as far as there is room: the end of a duty cycle.
     pub fn flush(&mut self, now: Time, out: &mut impl Outbox) {
         self.flow(now, out);
+        self.send_parts(now, out);
         self.rings.flush(out);
     }
 
@@ -368,102 +360,6 @@ impl<M: GroupMap> Proxy<M> {
         if self.rings.on_heartbeat(ring, ballot) {
             self.next_scan = Time::ZERO;
         }
-    }
-
-    /// [`Proxy::next_timeout`] has come: opens what is not open, sends again, gives up.
-    pub fn on_timeout(
-        &mut self,
-        now: Time,
-        out: &mut impl Outbox,
-        mut done: impl FnMut(Completion<'_>),
-    ) {
-        if now < self.next_scan {
-            return;
-        }
-        self.next_scan = now + self.config.attempt_timeout / 4;
-        if self.ready < self.sessions.len() {
-            self.open_sessions(now, out);
-        }
-        for place in 0..self.sessions.len() {
-            for sequence in self.sessions[place].open_sequences() {
-                self.look_after(place, sequence, now, out, &mut done);
-            }
-        }
-        self.rings.on_strays_sent(now);
-    }
-
-    fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
-        let groups = GroupSet::all(self.config.groups);
-        let ring = groups.ring(self.config.groups);
-        for session in self.sessions.iter().filter(|session| !session.is_open()) {
-            let mut control = Control::new(ControlKind::Open);
-            control.reply_to = self.config.reply_to;
-            control.client = self.config.client;
-            control.number = session.opening;
-            self.control.clear();
-            self.control.extend_from_slice(bytemuck::bytes_of(&control));
-            let header = CommandHeader {
-                groups,
-                mode: Mode::SESSION,
-                map_epoch: self.config.map_epoch,
-                // Every replica answers: whichever lives.
-                designation: CommandHeader::designate(0, 1),
-                ..CommandHeader::default()
-            };
-            self.rings.push(ring, &Command { header, payload: &self.control }, out);
-        }
-        self.rings.on_overdue(ring, now, 2 * self.config.attempt_timeout);
-    }
-
-    fn look_after(
-        &mut self,
-        place: usize,
-        sequence: Sequence,
-        now: Time,
-        out: &mut impl Outbox,
-        done: &mut impl FnMut(Completion<'_>),
-    ) {
-        let session = &mut self.sessions[place];
-        let (id, lowest) = (session.id, session.lowest);
-        let Some(entry) = session.open_entry(sequence) else { return };
-        if now.since(entry.submitted) >= self.config.deadline {
-            self.counters.unknown += 1;
-            let reply = Reply {
-                session: id,
-                sequence,
-                status: Status::Done,
-                replica: 0,
-                flags: 0,
-                payload: &[],
-            };
-            return self.end(place, &reply, Outcome::Unknown, done);
-        }
-        let ring = entry.header.groups.ring(self.config.groups);
-        let is_overdue = now >= entry.due;
-        if entry.is_held {
-            // A coordinator that only refuses, and whose ring answers nothing, may be cut off.
-            return self.rings.on_overdue(ring, now, self.config.attempt_timeout);
-        }
-        if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
-            return;
-        }
-        entry.part = 0;
-        if is_overdue {
-            entry.attempt = entry.attempt.saturating_add(1);
-            let replica = entry.header.replica();
-            self.silent[usize::from(replica)] = now + SILENCE;
-            entry.header.designation = CommandHeader::designate(replica, entry.attempt);
-        }
-        entry.header.unanswered = unanswered(sequence, lowest);
-        let patience = self.config.attempt_timeout * (1 << entry.attempt.min(3));
-        let jitter = Duration::from_nanos(self.random.below(nanos(patience / 4)));
-        entry.sent = now;
-        entry.due = now + patience + jitter;
-        send(&mut self.rings, self.config.groups, entry, out);
-        if is_overdue {
-            self.rings.on_overdue(ring, now, self.config.attempt_timeout);
-        }
-        self.counters.retries += 1;
     }
 }
 
@@ -486,14 +382,6 @@ impl<M> Proxy<M> {
         self.open
     }
 
-    /// When the proxy wants [`Proxy::on_timeout`] next.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Time> {
-        let scan = (self.open > 0 || !self.is_ready()).then_some(self.next_scan);
-        let held = self.rings.flows().filter_map(flow::Flow::next_timeout);
-        held.chain(scan).min()
-    }
-
     /// What it has counted.
     #[must_use]
     pub const fn counters(&self) -> ProxyCounters {
@@ -501,59 +389,32 @@ impl<M> Proxy<M> {
     }
 }
 
-/// Appends a command to its ring's proposal, in parts if it is above a batch.
+/// Sends a command, or has it wait for room.
 #[inline]
-fn send(rings: &mut Rings, groups: usize, entry: &mut Entry, out: &mut impl Outbox) {
-    let ring = entry.header.groups.ring(groups);
-    if entry.payload.len() + COMMAND_HEADER_LENGTH <= MAX_BATCH {
-        let command = Command { header: entry.header, payload: &entry.payload };
-        let proposal = rings.push(ring, &command, out);
-        entry.proposals = (proposal, proposal);
+fn launch(
+    rings: &mut Rings,
+    ring: RingId,
+    (place, entry): (usize, &mut Entry),
+    out: &mut impl Outbox,
+) {
+    if parts::is_long(&entry.payload) {
+        entry.is_held = true;
+        rings.parts(ring).push(place, entry.sequence);
         return;
     }
-    entry.proposals = send_parts(rings, ring, entry, out);
+    entry.is_held = !rings.flow(ring).admit();
+    if entry.is_held {
+        rings.flow(ring).hold(place, entry.sequence);
+    } else {
+        send(rings, ring, entry, out);
+    }
 }
 
-#[cold]
-fn send_parts(rings: &mut Rings, ring: RingId, entry: &Entry, out: &mut impl Outbox) -> (u64, u64) {
-    let number = |n: usize| u32::try_from(n).expect("a command is at most 1 MiB");
-    let header = CommandHeader { mode: entry.header.mode.with(Mode::CHUNK), ..entry.header };
-    let parts = number(entry.payload.len().div_ceil(PART));
-    let mut payload = Vec::with_capacity(PART + size_of::<Chunk>());
-    let mut proposals = None;
-    let left = (0..).zip(entry.payload.chunks(PART));
-    for (part, bytes) in left.filter(|(part, _)| u64::from(*part) >= entry.part) {
-        let offset = part * number(PART);
-        let chunk = Chunk { part, parts, total: number(entry.payload.len()), offset };
-        payload.clear();
-        payload.extend_from_slice(bytemuck::bytes_of(&chunk));
-        payload.extend_from_slice(bytes);
-        let proposal = rings.push(ring, &Command { header, payload: &payload }, out);
-        proposals = Some((proposals.map_or(proposal, |(first, _)| first), proposal));
-    }
-    proposals.expect("a command of parts has a last one, which was not taken")
-}
-
-/// Takes in one part of a long reply; the whole if it was the last that was missing.
-#[cold]
-fn join(entry: &mut Entry, payload: &[u8]) -> Option<Vec<u8>> {
-    let (head, bytes) = payload.split_at_checked(size_of::<Chunk>())?;
-    let chunk: Chunk = bytemuck::pod_read_unaligned(head);
-    let (total, parts) = (chunk.total as usize, chunk.parts as usize);
-    let (part, offset) = (chunk.part as usize, chunk.offset as usize);
-    if total > REPLY_LIMIT || parts > total || part >= parts || offset + bytes.len() > total {
-        return None;
-    }
-    let joined = entry.joined.get_or_insert_with(Box::default);
-    if joined.seen.len() != parts || joined.bytes.len() != total {
-        **joined = Joined { bytes: vec![0; total], seen: vec![false; parts], missing: parts };
-    }
-    if std::mem::replace(&mut joined.seen[part], true) {
-        return None;
-    }
-    joined.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
-    joined.missing -= 1;
-    (joined.missing == 0).then(|| std::mem::take(&mut joined.bytes))
+/// Appends a command to its ring's proposal.
+#[inline]
+fn send(rings: &mut Rings, ring: RingId, entry: &mut Entry, out: &mut impl Outbox) {
+    let command = Command { header: entry.header, payload: &entry.payload };
+    entry.proposal = rings.push(ring, &command, out);
 }
 
 fn unanswered(sequence: Sequence, lowest: Sequence) -> u16 {

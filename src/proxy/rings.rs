@@ -1,9 +1,13 @@
 //! The open proposal of each ring, where it goes, and how much of what was sent may be unanswered.
 
+use super::config::ProxyConfig;
 use super::flow::Flow;
+use super::parts::Parts;
+use super::round_trip::RoundTrip;
 use crate::ring_paxos::{Destination, Outbox, Proposer};
-use crate::types::{Ballot, NodeId, RingId, Time};
-use crate::wire::{Command, MAX_BATCH, Message, Propose, Writer};
+use crate::types::{Ballot, RingId, Time};
+use crate::wire::{Chunk, Command, CommandHeader, MAX_BATCH, Message, Propose, Writer};
+use std::time::Duration;
 
 #[derive(Debug)]
 struct Ring {
@@ -18,6 +22,10 @@ struct Ring {
     /// Somebody named another coordinator: what left since `turned_at` went astray.
     has_strays: bool,
     flow: Flow,
+    parts: Parts,
+    round_trip: RoundTrip,
+    /// When the wait for an answer was lengthened.
+    lengthened: Time,
 }
 
 /// One open proposal a ring.
@@ -25,15 +33,19 @@ struct Ring {
 pub(super) struct Rings(Vec<Ring>);
 
 impl Rings {
-    pub(super) fn new(count: usize, commands: usize, acceptors: &[NodeId], now: Time) -> Self {
+    pub(super) fn new(count: usize, config: &ProxyConfig, now: Time) -> Self {
+        let commands = config.sessions * config.window;
         let ring = |ring| Ring {
-            proposer: Proposer::new(RingId(ring), acceptors.to_vec()),
+            proposer: Proposer::new(RingId(ring), config.acceptors.clone()),
             open: Vec::with_capacity(MAX_BATCH),
             heard: now,
             is_redirected: false,
             turned_at: now,
             has_strays: false,
             flow: Flow::new(commands),
+            parts: Parts::new(),
+            round_trip: RoundTrip::new(config.attempt_timeout),
+            lengthened: now,
         };
         Self((0u16..).take(count).map(ring).collect())
     }
@@ -64,9 +76,59 @@ impl Rings {
         &mut self.0[usize::from(ring.0)].flow
     }
 
-    /// The flows of all rings.
-    pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
-        self.0.iter().map(|ring| &ring.flow)
+    /// The long commands on their way to `ring`.
+    #[inline]
+    pub(super) fn parts(&mut self, ring: RingId) -> &mut Parts {
+        &mut self.0[usize::from(ring.0)].parts
+    }
+
+    /// When something held, or a part, may leave.
+    pub(super) fn next_timeouts(&self) -> impl Iterator<Item = Time> {
+        self.0
+            .iter()
+            .flat_map(|ring| [ring.flow.next_timeout(), ring.parts.next_timeout()])
+            .flatten()
+    }
+
+    /// How long an answer of `ring` is waited for at a first attempt.
+    #[inline]
+    pub(super) fn timeout(&self, ring: RingId) -> Duration {
+        self.0[usize::from(ring.0)].round_trip.timeout()
+    }
+
+    /// The shortest of these waits.
+    pub(super) fn shortest_timeout(&self) -> Duration {
+        let timeouts = self.0.iter().map(|ring| ring.round_trip.timeout());
+        timeouts.min().expect("at least one ring")
+    }
+
+    /// `count` numbers of `ring`'s proposals that follow each other; the first of them.
+    pub(super) fn take_numbers(&mut self, ring: RingId, count: u64) -> u64 {
+        self.0[usize::from(ring.0)].proposer.take_numbers(count)
+    }
+
+    /// Proposes one part of a long command, and asks for a confirmation.
+    pub(super) fn propose_part(
+        &mut self,
+        ring: RingId,
+        number: u64,
+        header: &CommandHeader,
+        (chunk, bytes): (Chunk, &[u8]),
+        out: &mut impl Outbox,
+    ) {
+        let mut proposal = [0; MAX_BATCH];
+        let mut payload = [0; MAX_BATCH];
+        let (head, body) = payload.split_at_mut(size_of::<Chunk>());
+        head.copy_from_slice(bytemuck::bytes_of(&chunk));
+        body[..bytes.len()].copy_from_slice(bytes);
+        let payload = &payload[..size_of::<Chunk>() + bytes.len()];
+        let command = Command { header: *header, payload };
+        let length = command.encoded_length();
+        command.encode(&mut Writer::new(&mut proposal[..length]));
+        let commands = &proposal[..length];
+        let message = Message::Propose(Propose { number, is_confirmed: true, commands });
+        let target = self.0[usize::from(ring.0)].proposer.target();
+        out.send(Destination::Node(target), ring, &message);
     }
 
     /// How many rings there are.
@@ -83,14 +145,31 @@ impl Rings {
         }
     }
 
-    /// A command that went to `ring` was answered.
+    /// Something that went to `ring` was answered; the time at which it left, if it left once. One
+    /// answer a cycle is measured: the first, which came with the oldest command.
     #[inline]
-    pub(super) fn on_answer(&mut self, ring: RingId, now: Time) {
-        self.0[usize::from(ring.0)].heard = now;
+    pub(super) fn on_answer(&mut self, ring: RingId, now: Time, sent: Option<Time>) {
+        let ring = &mut self.0[usize::from(ring.0)];
+        if ring.heard < now {
+            ring.heard = now;
+            if let Some(sent) = sent {
+                ring.round_trip.on_answer(now.since(sent));
+            }
+        }
+    }
+
+    /// A command that went to `ring` was not answered in time. Of many that were lost at once the
+    /// first lengthens the wait.
+    pub(super) fn on_silence(&mut self, ring: RingId, now: Time) {
+        let ring = &mut self.0[usize::from(ring.0)];
+        if now.since(ring.lengthened) >= ring.round_trip.timeout() {
+            ring.lengthened = now;
+            ring.round_trip.on_silence();
+        }
     }
 
     /// A command that went to `ring` has no answer: perhaps its coordinator is gone.
-    pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: std::time::Duration) {
+    pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: Duration) {
         let ring = &mut self.0[usize::from(ring.0)];
         // What was sent again a moment ago is the first that goes to whom was named.
         let is_redirected = std::mem::take(&mut ring.is_redirected);
@@ -120,6 +199,11 @@ impl Rings {
         ring.has_strays && sent >= ring.turned_at
     }
 
+    /// Whether anything went astray.
+    pub(super) fn has_strays(&self) -> bool {
+        self.0.iter().any(|ring| ring.has_strays)
+    }
+
     /// What went astray was sent again.
     pub(super) fn on_strays_sent(&mut self, now: Time) {
         for ring in self.0.iter_mut().filter(|ring| ring.has_strays) {
@@ -138,7 +222,11 @@ impl Ring {
 }
 
 fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
-    let message = Message::Propose(Propose { number: proposer.next_number(), commands: open });
+    let message = Message::Propose(Propose {
+        number: proposer.next_number(),
+        is_confirmed: false,
+        commands: open,
+    });
     out.send(Destination::Node(proposer.target()), ring, &message);
     open.clear();
 }

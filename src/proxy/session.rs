@@ -1,7 +1,7 @@
 //! One session of a client: its window of open commands.
 
 use crate::types::{Sequence, SessionId, Time};
-use crate::wire::CommandHeader;
+use crate::wire::{CommandHeader, Mode};
 
 /// An open command, kept until its answer or its deadline.
 #[derive(Clone, Debug, Default)]
@@ -15,12 +15,9 @@ pub(super) struct Entry {
     pub(super) sent: Time,
     pub(super) due: Time,
     pub(super) attempt: u8,
-    /// The first and the last of its ring's proposals that it left in when it was last sent: more
-    /// than one if it travels in parts.
-    pub(super) proposals: (u64, u64),
-    /// The part that was the first then; those before it were taken.
-    pub(super) part: u64,
-    /// It waits for room at its ring, and nobody has it.
+    /// Its ring's proposal that it left in when it was last sent, unless it travels in parts.
+    pub(super) proposal: u64,
+    /// It waits for room at its ring: nobody has it, or not all of its parts.
     pub(super) is_held: bool,
     /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.
     pub(super) flags: u32,
@@ -110,6 +107,15 @@ impl Session {
         while self.lowest < self.next && !self.entries[self.index(self.lowest)].is_open {
             self.lowest = self.lowest.next();
         }
+    }
+
+    /// Whether a look at its commands may find something to do, if none went astray: the oldest
+    /// left before the others of its first attempt, so it is the first that is overdue.
+    #[inline]
+    pub(super) fn may_be_overdue(&self, now: Time) -> bool {
+        let entry = &self.entries[self.index(self.lowest)];
+        let is_first = entry.attempt == 0 && !entry.header.mode.has(Mode::CONSERVATIVE_RETRY);
+        self.lowest < self.next && (!is_first || now >= entry.due)
     }
 
     /// The open commands, oldest first.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::ring_paxos::Destination;
 use crate::service::null::Null;
-use crate::types::{Address, Incarnation, NodeId};
-use crate::wire::{Commands, Message, Writer};
+use crate::types::{Address, GroupId, Incarnation, NodeId};
+use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Writer};
 use crate::wire::{Refusal, Refused};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
@@ -12,6 +12,8 @@ use crate::wire::{Refusal, Refused};
 struct Sent {
     commands: Vec<(RingId, NodeId, CommandHeader, Vec<u8>)>,
     proposals: usize,
+    /// Of the proposals.
+    numbers: Vec<u64>,
 }
 
 impl Outbox for Sent {
@@ -21,6 +23,7 @@ impl Outbox for Sent {
         };
         assert!(propose.commands.len() <= MAX_BATCH);
         self.proposals += 1;
+        self.numbers.push(propose.number);
         for command in Commands::from_offset(propose.commands, 0) {
             self.commands.push((ring, node, command.header, command.payload.to_vec()));
         }
@@ -56,11 +59,36 @@ fn reply(status: Status, session: SessionId, sequence: u64, payload: &[u8]) -> V
 
 /// A proxy whose sessions 0 and 1 have the ids 16 and 32.
 fn ready() -> Proxy<Null> {
-    ready_with(config())
+    ready_with(config(), Null::new(2))
 }
 
-fn ready_with(config: ProxyConfig) -> Proxy<Null> {
-    let mut proxy = Proxy::new(config, Null::new(2), Time(0));
+/// Two groups; every command may concern both, and seldom concerns more than the first.
+struct Doubtful;
+
+impl GroupMap for Doubtful {
+    fn groups(&self) -> usize {
+        2
+    }
+
+    fn conservative(&self, _: &[u8]) -> GroupSet {
+        GroupSet::all(2)
+    }
+
+    fn optimistic(&self, command: &[u8]) -> GroupSet {
+        if command == Null::ALL.to_le_bytes() {
+            GroupSet::all(2)
+        } else {
+            GroupSet::one(GroupId::new(0))
+        }
+    }
+
+    fn is_read(&self, _: &[u8]) -> bool {
+        false
+    }
+}
+
+fn ready_with<M: GroupMap>(config: ProxyConfig, map: M) -> Proxy<M> {
+    let mut proxy = Proxy::new(config, map, Time(0));
     let mut sent = Sent::default();
     proxy.on_timeout(Time(0), &mut sent, |_| unreachable!());
     proxy.flush(Time(0), &mut sent);
@@ -77,14 +105,14 @@ fn ready_with(config: ProxyConfig) -> Proxy<Null> {
     proxy
 }
 
-fn submit(proxy: &mut Proxy<Null>, session: usize, word: u64, now: Time) -> Sent {
+fn submit(proxy: &mut Proxy<impl GroupMap>, session: usize, word: u64, now: Time) -> Sent {
     let mut sent = Sent::default();
     proxy.submit(session, &word.to_le_bytes(), word, now, &mut sent).unwrap();
     proxy.flush(now, &mut sent);
     sent
 }
 
-fn ends(proxy: &mut Proxy<Null>, bytes: &[u8], now: Time) -> Vec<(u64, Outcome)> {
+fn ends(proxy: &mut Proxy<impl GroupMap>, bytes: &[u8], now: Time) -> Vec<(u64, Outcome)> {
     let mut ended = Vec::new();
     proxy.on_replies(bytes, now, &mut Sent::default(), |done| ended.push((done.tag, done.outcome)));
     ended
@@ -187,21 +215,61 @@ fn what_was_rejected_was_certainly_not_applied() {
     assert_eq!(ended, [(5, Outcome::NotApplied(NotApplied::Rejected))]);
 }
 
+/// Plays a coordinator that takes what `takes` says, until nothing is sent any more; in the order
+/// in which the parts were taken.
+fn take_parts(
+    proxy: &mut Proxy<Null>,
+    start: Time,
+    mut takes: impl FnMut(&mut Proxy<Null>, u64, Time) -> bool,
+) -> Vec<(Chunk, Vec<u8>)> {
+    let (mut taken, mut now) = (Vec::new(), start);
+    loop {
+        let mut sent = Sent::default();
+        proxy.flush(now, &mut sent);
+        if sent.commands.is_empty() && proxy.rings.parts(RingId(2)).next_timeout().is_none() {
+            return taken;
+        }
+        assert!(sent.commands.len() <= 6, "no more than a socket buffer holds");
+        for (number, (ring, _, header, payload)) in sent.numbers.iter().zip(&sent.commands) {
+            assert!(header.mode.has(Mode::CHUNK));
+            if takes(proxy, *number, now) {
+                let (head, bytes) = payload.split_at(size_of::<Chunk>());
+                taken.push((bytemuck::pod_read_unaligned(head), bytes.to_vec()));
+                proxy.on_taken(*ring, *number, now);
+            }
+        }
+        now = now + MS / 4;
+    }
+}
+
+/// What the parts make, if each was taken once.
+fn whole(parts: &[(Chunk, Vec<u8>)]) -> Vec<u8> {
+    let mut whole = vec![0; parts[0].0.total as usize];
+    assert_eq!(parts.len(), parts[0].0.parts as usize);
+    for (chunk, bytes) in parts {
+        whole[chunk.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+    whole
+}
+
+fn long_command() -> Vec<u8> {
+    let head = Null::ALL.to_le_bytes();
+    head.into_iter().chain((0..500_000u32).map(|n| n.wrapping_mul(n).to_le_bytes()[1])).collect()
+}
+
 #[test]
 fn a_command_above_a_batch_travels_in_parts_and_one_above_the_limit_not_at_all() {
     let mut proxy = ready();
     let mut sent = Sent::default();
-    let long: Vec<u8> = (0..20_000u32).map(|n| n.to_le_bytes()[0]).collect();
-    proxy.submit(0, &long, 1, Time(2), &mut sent).unwrap();
-    proxy.flush(Time(2), &mut sent);
-    let mut whole = vec![0; long.len()];
-    for (_, _, header, payload) in &sent.commands {
-        assert!(header.mode.has(Mode::CHUNK));
-        let (head, bytes) = payload.split_at(size_of::<Chunk>());
-        let chunk: Chunk = bytemuck::pod_read_unaligned(head);
-        whole[chunk.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+    let long = long_command();
+    for tag in 1..=2 {
+        proxy.submit(0, &long, tag, Time(2), &mut sent).unwrap();
     }
-    assert_eq!(whole, long);
+    let mut parts = take_parts(&mut proxy, Time(2), |_, _, _| true);
+    let second = parts.split_off(parts.len() / 2);
+    assert_eq!((whole(&parts) == long, whole(&second) == long), (true, true));
+    let ended = ends(&mut proxy, &reply(Status::Done, SessionId(16), 1, b""), Time(3));
+    assert_eq!(ended, [(1, Outcome::Done)]);
     let above = proxy.submit(0, &vec![0; (1 << 20) + 1], 1, Time(2), &mut sent).unwrap_err();
     assert_eq!(above, SubmitError::TooLarge { length: (1 << 20) + 1, limit: 1 << 20 });
 }
@@ -238,7 +306,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
     submit(&mut proxy, 0, 1, Time(2));
     let ring = submit(&mut proxy, 1, 2, Time(2)).commands[0].0;
     let refused = Refused { number: 1, refusal: Refusal::Full };
-    proxy.on_refused(ring, &refused);
+    proxy.on_refused(ring, &refused, Time(3));
     let mut sent = Sent::default();
     proxy.flush(Time(3), &mut sent);
     assert!(sent.commands.is_empty(), "a full ring is given a moment");
@@ -247,7 +315,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
     let (_, _, header, payload) = &sent.commands[0];
     assert_eq!((sent.commands.len(), &payload[..]), (1, &2u64.to_le_bytes()[..]));
     assert_eq!(header.attempt(), 0, "it was certainly not ordered before");
-    proxy.on_refused(ring, &refused);
+    proxy.on_refused(ring, &refused, Time(3));
     proxy.flush(Time(4) + 5 * MS, &mut sent);
     assert_eq!(sent.commands.len(), 1, "the word about an older proposal says nothing of this one");
     let ended = ends(&mut proxy, &reply(Status::Done, SessionId(32), 1, b""), Time(5) + MS);
@@ -258,7 +326,7 @@ fn what_a_full_ring_refused_leaves_again_as_soon_as_answers_make_room_and_once()
 fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
     let mut proxy = ready();
     let ring = submit(&mut proxy, 0, 1, Time(2)).commands[0].0;
-    proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full });
+    proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full }, Time(3));
     let mut sent = Sent::default();
     proxy.flush(Time(3), &mut sent);
     let mut ended = Vec::new();
@@ -269,52 +337,73 @@ fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
 }
 
 #[test]
-fn a_refused_part_leaves_again_with_those_behind_it_and_without_those_before() {
+fn a_refused_part_and_a_lost_one_leave_again_and_only_they() {
     let mut proxy = ready();
-    let mut sent = Sent::default();
-    proxy.submit(0, &[7; 40_000], 1, Time(2), &mut sent).unwrap();
-    proxy.flush(Time(2), &mut sent);
-    let (ring, parts) = (sent.commands[0].0, sent.commands.len());
-    let before = u64::from(ring == RingId(2)) * 2;
-    for number in [before + 4, before + 3] {
-        proxy.on_refused(ring, &Refused { number, refusal: Refusal::Full });
-    }
-    let mut again = Sent::default();
-    proxy.flush(Time(3), &mut again);
-    proxy.flush(Time(3) + MS, &mut again);
-    assert!(parts > 4, "{parts}");
-    let known = sent.commands.len() - again.commands.len();
-    assert!((2..=3).contains(&known), "{known} parts were taken");
-    assert_eq!(again.commands[0].3, sent.commands[known].3);
+    let long = long_command();
+    proxy.submit(0, &long, 1, Time(2), &mut Sent::default()).unwrap();
+    let mut count = 0;
+    let parts = take_parts(&mut proxy, Time(2), |proxy, number, now| {
+        count += 1;
+        match count % 7 {
+            3 => false,
+            5 => {
+                let refused = Refused { number, refusal: Refusal::Full };
+                proxy.on_refused(RingId(2), &refused, now);
+                false
+            }
+            _ => true,
+        }
+    });
+    assert_eq!(whole(&parts), long, "each part was taken once");
+    assert!(count < parts.len() * 3 / 2, "{count} were sent for {}", parts.len());
+}
+
+#[test]
+fn a_long_command_without_an_answer_is_sent_whole_again() {
+    let mut proxy = ready();
+    let long = long_command();
+    proxy.submit(0, &long, 1, Time(2), &mut Sent::default()).unwrap();
+    take_parts(&mut proxy, Time(2), |_, _, _| true);
+    let later = Time(2) + 200 * MS;
+    proxy.on_timeout(later, &mut Sent::default(), |_| unreachable!());
+    let again = take_parts(&mut proxy, later, |_, _, _| true);
+    assert_eq!(whole(&again), long);
+    let ended = ends(&mut proxy, &reply(Status::Done, SessionId(16), 1, b""), later + MS);
+    assert_eq!(ended, [(1, Outcome::Done)]);
+    submit(&mut proxy, 0, 5, later + MS);
+    assert_eq!(proxy.open_commands(), 1);
 }
 
 #[test]
 fn a_command_that_waits_for_one_ring_does_not_leave_for_another() {
     let config = ProxyConfig { grouping: Grouping::Optimistic, ..config() };
-    let mut proxy = ready_with(config);
-    let word = 0u64;
-    let first = submit(&mut proxy, 0, word, Time(2)).commands.remove(0);
+    let mut proxy = ready_with(config, Doubtful);
+    // Command 1 is refused by its ring, where it is held, and command 1 of the other session by
+    // the ring of all groups.
+    let first = submit(&mut proxy, 0, 0, Time(2)).commands.remove(0);
     let other = submit(&mut proxy, 1, Null::ALL, Time(2)).commands.remove(0);
     assert_ne!(first.0, other.0, "one ring each");
-    for ring in [first.0, other.0] {
-        for number in 1..4 {
-            proxy.on_refused(ring, &Refused { number, refusal: Refusal::Full });
-        }
-    }
     let mut sent = Sent::default();
-    proxy.flush(Time(3), &mut sent);
-    // It was ordered all the same, by an earlier proposal, and its check failed.
-    proxy.on_replies(
-        &reply(Status::CheckFailed, SessionId(16), 1, b""),
-        Time(4),
-        &mut sent,
-        |_| unreachable!(),
-    );
-    proxy.flush(Time(4) + MS, &mut sent);
-    for (session, tag) in [(16, word), (32, Null::ALL)] {
-        let bytes = reply(Status::Done, SessionId(session), 1, b"");
-        assert_eq!(ends(&mut proxy, &bytes, Time(5) + MS), [(tag, Outcome::Done)]);
+    for (ring, number) in [(first.0, 1), (other.0, 2)] {
+        proxy.on_refused(ring, &Refused { number, refusal: Refusal::Full }, Time(2));
     }
-    let next = submit(&mut proxy, 1, Null::ALL, Time(6) + MS);
-    assert_eq!(next.commands.len(), 1, "the ring has room again");
+    proxy.flush(Time(3), &mut sent);
+    // It was ordered all the same, by an earlier proposal, and its check failed: now it waits for
+    // the ring of all groups, which goes on refusing.
+    let failed = reply(Status::CheckFailed, SessionId(16), 1, b"");
+    proxy.on_replies(&failed, Time(4), &mut sent, |_| unreachable!());
+    for _ in 0..4 {
+        proxy.rings.flow(other.0).on_refused(Time(4));
+    }
+    assert!(sent.commands.is_empty());
+    proxy.flush(Time(4) + MS / 2, &mut sent);
+    assert!(sent.commands.is_empty(), "its old ring has room, the one it waits for has none");
+    proxy.flush(Time(4) + 20 * MS, &mut sent);
+    let rings: Vec<RingId> = sent.commands.iter().map(|(ring, ..)| *ring).collect();
+    assert_eq!(rings, [other.0, other.0]);
+    for (session, tag) in [(16, 0), (32, Null::ALL)] {
+        let bytes = reply(Status::Done, SessionId(session), 1, b"");
+        assert_eq!(ends(&mut proxy, &bytes, Time(5) + 20 * MS), [(tag, Outcome::Done)]);
+    }
+    assert_eq!(submit(&mut proxy, 0, 0, Time(6) + 20 * MS).commands.len(), 1);
 }

@@ -1,15 +1,22 @@
 //! Commands above the batch limit: parts in, whole payloads out (PROTOCOL 1).
 //!
 //! Parts of one command are ordered by one ring, perhaps twice, perhaps not in order, with other
-//! commands between them. What is incomplete is bounded, and what gives way depends on the order
-//! of delivery alone: every worker that sees the same ring agrees on which part completes what,
-//! also a worker that keeps no bytes because another one will execute.
+//! commands between them. What is incomplete is bounded: who comes first keeps its place until it
+//! is whole, or until so many parts of others have passed that its client must be gone; a part that
+//! finds no place is dropped, and its client sends the command again. (Where the oldest gave way at
+//! once, nine clients of long commands kept each other from ever completing one.) Both depend on
+//! the order of delivery alone: every worker that sees the same ring agrees on which part completes
+//! what, also a worker that keeps no bytes because another one will execute.
 
 use crate::types::{GroupSet, Sequence, SessionId};
 use crate::wire::{Chunk, Command, CommandHeader};
 
 /// The most parts of one command.
 const MAX_PARTS: u32 = 256;
+
+/// A command that got no part while so many others passed is given up: a client has a few parts in
+/// flight, so that it bounds the clients whose parts take turns at about a hundred.
+const PATIENCE: u64 = 512;
 
 /// Incomplete commands of one ring.
 #[derive(Debug)]
@@ -34,7 +41,7 @@ struct Assembly {
 /// What a part did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// Others are missing.
+    /// Others are missing, or there was no place for it.
     Incomplete,
     /// The command is whole: its bytes are at this index until they are taken.
     Complete(usize),
@@ -60,7 +67,7 @@ impl Assemblies {
             return Joined::Rejected;
         }
         self.parts_seen += 1;
-        let index = self.find(&command.header, &chunk);
+        let Some(index) = self.find(&command.header, &chunk) else { return Joined::Incomplete };
         let slot = &mut self.slots[index];
         slot.touched = self.parts_seen;
         let (word, bit) = (chunk.part as usize / 64, 1_u64 << (chunk.part % 64));
@@ -94,16 +101,14 @@ impl Assemblies {
         self.slots[index].bytes = bytes;
     }
 
-    /// The slot of the part's command: its own, a free one, or that of the command which has
-    /// waited longest.
-    fn find(&mut self, header: &CommandHeader, chunk: &Chunk) -> usize {
+    /// The slot of the part's command: its own, a free one, or that of a command which was given
+    /// up.
+    fn find(&mut self, header: &CommandHeader, chunk: &Chunk) -> Option<usize> {
         let name = Some((header.session, header.sequence, header.groups));
         let own = self.slots.iter().position(|slot| slot.name == name);
-        let index = own.unwrap_or_else(|| {
-            let age = |slot: &Assembly| if slot.name.is_none() { 0 } else { slot.touched };
-            let oldest = self.slots.iter().enumerate().min_by_key(|(_, slot)| age(slot));
-            oldest.expect("at least one slot").0
-        });
+        let place =
+            |slot: &Assembly| slot.name.is_none() || slot.touched + PATIENCE < self.parts_seen;
+        let index = own.or_else(|| self.slots.iter().position(place))?;
         let slot = &mut self.slots[index];
         let same = own.is_some() && slot.parts == chunk.parts && slot.total == chunk.total;
         if !same {
@@ -114,7 +119,7 @@ impl Assemblies {
             slot.seen = [0; 4];
             slot.bytes.clear();
         }
-        index
+        Some(index)
     }
 }
 
@@ -177,16 +182,27 @@ mod tests {
         let parts = parts_of(&whole);
         let mut keeps = Assemblies::new(2, 1000);
         let mut counts = Assemblies::new(2, 1000);
-        for (sequence, part) in [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2), (1, 3), (3, 1), (1, 0)] {
+        let mut add = |sequence, part: usize| {
             let command = command(sequence, &parts[part]);
-            assert_eq!(keeps.add(&command, true), counts.add(&command, false));
+            let joined = keeps.add(&command, true);
+            assert_eq!(joined, counts.add(&command, false));
+            matches!(joined, Joined::Complete(_))
+        };
+        // The third finds no place; the first two complete all the same.
+        assert!(
+            ![(1, 0), (2, 0), (3, 0), (1, 1), (3, 1), (1, 2)]
+                .map(|(s, p)| add(s, p))
+                .contains(&true)
+        );
+        assert!(add(1, 3));
+        assert!([(3, 0), (3, 1), (3, 2), (3, 3)].map(|(s, p)| add(s, p)).ends_with(&[true]));
+        // The second goes on, and a fourth starts; both clients die, and in time give way.
+        assert!(![(2, 1), (4, 0)].map(|(s, p)| add(s, p)).contains(&true));
+        for _ in 0..=PATIENCE {
+            add(5, 0);
         }
-        let last = command(3, &parts[2]);
-        assert_eq!(keeps.add(&last, true), counts.add(&last, false));
-        let last = command(3, &parts[3]);
-        let joined = keeps.add(&last, true);
-        assert!(matches!(joined, Joined::Complete(_)));
-        assert_eq!(joined, counts.add(&last, false));
+        assert!(![(5, 0), (5, 1), (5, 2)].map(|(s, p)| add(s, p)).contains(&true));
+        assert!(add(5, 3));
     }
 
     #[test]

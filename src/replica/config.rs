@@ -90,7 +90,7 @@ pub struct WorkerConfig {
     pub retries: usize,
     /// The most bytes of a command that travels as chunks.
     pub command_limit: usize,
-    /// How many chunked commands of one ring may be incomplete at once; the oldest gives way.
+    /// How many chunked commands of one ring may be incomplete at once; others come again later.
     pub assemblies: usize,
 }
 

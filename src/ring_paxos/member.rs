@@ -206,6 +206,7 @@ impl<L: Log> Role for Member<L> {
             Message::Trimmed(_)
             | Message::Beacon(_)
             | Message::Refused(_)
+            | Message::Taken(_)
             | Message::Replies(_) => {}
         }
     }

@@ -32,8 +32,14 @@ impl Proposer {
 
     /// A number that no proposal of this life has had.
     pub const fn next_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
+        self.take_numbers(1)
+    }
+
+    /// The first of `count` such numbers that follow each other.
+    pub const fn take_numbers(&mut self, count: u64) -> u64 {
+        let first = self.number + 1;
+        self.number += count;
+        first
     }
 
     /// The number that [`Proposer::next_number`] gives next.

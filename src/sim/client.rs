@@ -99,7 +99,8 @@ impl<S: SimService> Client<S> {
                 }
                 Ok((ring, Message::Redirect(redirect))) => proxy.on_redirect(ring, redirect.ballot),
                 Ok((ring, Message::Heartbeat(beat))) => proxy.on_heartbeat(ring, beat.ballot),
-                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused),
+                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok((ring, Message::Taken(taken))) => proxy.on_taken(ring, taken.number, now),
                 Ok(_) | Err(_) => *cycle.dropped += 1,
             }
         }

@@ -36,13 +36,15 @@ pub enum Kind {
     Replies = 15,
     /// An acceptor without memory asks to be re-admitted, or is (rule 6).
     Admission = 16,
+    /// A proposal that asked for it stands in an instance.
+    Taken = 17,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 16] = [
+        const KINDS: [Kind; 17] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -59,6 +61,7 @@ impl Kind {
             Kind::Refused,
             Kind::Replies,
             Kind::Admission,
+            Kind::Taken,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

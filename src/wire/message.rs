@@ -13,6 +13,8 @@ pub struct Propose<'a> {
     /// The proposer's own number of this proposal, from 1; with sender and incarnation its name.
     /// The coordinator drops one that is already in an undecided instance.
     pub number: u64,
+    /// The proposer wants a [`Taken`] once the proposal stands in an instance.
+    pub is_confirmed: bool,
     /// The commands, at most [`super::MAX_BATCH`] bytes.
     pub commands: &'a [u8],
 }
@@ -272,6 +274,15 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
+/// A proposal that asked for it stands in an instance of the coordinator. It is not decided yet: a
+/// take-over may still lose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Taken {
+    /// The proposal's number.
+    pub number: u64,
+}
+
 /// Re-admission of an acceptor that has lost its memory (rule 6). From the acceptor: the request,
 /// which also answers a Prepare that it must not promise to. From the coordinator: the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -304,6 +315,7 @@ pub enum Message<'a> {
     Beacon(Beacon),
     Redirect(Redirect),
     Refused(Refused),
+    Taken(Taken),
     /// Replies end to end, for [`super::Replies`].
     Replies(&'a [u8]),
     Admission(Admission),
@@ -328,6 +340,7 @@ impl<'a> Message<'a> {
             Self::Beacon(_) => Kind::Beacon,
             Self::Redirect(_) => Kind::Redirect,
             Self::Refused(_) => Kind::Refused,
+            Self::Taken(_) => Kind::Taken,
             Self::Replies(_) => Kind::Replies,
             Self::Admission(_) => Kind::Admission,
         }
@@ -341,7 +354,7 @@ impl<'a> Message<'a> {
         };
         HEADER_LENGTH
             + match self {
-                Self::Propose(propose) => 8 + propose.commands.len(),
+                Self::Propose(propose) => 16 + propose.commands.len(),
                 Self::Prepare(_) => 24,
                 Self::Promise(promise) => Promise::FIXED_LENGTH + promise.records.0.len(),
                 Self::Accept(message) => accept(message),
@@ -355,6 +368,7 @@ impl<'a> Message<'a> {
                 Self::Beacon(_) => size_of::<Beacon>(),
                 Self::Redirect(_) => size_of::<Redirect>(),
                 Self::Refused(_) => 16,
+                Self::Taken(_) => size_of::<Taken>(),
                 Self::Replies(bytes) => bytes.len(),
                 Self::Admission(_) => size_of::<Admission>(),
             }
@@ -366,8 +380,9 @@ impl<'a> Message<'a> {
     /// If the buffer is shorter than [`Message::encoded_length`] asked for.
     pub fn encode(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Propose(Propose { number, commands }) => {
+            Self::Propose(Propose { number, is_confirmed, commands }) => {
                 writer.pod(number);
+                writer.pod(&u64::from(*is_confirmed));
                 writer.bytes(commands);
             }
             Self::Prepare(Prepare { ballot, first }) => {
@@ -407,6 +422,7 @@ impl<'a> Message<'a> {
                 writer.pod(number);
                 writer.pod(&(*refusal as u64));
             }
+            Self::Taken(taken) => writer.pod(taken),
             Self::Replies(bytes) => writer.bytes(bytes),
             Self::Admission(admission) => writer.pod(admission),
         }
@@ -422,7 +438,9 @@ impl<'a> Message<'a> {
         let r = &mut reader;
         let message = match kind {
             Kind::Propose => {
-                Self::Propose(Propose { number: r.pod()?, commands: r.take(r.rest().len())? })
+                let (number, flag): (u64, u64) = (r.pod()?, r.pod()?);
+                let commands = r.take(r.rest().len())?;
+                Self::Propose(Propose { number, is_confirmed: flag == 1, commands })
             }
             Kind::Prepare => Self::Prepare(Prepare { ballot: r.pod()?, first: r.pod()? }),
             Kind::Promise => Self::Promise(Promise::decode(r)?),
@@ -447,6 +465,7 @@ impl<'a> Message<'a> {
             Kind::Beacon => Self::Beacon(r.pod()?),
             Kind::Redirect => Self::Redirect(r.pod()?),
             Kind::Refused => Self::Refused(Refused::decode(r)?),
+            Kind::Taken => Self::Taken(r.pod()?),
             Kind::Replies => Self::Replies(r.take(r.rest().len())?),
             Kind::Admission => Self::Admission(r.pod()?),
         };

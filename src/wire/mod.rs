@@ -26,7 +26,7 @@ pub use kind::Kind;
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
     PromiseRecord, PromiseRecords, Propose, Redirect, Refusal, Refused, Repair, RepairRequest,
-    Trimmed,
+    Taken, Trimmed,
 };
 pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};

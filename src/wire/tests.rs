@@ -63,7 +63,7 @@ fn every_message_survives_the_wire() {
     let records = write_records(&mut page, ballot, id);
     assert_eq!(records.iter().count(), 3);
     let messages = [
-        Message::Propose(Propose { number: 1, commands: b"some commands" }),
+        Message::Propose(Propose { number: 1, is_confirmed: true, commands: b"some commands" }),
         Message::Prepare(Prepare { ballot, first: Instance(1) }),
         Message::Promise(Promise {
             ballot,
@@ -106,6 +106,7 @@ fn every_message_survives_the_wire() {
         Message::Beacon(Beacon { slot: crate::types::Slot(12) }),
         Message::Redirect(Redirect { ballot }),
         Message::Refused(Refused { number: 3, refusal: Refusal::Full }),
+        Message::Taken(Taken { number: 4 }),
         Message::Replies(b""),
         Message::Admission(Admission { ballot, life: Incarnation(9), last: Instance(4) }),
     ];
@@ -114,7 +115,11 @@ fn every_message_survives_the_wire() {
 
 #[test]
 fn a_flipped_bit_anywhere_is_dropped() {
-    let bytes = datagram(&Message::Propose(Propose { number: 1, commands: b"payload" }));
+    let bytes = datagram(&Message::Propose(Propose {
+        number: 1,
+        is_confirmed: true,
+        commands: b"payload",
+    }));
     for bit in 0..bytes.len() * 8 {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -124,7 +129,11 @@ fn a_flipped_bit_anywhere_is_dropped() {
 
 #[test]
 fn another_cluster_configuration_or_epoch_is_inert() {
-    let bytes = datagram(&Message::Propose(Propose { number: 1, commands: b"payload" }));
+    let bytes = datagram(&Message::Propose(Propose {
+        number: 1,
+        is_confirmed: true,
+        commands: b"payload",
+    }));
     let refused = |identity: Identity| open(&identity, &bytes).map(|_| ());
     assert_eq!(refused(Identity { cluster: 8, ..IDENTITY }), Err(DecodeError::Cluster));
     assert_eq!(refused(Identity { configuration: 8, ..IDENTITY }), Err(DecodeError::Configuration));

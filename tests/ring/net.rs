@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The first node that is no acceptor: learners and proposers.
 pub(crate) const OUTSIDER: u16 = 100;
+/// The number of the proposal that asks to be confirmed.
+pub(crate) const CONFIRMED: u64 = 77;
 
 /// A value off the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,7 +258,8 @@ impl Net {
     /// Proposal `number` of the one proposer, to acceptor `to`, from outside and at once.
     pub(crate) fn propose(&mut self, to: usize, number: u64, commands: &[u8]) {
         let proposer = (NodeId(OUTSIDER), Incarnation(7));
-        self.inject(to, proposer, &Message::Propose(Propose { number, commands }));
+        let propose = Propose { number, is_confirmed: number == CONFIRMED, commands };
+        self.inject(to, proposer, &Message::Propose(propose));
     }
 
     /// A learner's progress, told to acceptor `to`.

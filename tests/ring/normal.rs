@@ -1,6 +1,6 @@
 //! The normal case: batches, votes around the ring, decisions, refusals.
 
-use super::net::{Net, OUTSIDER, Owned};
+use super::net::{CONFIRMED, Net, OUTSIDER, Owned};
 use psmr::ring_paxos::RingConfig;
 use psmr::types::{NodeId, RingId, Slot};
 use psmr::wire::{Kind, MAX_BATCH, Message, Refusal};
@@ -96,6 +96,27 @@ fn a_proposal_that_an_undecided_instance_holds_is_dropped() {
     net.propose(0, 2, b"two");
     net.propose(0, 2, b"two");
     assert_eq!(net.member(0).counters().duplicates, 2);
+}
+
+#[test]
+fn a_proposal_that_asks_for_it_is_confirmed_once_it_stands_and_again_if_it_comes_again() {
+    let mut net = ring(3);
+    net.filter = Box::new(|packet| packet.kind != Kind::Accepted);
+    net.propose(0, 1, b"one");
+    let confirmations = |net: &Net| {
+        let numbers = net.heard.iter().filter_map(|packet| match packet.message() {
+            Message::Taken(taken) => Some((packet.to, taken.number)),
+            _ => None,
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(confirmations(&net), []);
+    net.propose(0, CONFIRMED, b"two");
+    net.propose(0, CONFIRMED, b"two");
+    net.propose(1, CONFIRMED, b"two");
+    assert_eq!(confirmations(&net), [(NodeId(OUTSIDER), CONFIRMED); 2]);
+    net.propose(0, CONFIRMED, &[7; MAX_BATCH + 1]);
+    assert_eq!(confirmations(&net).len(), 2);
 }
 
 #[test]

@@ -8,15 +8,6 @@ use crate::service::{Access, Context, GroupMap, Lease, Optimistic, Verdict};
 use crate::types::{Address, Bug, GroupId};
 use crate::wire::{Chunk, Command, CommandHeader, MAX_COMMAND, MAX_REPLY, Mode, Reply, Status};
 
-/// Sends `command`, in parts if it is longer than one command can be; `part` is scratch.
-pub(super) fn multicast(command: &Command<'_>, part: &mut Vec<u8>, out: &mut impl WorkerOutbox) {
-    if command.payload.len() <= MAX_COMMAND {
-        return out.multicast(command);
-    }
-    let header = CommandHeader { mode: command.header.mode.with(Mode::CHUNK), ..command.header };
-    cut(command.payload, MAX_COMMAND, part, |payload| out.multicast(&Command { header, payload }));
-}
-
 impl<S: Optimistic> PsmrWorker<S> {
     /// Executes a read.
     pub(super) fn read(
@@ -194,7 +185,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         }
         entry.fail(why);
         self.send_again(command, why, address, cycle);
-        if self.config.retry == Retry::Replica {
+        if self.leaves_again(command) {
             let copy = conservative(command, &**cycle.shared.service());
             let sent = if self.is_sender(&copy.header) { Sent::Now } else { Sent::NotYet };
             let kept = self.retries.push(&copy, sent, cycle.now);
@@ -213,7 +204,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
         let header = command.header;
-        if self.config.retry == Retry::Client {
+        if !self.leaves_again(command) {
             if self.is_answerer(&header) {
                 self.reply.clear();
                 self.answer(&header, address, (Status::CheckFailed, why), cycle.out);
@@ -224,8 +215,14 @@ impl<S: Optimistic> PsmrWorker<S> {
         if self.is_sender(&header) || header.attempt() > 0 {
             let copy = conservative(command, &**cycle.shared.service());
             self.counters.retries += 1;
-            multicast(&copy, &mut self.part, cycle.out);
+            cycle.out.multicast(&copy);
         }
+    }
+
+    /// Whether the replicas send a failed command again. One that came in parts is its client's to
+    /// send: that has the window for it, and a replica's thread does not wait for room.
+    fn leaves_again(&self, command: &Command<'_>) -> bool {
+        self.config.retry == Retry::Replica && command.payload.len() <= MAX_COMMAND
     }
 
     /// Whether this replica is the one that multicasts a failed command at once.

@@ -208,14 +208,14 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut impl WorkerOutbox) {
-        let Self { retries, shared, part, counters, config, .. } = self;
+        let Self { retries, shared, counters, config, .. } = self;
         let table = shared.table(config.me.index());
         retries.on_timeout(
             now,
             |session, sequence| table.is_settled(session, sequence),
             |copy| {
                 counters.retries += 1;
-                execute::multicast(copy, part, out);
+                out.multicast(copy);
             },
         );
     }

@@ -5,7 +5,7 @@ use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Time};
-use crate::wire::{MAX_BATCH, Message, Propose, Redirect, Refusal, Refused};
+use crate::wire::{MAX_BATCH, Message, Propose, Redirect, Refusal, Refused, Taken};
 
 /// Names of proposals that are remembered; a power of two.
 const NAMES: usize = 4_096;
@@ -70,7 +70,7 @@ impl<L: Log> Member<L> {
         now: Time,
         out: &mut impl Outbox,
     ) {
-        let Propose { number, commands } = *propose;
+        let Propose { number, is_confirmed, commands } = *propose;
         if !self.coordinator.is_leading() {
             self.turn_away(envelope, number, now, out);
             return;
@@ -88,6 +88,9 @@ impl<L: Log> Member<L> {
         let standing = self.coordinator.names.find(envelope, number);
         if standing.is_some_and(|instance| instance > self.coordinator.decided) {
             self.counters.duplicates += 1;
+            if is_confirmed {
+                self.answer(envelope, &Message::Taken(Taken { number }), out);
+            }
             return;
         }
         if self.coordinator.open + commands.len() > self.config.batch_limit.max(commands.len()) {
@@ -105,6 +108,9 @@ impl<L: Log> Member<L> {
         }
         self.coordinator.open = at + commands.len();
         self.coordinator.names.insert(envelope, number, instance);
+        if is_confirmed {
+            self.answer(envelope, &Message::Taken(Taken { number }), out);
+        }
         if self.coordinator.open >= self.config.batch_limit {
             self.seal();
         }

@@ -1,0 +1,143 @@
+//! What time brings: sessions that are not open yet, commands without an answer, deadlines.
+//!
+//! A look goes round several times an attempt. Commands of a session left in the order of their
+//! numbers, so that a session whose oldest command is at its first attempt and in time has none
+//! that is overdue: without loss a look costs a few nanoseconds a session, not a command.
+
+use super::completion::{Completion, Outcome};
+use super::{Proxy, parts, send, unanswered};
+use crate::ring_paxos::Outbox;
+use crate::service::GroupMap;
+use crate::types::{GroupSet, Sequence, Time};
+use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode, Reply, Status};
+use std::time::Duration;
+
+/// How long a replica is not named again for reads after it has been silent.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Looks an attempt.
+const LOOKS: u32 = 4;
+/// Attempts after which the wait no longer doubles.
+const DOUBLINGS: u8 = 10;
+/// The longest wait, in attempt time-outs.
+const LONGEST: u32 = 8;
+
+impl<M: GroupMap> Proxy<M> {
+    /// [`Proxy::next_timeout`] has come: opens what is not open, sends again, gives up.
+    pub fn on_timeout(
+        &mut self,
+        now: Time,
+        out: &mut impl Outbox,
+        mut done: impl FnMut(Completion<'_>),
+    ) {
+        if now < self.next_scan {
+            return;
+        }
+        self.next_scan = now + self.rings.shortest_timeout() / LOOKS;
+        if self.ready < self.sessions.len() && now >= self.next_opening {
+            self.next_opening = now + self.config.attempt_timeout / LOOKS;
+            self.open_sessions(now, out);
+        }
+        let has_strays = self.rings.has_strays();
+        for place in 0..self.sessions.len() {
+            if has_strays || self.sessions[place].may_be_overdue(now) {
+                for sequence in self.sessions[place].open_sequences() {
+                    self.look_after(place, sequence, now, out, &mut done);
+                }
+            }
+        }
+        self.rings.on_strays_sent(now);
+    }
+
+    fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
+        let groups = GroupSet::all(self.config.groups);
+        let ring = groups.ring(self.config.groups);
+        for session in self.sessions.iter().filter(|session| !session.is_open()) {
+            let mut control = Control::new(ControlKind::Open);
+            control.reply_to = self.config.reply_to;
+            control.client = self.config.client;
+            control.number = session.opening;
+            self.control.clear();
+            self.control.extend_from_slice(bytemuck::bytes_of(&control));
+            let header = CommandHeader {
+                groups,
+                mode: Mode::SESSION,
+                map_epoch: self.config.map_epoch,
+                // Every replica answers: whichever lives.
+                designation: CommandHeader::designate(0, 1),
+                ..CommandHeader::default()
+            };
+            self.rings.push(ring, &Command { header, payload: &self.control }, out);
+        }
+        self.rings.on_overdue(ring, now, 2 * self.config.attempt_timeout);
+    }
+
+    fn look_after(
+        &mut self,
+        place: usize,
+        sequence: Sequence,
+        now: Time,
+        out: &mut impl Outbox,
+        done: &mut impl FnMut(Completion<'_>),
+    ) {
+        let session = &mut self.sessions[place];
+        let (id, lowest) = (session.id, session.lowest);
+        let Some(entry) = session.open_entry(sequence) else { return };
+        if now.since(entry.submitted) >= self.config.deadline {
+            self.counters.unknown += 1;
+            let reply = Reply {
+                session: id,
+                sequence,
+                status: Status::Done,
+                replica: 0,
+                flags: 0,
+                payload: &[],
+            };
+            return self.end(place, &reply, Outcome::Unknown, done);
+        }
+        let ring = entry.header.groups.ring(self.config.groups);
+        let is_overdue = now >= entry.due;
+        if entry.is_held {
+            // A coordinator that only refuses, and whose ring answers nothing, may be cut off.
+            return self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        }
+        if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
+            return;
+        }
+        let timeout = self.rings.timeout(ring);
+        if is_overdue {
+            entry.attempt = entry.attempt.saturating_add(1);
+            let replica = entry.header.replica();
+            if self.heard[usize::from(replica)] < entry.sent {
+                self.silent[usize::from(replica)] = now + SILENCE;
+            }
+            entry.header.designation = CommandHeader::designate(replica, entry.attempt);
+            self.rings.on_silence(ring, now);
+        }
+        entry.header.unanswered = unanswered(sequence, lowest);
+        let doubled = timeout * (1 << entry.attempt.min(DOUBLINGS));
+        let patience = doubled.min(self.config.attempt_timeout * LONGEST);
+        let jitter = Duration::from_nanos(self.random.below(super::nanos(patience / 4)));
+        entry.sent = now;
+        entry.due = now + patience + jitter;
+        self.counters.retries += 1;
+        if parts::is_long(&entry.payload) {
+            entry.is_held = true;
+            self.rings.flow(ring).leave(false);
+            self.rings.parts(ring).push(place, sequence);
+        } else {
+            send(&mut self.rings, ring, entry, out);
+        }
+        if is_overdue {
+            self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+        }
+    }
+}
+
+impl<M> Proxy<M> {
+    /// When the proxy wants [`Proxy::on_timeout`] or [`Proxy::flush`] next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        let scan = (self.open > 0 || !self.is_ready()).then_some(self.next_scan);
+        self.rings.next_timeouts().chain(scan).min()
+    }
+}

@@ -1,0 +1,290 @@
+//! Commands above a batch, which travel in parts, and replies that arrive in parts.
+//!
+//! A command of 1 MiB is 130 datagrams: sent at once they overrun the coordinator's socket buffer
+//! and its queue, and if one is lost all were in vain. So the parts of a ring's long commands leave
+//! one command after the other, a few in flight, each confirmed by the coordinator as soon as it
+//! stands in an instance; what is refused, or lost, leaves again alone. A part is lost when three
+//! that left after it were confirmed, or after a time-out; the window then halves, and grows again
+//! by one for each window of confirmations.
+
+use super::flow::Held;
+use super::session::{Entry, Joined};
+use super::{Proxy, unanswered};
+use crate::ring_paxos::Outbox;
+use crate::service::GroupMap;
+use crate::types::{RingId, Time};
+use crate::wire::{COMMAND_HEADER_LENGTH, Chunk, CommandHeader, MAX_BATCH, Mode, Refusal, Refused};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Payload of one part of a command that is above a batch.
+const PART: usize = MAX_BATCH - COMMAND_HEADER_LENGTH - size_of::<Chunk>();
+/// The longest reply that is joined from parts.
+const REPLY_LIMIT: usize = 1 << 20;
+
+/// Parts in flight: the kernel charges a datagram of 8 KiB twice its size, so that as many fill
+/// half of a stock socket buffer.
+const WINDOW: usize = 6;
+/// Confirmations of later parts that show a part to be lost.
+const OVERTAKEN: u64 = 3;
+/// How long nothing leaves after a refusal, at first; doubles with each until a confirmation.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether a command of this payload travels in parts.
+#[inline]
+pub(super) const fn is_long(payload: &[u8]) -> bool {
+    payload.len() + COMMAND_HEADER_LENGTH > MAX_BATCH
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// To be sent.
+    Waits,
+    /// On its way, as the `order`-th of all.
+    Flies { order: u64 },
+    /// The coordinator has it.
+    Taken,
+}
+
+/// The long commands of one ring on their way to its coordinator.
+#[derive(Debug)]
+pub(super) struct Parts {
+    queue: VecDeque<Held>,
+    /// Of the first in the queue; empty before it begins.
+    parts: Vec<Part>,
+    /// The number of the first part's proposal; the others follow.
+    first: u64,
+    in_flight: usize,
+    /// Parts that were ever sent.
+    sent: u64,
+    /// Where what waits begins, at the earliest.
+    from: usize,
+    window: usize,
+    /// Confirmations since the window grew.
+    confirmed: usize,
+    /// When what is in flight counts as lost.
+    due: Time,
+    resume_at: Time,
+    pause: Duration,
+}
+
+impl Parts {
+    pub(super) const fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            parts: Vec::new(),
+            first: 0,
+            in_flight: 0,
+            sent: 0,
+            from: 0,
+            window: WINDOW,
+            confirmed: 0,
+            due: Time::NEVER,
+            resume_at: Time::ZERO,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// A long command waits for its turn.
+    pub(super) fn push(&mut self, place: usize, sequence: crate::types::Sequence) {
+        self.queue.push_back(Held { place, sequence });
+    }
+
+    /// When something leaves, or counts as lost.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let has_room = self.in_flight < self.window && self.next().is_some();
+        let resumes = (!self.queue.is_empty() && (self.parts.is_empty() || has_room))
+            .then_some(self.resume_at);
+        let lost = (self.in_flight > 0).then_some(self.due);
+        [resumes, lost].into_iter().flatten().min()
+    }
+
+    /// The first command is over, or begins anew another time.
+    fn leave(&mut self) {
+        self.queue.pop_front();
+        self.parts.clear();
+        self.in_flight = 0;
+    }
+
+    /// The first part that waits.
+    fn next(&self) -> Option<usize> {
+        let waits = self.parts.iter().skip(self.from).position(|part| *part == Part::Waits);
+        waits.map(|after| self.from + after)
+    }
+
+    /// Whether the coordinator has every part.
+    fn is_taken(&self) -> bool {
+        self.in_flight == 0 && !self.parts.is_empty() && self.next().is_none()
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        matches!(self.parts.get(index)?, Part::Flies { .. }).then_some(index)
+    }
+
+    /// The part at `index` is to be sent again.
+    fn wait(&mut self, index: usize) {
+        self.parts[index] = Part::Waits;
+        self.in_flight -= 1;
+        self.from = self.from.min(index);
+    }
+
+    /// Those in flight for which `is_lost` holds by the order of their leaving.
+    fn lose(&mut self, is_lost: impl Fn(u64) -> bool) {
+        let before = self.in_flight;
+        for index in 0..self.parts.len() {
+            if matches!(self.parts[index], Part::Flies { order } if is_lost(order)) {
+                self.wait(index);
+            }
+        }
+        if self.in_flight < before {
+            self.window = (self.window / 2).max(1);
+            self.confirmed = 0;
+        }
+    }
+
+    fn on_taken(&mut self, number: u64, now: Time, timeout: Duration) {
+        let Some(index) = self.index(number) else { return };
+        let Part::Flies { order } = self.parts[index] else { return };
+        self.parts[index] = Part::Taken;
+        self.in_flight -= 1;
+        self.due = now + timeout;
+        self.pause = FIRST_PAUSE;
+        self.confirmed += 1;
+        if self.confirmed >= self.window {
+            self.confirmed = 0;
+            self.window = (self.window + 1).min(WINDOW);
+        }
+        self.lose(|other| other + OVERTAKEN <= order);
+    }
+
+    fn on_refused(&mut self, number: u64, now: Time) -> bool {
+        let Some(index) = self.index(number) else { return false };
+        self.wait(index);
+        if now >= self.resume_at {
+            self.resume_at = now + self.pause;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+        true
+    }
+}
+
+impl<M: GroupMap> Proxy<M> {
+    /// A proposal stands in an instance of `ring`'s coordinator.
+    pub fn on_taken(&mut self, ring: RingId, number: u64, now: Time) {
+        if usize::from(ring.0) < self.rings.count() {
+            self.rings.on_answer(ring, now, None);
+            let timeout = self.rings.timeout(ring);
+            self.rings.parts(ring).on_taken(number, now, timeout);
+        }
+    }
+
+    /// A proposal to `ring` was not taken. With [`Refusal::Full`] its commands leave again as soon
+    /// as there is room; otherwise in their time.
+    pub fn on_refused(&mut self, ring: RingId, refused: &Refused, now: Time) {
+        self.counters.refused += 1;
+        if refused.refusal != Refusal::Full || usize::from(ring.0) >= self.rings.count() {
+            return;
+        }
+        if !self.rings.parts(ring).on_refused(refused.number, now) {
+            self.refused.push((ring, refused.number));
+        }
+    }
+
+    /// Sends parts as far as there is room.
+    pub(super) fn send_parts(&mut self, now: Time, out: &mut impl Outbox) {
+        for ring in (0u16..).map(RingId).take(self.rings.count()) {
+            while let Some(&Held { place, sequence }) = self.rings.parts(ring).queue.front() {
+                let session = &mut self.sessions[place];
+                let lowest = session.lowest;
+                let groups = self.config.groups;
+                let waits_here =
+                    |entry: &&mut Entry| entry.is_held && entry.header.groups.ring(groups) == ring;
+                let Some(entry) = session.open_entry(sequence).filter(waits_here) else {
+                    self.rings.parts(ring).leave(); // It has come to its end meanwhile.
+                    continue;
+                };
+                if self.rings.parts(ring).parts.is_empty() {
+                    entry.header.unanswered = unanswered(sequence, lowest);
+                }
+                self.rings.send_parts(ring, entry, now, out);
+                if !self.rings.parts(ring).is_taken() {
+                    break;
+                }
+                let waited = entry.due.since(entry.sent);
+                entry.is_held = false;
+                (entry.sent, entry.due) = (now, now + waited);
+                self.rings.parts(ring).leave();
+                self.rings.flow(ring).enter();
+            }
+        }
+    }
+}
+
+impl super::rings::Rings {
+    /// Sends of one command what waits, as far as there is room.
+    fn send_parts(&mut self, ring: RingId, entry: &Entry, now: Time, out: &mut impl Outbox) {
+        let number = |n: usize| u32::try_from(n).expect("a command is at most 16 MiB");
+        let count = entry.payload.len().div_ceil(PART);
+        let timeout = self.timeout(ring);
+        if self.parts(ring).parts.is_empty() {
+            let first = self.take_numbers(ring, count as u64);
+            let parts = self.parts(ring);
+            parts.parts.resize(count, Part::Waits);
+            (parts.first, parts.from) = (first, 0);
+        }
+        let parts = self.parts(ring);
+        if parts.in_flight > 0 && now >= parts.due {
+            parts.lose(|_| true);
+        }
+        let mode = entry.header.mode.with(Mode::CHUNK);
+        let header = CommandHeader { mode, ..entry.header };
+        loop {
+            let parts = self.parts(ring);
+            if parts.in_flight == parts.window.max(1) || now < parts.resume_at {
+                return;
+            }
+            let Some(index) = parts.next() else { return };
+            if parts.in_flight == 0 {
+                parts.due = now + timeout;
+            }
+            parts.sent += 1;
+            parts.parts[index] = Part::Flies { order: parts.sent };
+            parts.in_flight += 1;
+            parts.from = index + 1;
+            let proposal = parts.first + index as u64;
+            let offset = index * PART;
+            let bytes = &entry.payload[offset..entry.payload.len().min(offset + PART)];
+            let chunk = Chunk {
+                part: number(index),
+                parts: number(count),
+                total: number(entry.payload.len()),
+                offset: number(offset),
+            };
+            self.propose_part(ring, proposal, &header, (chunk, bytes), out);
+        }
+    }
+}
+
+/// Takes in one part of a long reply; the whole if it was the last that was missing.
+#[cold]
+pub(super) fn join(entry: &mut Entry, payload: &[u8]) -> Option<Vec<u8>> {
+    let (head, bytes) = payload.split_at_checked(size_of::<Chunk>())?;
+    let chunk: Chunk = bytemuck::pod_read_unaligned(head);
+    let (total, parts) = (chunk.total as usize, chunk.parts as usize);
+    let (part, offset) = (chunk.part as usize, chunk.offset as usize);
+    if total > REPLY_LIMIT || parts > total || part >= parts || offset + bytes.len() > total {
+        return None;
+    }
+    let joined = entry.joined.get_or_insert_with(Box::default);
+    if joined.seen.len() != parts || joined.bytes.len() != total {
+        **joined = Joined { bytes: vec![0; total], seen: vec![false; parts], missing: parts };
+    }
+    if std::mem::replace(&mut joined.seen[part], true) {
+        return None;
+    }
+    joined.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+    joined.missing -= 1;
+    (joined.missing == 0).then(|| std::mem::take(&mut joined.bytes))
+}
