@@ -223,6 +223,9 @@ fn a_report_has_every_key_of_its_schema() {
         ".replicas.position",
         ".replicas.digest",
         ".allocations_after_warmup",
+        ".memory.rss_after_warmup_bytes",
+        ".memory.rss_at_end_bytes",
+        ".memory.heap_growth_bytes",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -266,7 +269,7 @@ fn synthetic() -> Report {
     tally.results[Kind::Read as usize] = [5, 5];
     tally.unchecked.record(1_000);
     let mut report = Report::new(Settings::default());
-    let sample = |at, cpu_ns| Sample { at: Time(at), cpu_ns, allocations: 0 };
+    let sample = |at, cpu_ns| Sample { at: Time(at), cpu_ns, ..Sample::default() };
     report.measure(&tally, (sample(1, 0), sample(1_000_001, 1_000)));
     report.rings.push(Ring::default());
     report.replicas.push(Replica::default());

@@ -30,7 +30,7 @@ pub use options::{
     Separators, Service, Transport, Wait,
 };
 pub use report::{
-    Checks, DoneResults, FoundResults, InsertResults, Latency, Network, ProgramResults,
+    Checks, DoneResults, FoundResults, InsertResults, Latency, Memory, Network, ProgramResults,
     RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
 };
 pub use run::{Observed, RunError, run, run_on};

@@ -46,6 +46,8 @@ pub struct Report {
     pub replicas: Vec<Replica>,
     /// Allocations of the whole process in the window.
     pub allocations_after_warmup: u64,
+    /// Memory of the whole process.
+    pub memory: Memory,
 }
 
 /// Results by operation.
@@ -179,6 +181,17 @@ pub struct Network {
     pub buffer_drops: u64,
 }
 
+/// Memory of the whole process, from the end of the warm-up to the end of the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Bytes that were resident when the window began.
+    pub rss_after_warmup_bytes: u64,
+    /// Bytes that were when it ended.
+    pub rss_at_end_bytes: u64,
+    /// By how much the heap grew between them; below 0 if it shrank.
+    pub heap_growth_bytes: i64,
+}
+
 /// One ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Ring {
@@ -226,6 +239,7 @@ impl Report {
             rings: Vec::new(),
             replicas: Vec::new(),
             allocations_after_warmup: 0,
+            memory: Memory::default(),
         }
     }
 
@@ -248,6 +262,11 @@ impl Report {
             self.cpu_ns_per_command = cpu_share * self.seconds * 1e9 / self.commands as f64;
         }
         self.allocations_after_warmup = end.allocations - begin.allocations;
+        self.memory = Memory {
+            rss_after_warmup_bytes: begin.resident_bytes,
+            rss_at_end_bytes: end.resident_bytes,
+            heap_growth_bytes: end.heap_bytes.wrapping_sub(begin.heap_bytes).cast_signed(),
+        };
         self.results = Results::of(tally);
         let mut all = tally.unchecked.clone();
         all.merge(&tally.passed);
@@ -335,10 +354,19 @@ mod tests {
         for _ in 0..10 {
             tally.failed.record(100_000);
         }
-        let sample = |at, cpu_ns, allocations| Sample { at: Time(at), cpu_ns, allocations };
+        let sample = |at, cpu_ns, n| Sample {
+            at: Time(at),
+            cpu_ns,
+            allocations: n,
+            heap_bytes: 90 - n,
+            resident_bytes: 100 * n,
+        };
         // Sampled over 4 s, so half of the CPU time belongs to the window.
         report.measure(&tally, (sample(1, 5_000, 7), sample(4_000_000_001, 4_005_000, 9)));
         assert_eq!((report.commands, report.allocations_after_warmup), (1_000, 2));
+        let memory =
+            Memory { rss_after_warmup_bytes: 700, rss_at_end_bytes: 900, heap_growth_bytes: -2 };
+        assert_eq!(report.memory, memory);
         assert!((report.commands_per_s - 500.0).abs() < 1e-9);
         assert!((report.cpu_ns_per_command - 2_000.0).abs() < 1e-6);
         assert!((report.failed_checks_percent() - 1.0).abs() < 1e-9);

@@ -1,6 +1,6 @@
 //! Reports for people: one run as lines, several as a table and a chart of 80 columns.
 
-use super::{Latency, Model, Network, Replica, Report, Ring, Synchronous};
+use super::{Latency, Memory, Model, Network, Replica, Report, Ring, Synchronous};
 use std::fmt::Write;
 
 /// Rows of bars in the chart.
@@ -48,6 +48,7 @@ fn measured(report: &Report) -> Vec<(String, String)> {
         ("CPU", cpu),
         ("latency", latency(&report.latency_us)),
         ("allocations", format!("{} after warm-up", report.allocations_after_warmup)),
+        ("memory", memory(&report.memory)),
     ];
     let checks = &report.checks;
     if checks.passed + checks.failed > 0 {
@@ -93,6 +94,17 @@ fn cluster(report: &Report) -> Vec<(String, String)> {
 fn latency(latency: &Latency) -> String {
     let Latency { mean, p50, p90, p99, p999, max } = latency;
     format!("{mean} us mean; 50 % {p50}, 90 % {p90}, 99 % {p99}, 99.9 % {p999}, max {max}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "megabytes for people")]
+fn memory(memory: &Memory) -> String {
+    let Memory { rss_after_warmup_bytes, rss_at_end_bytes, heap_growth_bytes } = memory;
+    let megabytes = |bytes: &u64| *bytes as f64 / 1e6;
+    format!(
+        "{:.1} MB resident after warm-up, {:.1} MB at the end; heap {heap_growth_bytes:+} bytes",
+        megabytes(rss_after_warmup_bytes),
+        megabytes(rss_at_end_bytes)
+    )
 }
 
 /// 1234567.8 as 1,234,568.

@@ -15,6 +15,10 @@ pub struct Sample {
     pub cpu_ns: u64,
     /// Allocations of the whole process.
     pub allocations: u64,
+    /// Bytes on its heap.
+    pub heap_bytes: u64,
+    /// Bytes of its memory that are resident.
+    pub resident_bytes: u64,
 }
 
 /// The measuring window: starts `warmup` after the first command of any generator.
@@ -34,6 +38,8 @@ struct Cell {
     at: AtomicU64,
     cpu_ns: AtomicU64,
     allocations: AtomicU64,
+    heap_bytes: AtomicU64,
+    resident_bytes: AtomicU64,
 }
 
 impl Window {
@@ -77,6 +83,8 @@ impl Cell {
             let cpu_ns = u64::try_from(usage::cpu_time().as_nanos()).unwrap_or(u64::MAX);
             self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
             self.allocations.store(mem::allocations(), Ordering::Relaxed);
+            self.heap_bytes.store(mem::heap_bytes(), Ordering::Relaxed);
+            self.resident_bytes.store(usage::resident_bytes(), Ordering::Relaxed);
         }
     }
 
@@ -87,6 +95,8 @@ impl Cell {
             at: Time(at),
             cpu_ns: self.cpu_ns.load(Ordering::Relaxed),
             allocations: self.allocations.load(Ordering::Relaxed),
+            heap_bytes: self.heap_bytes.load(Ordering::Relaxed),
+            resident_bytes: self.resident_bytes.load(Ordering::Relaxed),
         })
     }
 }
@@ -106,6 +116,6 @@ mod tests {
         window.on_end(Time(116));
         let (begin, end) = window.samples().unwrap();
         assert_eq!((begin.at, end.at), (Time(16), Time(116)));
-        assert!(end.cpu_ns >= begin.cpu_ns);
+        assert!(end.cpu_ns >= begin.cpu_ns && begin.resident_bytes > 0);
     }
 }

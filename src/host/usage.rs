@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "getrusage and getrandom have no form in the standard library")]
 
 use crate::types::Incarnation;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::time::Duration;
 
 /// CPU time and memory of the whole process.
@@ -67,12 +68,14 @@ pub fn draw_incarnation() -> io::Result<Incarnation> {
     Ok(Incarnation(u64::from_ne_bytes(bits)))
 }
 
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|statm| statm.split_whitespace().nth(1)?.parse().ok())
-        .unwrap_or(0);
-    pages * page_bytes()
+/// Bytes of memory that are resident now; 0 where /proc is hidden. Allocates nothing.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let mut text = [0; 128];
+    let length = File::open("/proc/self/statm").and_then(|mut statm| statm.read(&mut text));
+    let text = std::str::from_utf8(&text[..length.unwrap_or(0)]).unwrap_or("");
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0) * page_bytes()
 }
 
 fn page_bytes() -> u64 {

@@ -11,7 +11,7 @@ mod frame;
 mod pages;
 mod prefetch;
 
-pub use allocator::{CountingAllocator, allocations};
+pub use allocator::{CountingAllocator, allocations, heap_bytes};
 pub use arena::Arena;
 pub use frame::{Frame, Pool};
 pub use pages::{HUGE_PAGE, Line, Pages, Rung, WORDS_PER_LINE};
