@@ -109,7 +109,7 @@ impl Rings {
 
     /// Proposes one part of a long command, and asks for a confirmation.
     pub(super) fn propose_part(
-        &mut self,
+        &self,
         ring: RingId,
         number: u64,
         header: &CommandHeader,

@@ -119,7 +119,7 @@ impl SimService for Null {
         let word = if is_for_all { Self::ALL } else { random.below(plan.load.keys) };
         let mut command = word.to_le_bytes().to_vec();
         // Ballast up to chunked commands, seldom.
-        let ballast = if random.chance(1, 200) { random.below(30_000) } else { random.below(64) };
+        let ballast = if random.chance(1, 300) { random.below(100_000) } else { random.below(64) };
         command.resize(8 + usize::try_from(ballast).expect("small"), 7);
         command
     }
