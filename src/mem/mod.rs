@@ -7,12 +7,14 @@
 
 mod allocator;
 mod arena;
+mod direct;
 mod frame;
 mod pages;
 mod prefetch;
 
 pub use allocator::{CountingAllocator, allocations, heap_bytes};
 pub use arena::Arena;
+pub use direct::{DirectBuffer, SECTOR};
 pub use frame::{Frame, Pool};
 pub use pages::{HUGE_PAGE, Line, Pages, Rung, WORDS_PER_LINE};
 pub use prefetch::prefetch;

@@ -67,6 +67,11 @@ pub trait Endpoint {
     /// outside its endpoint calls [`Waker::announce`], looks at it once more, and then parks.
     fn waker(&self) -> Waker;
 
+    /// A handle by which files are written through this endpoint's wait point; none if it cannot.
+    fn files(&self) -> Option<uring::Files> {
+        None
+    }
+
     /// Sleeps until something arrives, another thread wakes this one, or `timeout` is over.
     /// Returns at once if something is waiting already.
     ///
@@ -91,6 +96,11 @@ pub trait WaitPoint<R, T> {
 
     /// See [`Endpoint::waker`].
     fn waker(&self) -> Waker;
+
+    /// See [`Endpoint::files`].
+    fn files(&self) -> Option<uring::Files> {
+        None
+    }
 
     /// See [`Endpoint::park`].
     ///

@@ -85,6 +85,10 @@ impl<E: IntoParts> Endpoint for Fault<E> {
         self.wait.waker()
     }
 
+    fn files(&self) -> Option<crate::transport::uring::Files> {
+        self.wait.files()
+    }
+
     fn park(&mut self, timeout: Duration) -> io::Result<()> {
         // No clock here: the last poll's time is late by one duty cycle at most.
         let due = self.receive.next_due().map_or(timeout, |due| due.since(self.receive.polled));

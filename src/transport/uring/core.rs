@@ -1,6 +1,7 @@
 //! What both halves share: the ring, and the completions that one half took and the other needs.
 
 use super::LaunchError;
+use super::file::Flights;
 use super::ring::{Completion, Ring};
 use crate::sync::Waker;
 use memmap2::{Advice, MmapMut};
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) ring: Ring,
     /// All that the kernel reads and writes for the ring. Unmapped after it is known to be done.
     memory: ManuallyDrop<Vec<MmapMut>>,
+    /// Writes to files. As `memory`: the kernel reads their buffers.
+    pub(super) flights: ManuallyDrop<Flights>,
     /// In order of arrival; never more than there are buffers.
     pub(super) filled: VecDeque<Filled>,
     /// Never more than two a send slot.
@@ -52,6 +55,7 @@ impl Core {
         let mut core = Self {
             ring,
             memory: ManuallyDrop::new(Vec::new()),
+            flights: ManuallyDrop::new(Flights::new()),
             filled: VecDeque::with_capacity(sizes.buffers),
             sent: Vec::with_capacity(sizes.slots * 2),
             unarmed: Vec::with_capacity(sizes.sockets),
@@ -133,6 +137,7 @@ impl Core {
                 Completion::Send { slot, result, is_last } => {
                     self.sent.push(Sent { slot, result, is_last });
                 }
+                Completion::Write { slot, result } => self.flights.complete(slot, result),
                 Completion::Wake { waker, is_last } => {
                     self.wakers[usize::from(waker)].drain();
                     self.is_woken = true;
@@ -170,6 +175,8 @@ impl Drop for Core {
             // SAFETY: dropped once, here; both halves, which point into it, hold the core, so they
             // are gone.
             unsafe { ManuallyDrop::drop(&mut self.memory) };
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.flights) };
         }
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod control;
 mod core;
 mod error;
+mod file;
 mod option;
 mod receive;
 mod ring;
@@ -27,6 +28,7 @@ mod transmit;
 
 pub use config::{Config, Effective};
 pub use error::LaunchError;
+pub use file::{Files, Place, Written};
 pub use receive::Receive;
 pub use sockets::Sockets;
 pub use transmit::Transmit;
@@ -131,6 +133,10 @@ impl crate::transport::Endpoint for Endpoint {
         self.wait.waker()
     }
 
+    fn files(&self) -> Option<Files> {
+        self.wait.files()
+    }
+
     fn park(&mut self, timeout: Duration) -> io::Result<()> {
         self.wait.park(&mut self.receive, &mut self.transmit, timeout)
     }
@@ -153,6 +159,10 @@ impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
         self.sockets.waker()
     }
 
+    fn files(&self) -> Option<Files> {
+        Some(Files::new(Rc::clone(&self.core)))
+    }
+
     fn park(
         &mut self,
         receive: &mut Receive,
@@ -162,7 +172,8 @@ impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
         transmit.flush()?;
         receive.arm();
         self.core.borrow_mut().collect();
-        if !self.core.borrow().is_woken && !receive.has_waiting() {
+        let has_written = self.core.borrow().flights.has_waiting();
+        if !self.core.borrow().is_woken && !has_written && !receive.has_waiting() {
             self.core.borrow().wakers.iter().for_each(Waker::announce);
             if !receive.link_has_waiting() {
                 self.core.borrow_mut().wait(timeout);

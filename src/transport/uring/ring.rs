@@ -27,6 +27,7 @@ const COMPLETIONS: u32 = 2048;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
 const WAKE: u64 = 3 << 32;
+const WRITE: u64 = 4 << 32;
 
 /// A completed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,21 @@ pub(super) enum Completion {
     Receive { socket: u16, result: i32, buffer: Option<u16>, is_last: bool },
     /// The send of slot `slot`. Only after the last completion is its memory ours again.
     Send { slot: u16, result: i32, is_last: bool },
+    /// The write of flight `slot` to a file.
+    Write { slot: u16, result: i32 },
     /// Another thread woke us through waker `waker`.
     Wake { waker: u16, is_last: bool },
+}
+
+/// A write to a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriteRequest {
+    pub(super) file: RawFd,
+    pub(super) start: *const u8,
+    pub(super) length: u32,
+    pub(super) offset: u64,
+    /// Its memory's place among what [`Ring::register_memory`] registered.
+    pub(super) registered: Option<u16>,
 }
 
 pub(super) struct Ring {
@@ -170,6 +184,15 @@ impl Ring {
         result.map_err(LaunchError::of_call("io_uring_register buffer ring"))
     }
 
+    /// Registers memory that writes to files may name by its place.
+    ///
+    /// # Safety
+    /// Each vector must name memory of this process.
+    pub(super) unsafe fn register_memory(&self, vectors: &[libc::iovec]) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.uring.submitter().register_buffers(vectors) }
+    }
+
     /// Asks for everything that registered file `socket` receives.
     pub(super) fn receive(&mut self, socket: u16) {
         let header: *const libc::msghdr = &raw const *self.receive_header;
@@ -199,6 +222,23 @@ impl Ring {
         };
         // SAFETY: the caller's promise.
         unsafe { self.push(&entry.user_data(SEND | u64::from(slot))) };
+    }
+
+    /// Writes to a file.
+    ///
+    /// # Safety
+    /// Until the completion of `slot`, the request's file must stay open and its memory valid and
+    /// unchanged.
+    pub(super) unsafe fn write(&mut self, request: &WriteRequest, slot: u16) {
+        let WriteRequest { file, start, length, offset, registered } = *request;
+        let entry = match registered {
+            Some(place) => {
+                opcode::WriteFixed::new(Fd(file), start, length, place).offset(offset).build()
+            }
+            None => opcode::Write::new(Fd(file), start, length).offset(offset).build(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.push(&entry.user_data(WRITE | u64::from(slot))) };
     }
 
     /// # Safety
@@ -264,6 +304,7 @@ impl Ring {
                 Completion::Receive { socket: index, result, buffer, is_last }
             }
             SEND => Completion::Send { slot: index, result, is_last },
+            WRITE => Completion::Write { slot: index, result },
             _ => Completion::Wake { waker: index, is_last },
         })
     }
@@ -286,6 +327,8 @@ impl Ring {
         }
         let is_quiet = self.pending == 0;
         let _ = self.uring.submitter().unregister_files();
+        // There may be none.
+        let _ = self.uring.submitter().unregister_buffers();
         let unregistered = self.uring.submitter().unregister_buf_ring(BUFFER_GROUP);
         // ENOENT: there were none.
         let is_gone = |error: io::Error| error.raw_os_error() == Some(libc::ENOENT);
