@@ -6,7 +6,7 @@
 use super::member::{Member, Memory};
 use super::trim::Positions;
 use super::votes::{Occasion, VoteQueue};
-use super::{Destination, Envelope, Instance, Log, Lsn, Outbox, Record, RingConfig};
+use super::{Destination, Envelope, Instance, Log, Lsn, Outbox, Record, Replay, RingConfig};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
 use crate::wire::{
     Accept, Admission, DecidedRanges, Decision, HEADER_LENGTH, Heartbeat, Layout, MAX_BATCH,
@@ -96,8 +96,13 @@ impl Acceptor {
 }
 
 impl<L: Log> Member<L> {
-    /// Takes back one record of a former life, in the order of the log; before any message.
-    pub fn restore(&mut self, record: &Record<'_>) {
+    /// Takes back what the log holds of a former life; before any message. Simulated and real disks
+    /// come back through here.
+    pub fn restore(&mut self, log: &impl Replay) {
+        log.replay(&mut |record| self.restore_record(record));
+    }
+
+    fn restore_record(&mut self, record: &Record<'_>) {
         match *record {
             Record::Promise(ballot) => {
                 self.acceptor.promised = self.acceptor.promised.max(ballot);
@@ -117,6 +122,8 @@ impl<L: Log> Member<L> {
                     self.window.accept(instance, (ballot, id), &value);
                 }
             }
+            // Who comes back with a memory votes anyway.
+            Record::Admitted => {}
         }
     }
 

@@ -10,7 +10,7 @@
 //! that its former life helped to decide, and is an acceptor like the others.
 
 use super::member::Member;
-use super::{Destination, Envelope, Instance, Log, Outbox};
+use super::{Destination, Envelope, Instance, Log, Outbox, Record};
 use crate::types::{Ballot, Incarnation, NodeId, Time};
 use crate::wire::{Admission, Message, Repair, RepairRequest, Wanted, WantedRange, WantedRanges};
 
@@ -170,6 +170,8 @@ impl<L: Log> Member<L> {
         if is_earned && self.is_promise_persisted() {
             self.acceptor.is_inert = false;
             self.acceptor.grant = None;
+            // Until this is persistent, another life would ask to be admitted again: late, not wrong.
+            self.log.append(&Record::Admitted);
         } else if !missing.is_empty() {
             let wanted = WantedRanges::new(&missing);
             let request = Message::RepairRequest(RepairRequest { wanted });

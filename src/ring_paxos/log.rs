@@ -33,6 +33,14 @@ pub enum Record<'a> {
         /// Some decided instance, and the first slot behind it.
         known: (Instance, Slot),
     },
+    /// It had lost its memory and is re-admitted: from here on it votes.
+    Admitted,
+}
+
+/// What a log holds of a former life.
+pub trait Replay {
+    /// Shows `take` every record, in the order of the log.
+    fn replay(&self, take: &mut dyn FnMut(&Record<'_>));
 }
 
 /// An acceptor's stable storage.

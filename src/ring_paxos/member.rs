@@ -84,6 +84,12 @@ impl<L: Log> Member<L> {
         &mut self.log
     }
 
+    /// Its log.
+    #[must_use]
+    pub const fn log(&self) -> &L {
+        &self.log
+    }
+
     /// Its ring.
     #[must_use]
     pub const fn config(&self) -> &RingConfig {

@@ -12,7 +12,6 @@ mod election;
 mod learner;
 mod log;
 mod member;
-mod proposal;
 mod proposer;
 mod repair;
 mod role;
@@ -23,9 +22,8 @@ mod window;
 pub use config::RingConfig;
 pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
-pub use log::{Log, Lsn, MemoryLog, Record};
+pub use log::{Log, Lsn, MemoryLog, Record, Replay};
 pub use member::{Member, Memory};
-pub use proposal::OpenProposal;
 pub use proposer::Proposer;
 pub use role::{Destination, Envelope, Outbox, Role};
 

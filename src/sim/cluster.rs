@@ -1,17 +1,17 @@
 //! The hosts of a run and what runs on them, from their first life to their last.
 
 use super::checkers::Agreement;
-use super::client::{Client, ClientParts};
-use super::disk::{Disk, Durability, Stored};
+use super::client::{Client, ClientParts, Map};
+use super::disk::{Disk, Durability, Image};
 use super::host::{Host, Roles, Status};
 use super::observed::Observed;
 use super::ordering::{Hosted, Ordering};
 use super::plan::{Model, Plan};
 use super::pool::FramePool;
-use super::replica::WorkerHost;
+use super::replica::{Proposals, WorkerHost};
 use super::services::SimService;
 use super::tap::Tap;
-use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig};
+use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
     Barrier, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits, Shared,
@@ -42,7 +42,7 @@ pub(super) struct Cluster<S: SimService> {
     pub(super) groups: Vec<Vec<usize>>,
     acceptor_hosts: usize,
     /// What is left on the disks of hosts that are down.
-    disks: Vec<Vec<Vec<Stored>>>,
+    disks: Vec<Vec<Image>>,
 }
 
 /// The tap for a plan's rings and learners.
@@ -70,12 +70,11 @@ impl<S: SimService> Cluster<S> {
         for replica in 0..plan.replicas {
             cluster.add_replica(plan, replica, &mut random);
         }
-        let map = Arc::new(S::build(plan));
+        let map = Map::new(plan);
         for number in 0..plan.load.clients {
             let life = Life::first(plan, &mut random);
             let config = proxy_config(plan, number, &life);
-            let parts =
-                ClientParts { plan, number, config, map: Arc::clone(&map), seed: random.next() };
+            let parts = ClientParts { plan, number, config, map: map.clone(), seed: random.next() };
             let client = Client::new(parts);
             cluster.hosts.push(Host::new(Roles::Client(Box::new(client)), life.identity));
         }
@@ -135,7 +134,7 @@ impl<S: SimService> Cluster<S> {
                 subscription: Subscription::new(config, random.next(), Time::ZERO),
                 worker,
                 pool: FramePool::new(24),
-                proposals: Proposals::new(proposers),
+                proposals: Proposals::new(plan.groups, proposers),
                 delivered: Vec::new(),
                 progress: Progress::Idle,
                 counter: 0,
@@ -151,7 +150,7 @@ impl<S: SimService> Cluster<S> {
 struct Life {
     identity: Identity,
     memory: Memory,
-    disks: Vec<Vec<Stored>>,
+    disks: Vec<Image>,
     now: Time,
 }
 
@@ -170,15 +169,15 @@ fn ordering(plan: &Plan, host: usize, life: &Life, random: &mut Random) -> Order
         let node = plan.acceptor_nodes()[host % plan.acceptors];
         let durability = if plan.is_durable { Durability::Sync } else { Durability::Memory };
         let mut disk = Disk::new(plan.timing.write_ns, durability, Random::new(random.next()));
-        let records = disks.next();
-        if let Some(records) = records {
-            disk = disk.reopen(records.clone());
+        let image = disks.next();
+        if let Some(image) = image {
+            disk = disk.reopen(image);
         }
         let name = (node, life.identity.incarnation);
         let config = ring_config(plan, ring);
         let mut member = Member::new(config, name, life.memory, disk, random.next(), life.now);
-        for record in records.into_iter().flatten() {
-            member.restore(&record.as_record());
+        if let Some(image) = image {
+            member.restore(image);
         }
         let skips = SkipPolicy::new(plan.timing.lambda_per_s, plan.timing.skip_interval)
             .in_turns_of(plan.merge);

@@ -1,7 +1,7 @@
 //! A simulated disk: a log whose records become persistent some time after they were written, and
 //! which survives the process with what had become persistent by then.
 
-use crate::ring_paxos::{Log, Lsn, Record};
+use crate::ring_paxos::{Log, Lsn, Record, Replay};
 use crate::types::{Ballot, Instance, Random, Slot, Time, ValueId};
 use crate::wire::Value;
 use std::collections::VecDeque;
@@ -9,15 +9,26 @@ use std::time::Duration;
 
 /// A record on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
+enum Stored {
     Promise(Ballot),
     Accept { instance: Instance, ballot: Ballot, id: ValueId, value: StoredValue },
     Trim { trim: Instance, known: (Instance, Slot) },
+    Admitted,
+}
+
+/// What a simulated disk still held when its process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Image(Vec<Stored>);
+
+impl Replay for Image {
+    fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
+        self.0.iter().for_each(|stored| take(&stored.as_record()));
+    }
 }
 
 /// A value on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StoredValue {
+enum StoredValue {
     Noop,
     Skip(u64),
     Batch(Box<[u8]>),
@@ -53,10 +64,10 @@ impl Disk {
     }
 
     /// The disk of a former life, with what it still holds.
-    pub(super) fn reopen(mut self, records: Vec<Stored>) -> Self {
-        self.last = Lsn(records.len() as u64);
+    pub(super) fn reopen(mut self, image: &Image) -> Self {
+        self.last = Lsn(image.0.len() as u64);
         self.persisted = self.last;
-        self.records = Some(records);
+        self.records = Some(image.0.clone());
         self
     }
 
@@ -79,11 +90,11 @@ impl Disk {
     }
 
     /// The process ends: what was not persistent is lost. Returns what is left.
-    pub(super) fn crash(&mut self) -> Vec<Stored> {
+    pub(super) fn crash(&mut self) -> Image {
         self.writes.clear();
         let mut records = self.records.take().unwrap_or_default();
         records.truncate(usize::try_from(self.persisted.0).expect("records fit memory"));
-        records
+        Image(records)
     }
 }
 
@@ -131,11 +142,12 @@ impl Stored {
                 Self::Accept { instance, ballot, id, value }
             }
             Record::Trim { trim, known } => Self::Trim { trim, known },
+            Record::Admitted => Self::Admitted,
         }
     }
 
     /// As the acceptor reads it.
-    pub(super) fn as_record(&self) -> Record<'_> {
+    fn as_record(&self) -> Record<'_> {
         match self {
             Self::Promise(ballot) => Record::Promise(*ballot),
             Self::Accept { instance, ballot, id, value } => {
@@ -147,6 +159,7 @@ impl Stored {
                 Record::Accept { instance: *instance, ballot: *ballot, id: *id, value }
             }
             Self::Trim { trim, known } => Record::Trim { trim: *trim, known: *known },
+            Self::Admitted => Record::Admitted,
         }
     }
 }
@@ -168,7 +181,7 @@ mod tests {
         let left = disk.persisted().0;
         assert!(left >= 1);
         disk.append(&trim(3));
-        let records = disk.crash();
+        let Image(records) = disk.crash();
         assert_eq!(records.len() as u64, left);
         assert_eq!(records[0].as_record(), trim(1));
     }
@@ -178,6 +191,6 @@ mod tests {
         let mut disk = Disk::new(0, Durability::Memory, Random::new(1));
         let lsn = disk.append(&Record::Promise(Ballot::ZERO));
         assert_eq!(disk.persisted(), lsn);
-        assert!(disk.crash().is_empty());
+        assert_eq!(disk.crash(), Image::default());
     }
 }

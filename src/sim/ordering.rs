@@ -1,6 +1,6 @@
 //! A process that orders: acceptors of one or several rings, as on one thread of a real host.
 
-use super::disk::{Disk, Stored};
+use super::disk::{Disk, Image};
 use super::host::{Cycle, Received};
 use super::post::Post;
 use crate::multi_ring::SkipPolicy;
@@ -93,7 +93,7 @@ impl Ordering {
     }
 
     /// Its process ends. Returns what each acceptor's disk still holds.
-    pub(super) fn crash(&mut self) -> Vec<Vec<Stored>> {
+    pub(super) fn crash(&mut self) -> Vec<Image> {
         self.hosted.iter_mut().map(|hosted| hosted.member.log_mut().crash()).collect()
     }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::ring_paxos::{
-    Destination, Envelope, Log, Lsn, Member, Memory, Outbox, Record, RingConfig, Role,
+    Destination, Envelope, Log, Lsn, Member, Memory, Outbox, Record, Replay, RingConfig, Role,
 };
 use psmr::types::{
     Address, Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId,
@@ -51,6 +51,7 @@ enum Written {
     Promise(Ballot),
     Accept(Instance, Ballot, ValueId, Owned),
     Trim(Instance, (Instance, Slot)),
+    Admitted,
 }
 
 /// A log that keeps its records, and persists them when it is told to.
@@ -61,6 +62,31 @@ pub(crate) struct TestLog {
     pub(crate) is_slow: bool,
 }
 
+impl TestLog {
+    /// Records that are persistent.
+    fn kept(&self) -> usize {
+        usize::try_from(self.persisted).expect("a small number")
+    }
+}
+
+impl Replay for TestLog {
+    fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
+        for written in &self.records[..self.kept()] {
+            take(&match written {
+                Written::Promise(ballot) => Record::Promise(*ballot),
+                Written::Accept(instance, ballot, id, value) => Record::Accept {
+                    instance: *instance,
+                    ballot: *ballot,
+                    id: *id,
+                    value: value.value(),
+                },
+                Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
+                Written::Admitted => Record::Admitted,
+            });
+        }
+    }
+}
+
 impl Log for TestLog {
     fn append(&mut self, record: &Record<'_>) -> Lsn {
         self.records.push(match *record {
@@ -69,6 +95,7 @@ impl Log for TestLog {
                 Written::Accept(instance, ballot, id, Owned::of(&value))
             }
             Record::Trim { trim, known } => Written::Trim(trim, known),
+            Record::Admitted => Written::Admitted,
         });
         if !self.is_slow {
             self.persisted = self.records.len() as u64;
@@ -205,19 +232,8 @@ impl Net {
         let seed = self.random.next();
         let mut member = Member::new(self.config.clone(), me, memory, log, seed, self.now);
         if memory == Memory::Restored {
-            let kept = usize::try_from(disk.persisted).expect("a small number");
-            for written in &disk.records[..kept] {
-                member.restore(&match written {
-                    Written::Promise(ballot) => Record::Promise(*ballot),
-                    Written::Accept(instance, ballot, id, value) => Record::Accept {
-                        instance: *instance,
-                        ballot: *ballot,
-                        id: *id,
-                        value: value.value(),
-                    },
-                    Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
-                });
-            }
+            let kept = disk.kept();
+            member.restore(&disk);
             let log = member.log_mut();
             log.records = disk.records[..kept].to_vec();
             log.persisted = disk.persisted;
