@@ -13,6 +13,7 @@ pub mod replica;
 pub mod ring_paxos;
 pub mod service;
 pub mod sim;
+pub mod storage;
 pub mod sync;
 pub mod transport;
 pub mod types;

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod describe;
+pub mod file;
 pub mod plan;
 pub mod threads;
 pub mod topology;

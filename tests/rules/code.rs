@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transport", &["types", "sync", "mem"]),
     ("ring_paxos", &["types", "mem", "wire"]),
     ("multi_ring", &["types", "mem", "wire", "ring_paxos"]),
-    ("storage", &["types", "mem", "wire", "ring_paxos"]),
+    ("storage", &["types", "mem", "wire", "host", "transport", "ring_paxos"]),
     ("replica", &["types", "sync", "mem", "wire", "service", "multi_ring"]),
     ("proxy", &["types", "wire", "service", "ring_paxos"]),
     ("sim", &["types", "mem", "wire", "service", "ring_paxos", "multi_ring", "replica", "proxy"]),

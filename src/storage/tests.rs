@@ -1,0 +1,5 @@
+//! Logs on disks that tear, rot and fail; data directories of others.
+
+mod directories;
+mod images;
+mod model;
