@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 use anyhow::{Context, bail, ensure};
-use psmr::node::{self, ClientPath, ClusterConfig, Load, Model, Submission, Transport};
+use psmr::node::{self, ClientPath, ClusterConfig, Durability, Load, Model, Submission, Transport};
 use psmr::proxy::{Completion, Outcome};
 use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry};
 use psmr::service::counters::{self, Bank, Command, Settings};
@@ -99,6 +99,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         orderers: 1,
         worker_threads: GROUPS,
         transport,
+        durability: Durability::Memory,
         client_path,
         barrier: Barrier::Command,
         executor: Executor::Rotate,

@@ -1,7 +1,7 @@
 //! Whole clusters in one process, over each transport: every command is answered once, and the
 //! replicas end with equal digests.
 
-use psmr::node::{self, ClientPath, ClusterConfig, Load, Model, Submission, Transport};
+use psmr::node::{self, ClientPath, ClusterConfig, Durability, Load, Model, Submission, Transport};
 use psmr::proxy::{Completion, Outcome};
 use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry};
 use psmr::service::GroupMap;
@@ -9,6 +9,7 @@ use psmr::service::null::Null;
 use psmr::sync::WaitPolicy;
 use psmr::transport::uring;
 use psmr::types::{Digest, Time};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         orderers: 1,
         worker_threads: if model == Model::Smr { 1 } else { 2 },
         transport,
+        durability: Durability::Memory,
         client_path,
         barrier: Barrier::Command,
         executor: Executor::Rotate,
@@ -165,5 +167,35 @@ fn rings_whose_coordinators_are_on_different_threads_follow_each_other() {
         let transport = Transport::Uring(uring::Config::default());
         let config = config(model, transport, ClientPath::Datagram);
         assert_serves(&ClusterConfig { orderers: 3, ..config }, 20_000);
+    }
+}
+
+/// A directory that goes with its owner.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_command_is_answered_when_each_vote_waits_for_the_disk() {
+    let transports = [Transport::Memory, Transport::Uring(uring::Config::default())];
+    for (number, transport) in transports.into_iter().enumerate() {
+        let name = format!("psmr-cluster-{}-{number}", std::process::id());
+        let scratch = Scratch(std::env::temp_dir().join(name));
+        let durable = ClusterConfig {
+            durability: Durability::Sync(scratch.0.clone()),
+            ..config(Model::Smr, transport, ClientPath::InProcess)
+        };
+        assert_serves(&durable, 2_000);
+        // The next cluster has another identity, and must not take these logs for its own.
+        let services: Vec<_> = (0..2).map(|_| Arc::new(Null::new(1))).collect();
+        let map = services[0].clone();
+        let load = || Fixed { left: 1, open: vec![0], window: 1, bytes: 8, done: 0, unknown: 0 };
+        let refused = node::run(&durable, services, &map, vec![load(), load()]);
+        let Err(error) = refused else { panic!("a used directory is refused") };
+        assert!(error.to_string().contains("is not empty"), "{error}");
     }
 }

@@ -3,8 +3,8 @@
 use super::report::{Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
 use super::{
-    Barrier, ClientPath, Executor, Generator, Model, Pin, Reply, Retry, Separators, Service,
-    Settings, Transport, Wait,
+    Barrier, ClientPath, Durability, Executor, Generator, Model, Pin, Reply, Retry, Separators,
+    Service, Settings, Transport, Wait,
 };
 use crate::host::affinity::CpuId;
 use crate::host::plan::Plan;
@@ -17,7 +17,7 @@ use crate::service::null::Null;
 use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
-use crate::types::{Digest, Random};
+use crate::types::{Digest, GroupSet, Random};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +40,7 @@ pub(super) fn launch(
         Service::Null => {
             let build = || Ok::<_, RunError>(Arc::new(Null::new(settings.threads)));
             let services = replicas(settings, build)?;
-            // Clients read nothing of a service but its immutable settings.
-            let map = Arc::clone(&services[0]);
+            let map = MapOf(Arc::clone(&services[0]));
             run(settings, Digest(settings.threads as u64), services, &map, generators)
         }
         Service::Counters => {
@@ -50,7 +49,7 @@ pub(super) fn launch(
             let bank = counters::Settings { groups, counters, ..counters::Settings::default() };
             let build = || Bank::new(bank).map(Arc::new);
             let services = replicas(settings, build).map_err(|error| environment(&error))?;
-            let map = Arc::clone(&services[0]);
+            let map = MapOf(Arc::clone(&services[0]));
             let digest = Digest(groups as u64 | u64::from(counters) << 32);
             run(settings, digest, services, &map, generators)
         }
@@ -90,6 +89,34 @@ fn build_tree(settings: &Settings, tree: btree::Settings) -> Result<BTree, btree
     BTree::grow(tree, keys.into_iter().map(pair))
 }
 
+/// A service as the map that clients use: they read nothing of it but its immutable settings.
+#[derive(Debug)]
+struct MapOf<S>(Arc<S>);
+
+impl<S> Clone for MapOf<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: GroupMap> GroupMap for MapOf<S> {
+    fn groups(&self) -> usize {
+        self.0.groups()
+    }
+
+    fn conservative(&self, command: &[u8]) -> GroupSet {
+        self.0.conservative(command)
+    }
+
+    fn optimistic(&self, command: &[u8]) -> GroupSet {
+        self.0.optimistic(command)
+    }
+
+    fn is_read(&self, command: &[u8]) -> bool {
+        self.0.is_read(command)
+    }
+}
+
 fn run<S, M>(
     settings: &Settings,
     service_digest: Digest,
@@ -105,9 +132,10 @@ where
     let finished = node::run(&config, services, map, generators).map_err(|error| {
         let message = one_line(&error);
         match error {
-            ClusterError::Transport(_) | ClusterError::Links(_) | ClusterError::Thread(_) => {
-                RunError::Environment(message)
-            }
+            ClusterError::Transport(_)
+            | ClusterError::Links(_)
+            | ClusterError::Thread(_)
+            | ClusterError::Storage(_) => RunError::Environment(message),
             _ => RunError::Failed(message),
         }
     })?;
@@ -139,6 +167,10 @@ fn config(settings: &Settings) -> ClusterConfig {
         },
         orderers: settings.ordering_threads,
         worker_threads: settings.worker_threads,
+        durability: match (settings.durability, &settings.data_dir) {
+            (Durability::Sync, Some(directory)) => node::Durability::Sync(directory.clone()),
+            _ => node::Durability::Memory,
+        },
         client_path: match settings.client_path {
             ClientPath::InProcess => node::ClientPath::InProcess,
             ClientPath::Datagram => node::ClientPath::Datagram,

@@ -26,8 +26,8 @@ pub use histogram::Histogram;
 pub use history::{History, HistoryError};
 pub use keys::{KeyDraw, Zipf};
 pub use options::{
-    Barrier, ClientPath, Distribution, Executor, Mix, Model, ParseError, Pin, Reply, Retry,
-    Separators, Service, Transport, Wait,
+    Barrier, ClientPath, Distribution, Durability, Executor, Mix, Model, ParseError, Pin, Reply,
+    Retry, Separators, Service, Transport, Wait,
 };
 pub use report::{
     Checks, DoneResults, FoundResults, InsertResults, Latency, Memory, Network, ProgramResults,

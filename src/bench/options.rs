@@ -79,6 +79,16 @@ choice! {
 }
 
 choice! {
+    /// What the acceptors survive.
+    Durability {
+        /// The crash of a minority of them
+        Memory = "memory",
+        /// The loss of power at all of them: every vote waits for the disk
+        Sync = "sync",
+    }
+}
+
+choice! {
     /// How clients reach the cluster.
     ClientPath {
         /// Through bounded byte rings in memory

@@ -1,8 +1,8 @@
 //! The settings of a run: complete, checked, and part of its report.
 
 use super::{
-    Barrier, ClientPath, Distribution, Executor, Mix, Model, Pin, Reply, Retry, Separators,
-    Service, Transport, Wait,
+    Barrier, ClientPath, Distribution, Durability, Executor, Mix, Model, Pin, Reply, Retry,
+    Separators, Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;
@@ -55,6 +55,10 @@ pub struct Settings {
     pub acceptors: usize,
     /// Threads that host the acceptors of all rings.
     pub ordering_threads: usize,
+    /// What the acceptors survive.
+    pub durability: Durability,
+    /// Where they keep their logs; missing or empty.
+    pub data_dir: Option<PathBuf>,
     /// Threads that run the workers of a replica.
     pub worker_threads: usize,
     /// Keys loaded: the even numbers below twice as many. Of the bank, its counters.
@@ -142,6 +146,8 @@ impl Default for Settings {
             replicas: 2,
             acceptors: 3,
             ordering_threads: 1,
+            durability: Durability::Memory,
+            data_dir: None,
             worker_threads: 2,
             keys: 1_000_000,
             key_space: 2_000_000,
@@ -317,6 +323,7 @@ impl Settings {
         }
         range("ordering-threads", self.ordering_threads, 1, self.acceptors)?;
         range("worker-threads", self.worker_threads, 1, self.threads)?;
+        self.validate_durability()?;
         let (rings, allowed) = (self.rings(), machine.memberships);
         if self.transport == Transport::Uring && rings > allowed {
             let problem = format!(
@@ -342,6 +349,21 @@ impl Settings {
             return refuse("wait", self.wait, problem, "choose yield or park");
         }
         range("turn", self.turn, 1, 1 << 20)
+    }
+
+    fn validate_durability(&self) -> Result<(), SettingsError> {
+        match (self.durability, &self.data_dir) {
+            (Durability::Sync, None) => {
+                let remedy = "name a directory on the disk to be used: --data-dir DIR";
+                refuse("durability", self.durability, "it needs a place for the logs", remedy)
+            }
+            (Durability::Memory, Some(directory)) => {
+                let problem = "--durability memory keeps nothing on disk";
+                let remedy = "leave it out, or choose --durability sync";
+                refuse("data-dir", directory.display(), problem, remedy)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_service(&self) -> Result<(), SettingsError> {
@@ -468,7 +490,7 @@ mod tests {
     #[test]
     fn each_setting_that_cannot_run_is_named_with_its_remedy() {
         type Change = fn(&mut Settings);
-        let wrong: [(&str, Change); 18] = [
+        let wrong: [(&str, Change); 20] = [
             ("--threads 0: ", |s| s.threads = 0),
             ("--threads 65: ", |s| s.threads = 65),
             ("--threads 20: needs 21 multicast groups", |s| s.threads = 20),
@@ -487,6 +509,8 @@ mod tests {
             ("--loss 100: ", |s| s.loss = 100.0),
             ("--wait spin: 6 threads on 4 cores", |s| s.wait = Wait::Spin),
             ("--client-path datagram: ", |s| s.transport = Transport::Memory),
+            ("--durability sync: it needs a place", |s| s.durability = Durability::Sync),
+            ("--data-dir x: --durability memory", |s| s.data_dir = Some("x".into())),
         ];
         for (expected, change) in wrong {
             let message = error(change);

@@ -2,8 +2,8 @@
 
 use super::{Failure, show};
 use crate::bench::{
-    self, Barrier, ClientPath, Distribution, Executor, Machine, Mix, Model, Pin, Reply, Report,
-    Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
+    self, Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply,
+    Report, Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
 };
 use crate::host::affinity::allowed_cpus;
 use clap::Args;
@@ -32,6 +32,12 @@ pub(super) struct RunArgs {
     /// Threads that host the acceptors of all rings [default: 1 below 8 cores, else one an acceptor]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     ordering_threads: Option<usize>,
+    /// What the acceptors survive
+    #[arg(long, value_enum, default_value_t = Durability::Memory, help_heading = "Cluster")]
+    durability: Durability,
+    /// Where acceptors keep their logs; missing or empty
+    #[arg(long, value_name = "DIR", help_heading = "Cluster")]
+    data_dir: Option<PathBuf>,
     /// Threads that run the workers of a replica; on fewer than K they take turns, which spares a
     /// switch of threads in every rendezvous [default: K if every thread has a core, else cores /
     /// replicas]
@@ -231,6 +237,7 @@ impl RunArgs {
             Model::Psmr | Model::OptPsmr => machine.suitable_threads(self.replicas),
         };
         let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
+        let most_client_threads = machine.suitable_client_threads().min(clients.max(1));
         let threads = self.threads.unwrap_or(suitable);
         let mut settings = Settings {
             model: self.model,
@@ -238,6 +245,8 @@ impl RunArgs {
             threads,
             replicas: self.replicas,
             acceptors: self.acceptors,
+            durability: self.durability,
+            data_dir: self.data_dir,
             worker_threads: threads,
             ordering_threads: self
                 .ordering_threads
@@ -255,9 +264,7 @@ impl RunArgs {
             range_keys: load.range_keys,
             command_bytes: load.command_bytes.unwrap_or(16),
             clients,
-            client_threads: load
-                .client_threads
-                .unwrap_or(machine.suitable_client_threads().min(clients.max(1))),
+            client_threads: load.client_threads.unwrap_or(most_client_threads),
             outstanding: load.outstanding,
             client_path: network.client_path.unwrap_or(match network.transport {
                 Transport::Uring => ClientPath::Datagram,

@@ -8,12 +8,13 @@ use super::ordering::{Hosted, OrderingAgent};
 use super::worker::{WorkerAgent, WorkerParts};
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
 use crate::proxy::Proxy;
-use crate::ring_paxos::MemoryLog;
 use crate::service::{GroupMap, Optimistic};
+use crate::storage::StorageError;
 use crate::sync::{CoreUse, WaitPolicy, Waiter};
 use crate::transport::Endpoint;
 use crate::types::NodeId;
 use crate::wire::Identity;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -47,8 +48,16 @@ impl Thread {
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
         let waiter = Waiter::new(self.wait, self.core);
-        let result = agent::run(agent, waiter, &self.stop);
-        result.map_err(|source| ClusterError::Network { name: self.name.clone(), source })
+        agent::run(agent, waiter, &self.stop).map_err(|source| self.failed(source))
+    }
+
+    /// Its network failed, or the log of one of its acceptors.
+    fn failed(&self, source: io::Error) -> ClusterError {
+        let name = self.name.clone();
+        match source.downcast::<StorageError>() {
+            Ok(error) => ClusterError::Log { name, error },
+            Err(source) => ClusterError::Network { name, source },
+        }
     }
 }
 
@@ -65,7 +74,7 @@ pub(super) struct OrderingBody {
     pub(super) thread: Thread,
     pub(super) book: Arc<Book>,
     pub(super) positions: Arc<Positions>,
-    pub(super) hosted: Vec<Hosted<MemoryLog>>,
+    pub(super) hosted: Vec<Hosted>,
 }
 
 impl Body for OrderingBody {
@@ -76,7 +85,8 @@ impl Body for OrderingBody {
         let identity = thread.identity;
         thread.starting.fetch_sub(1, Ordering::Release);
         let mut agent = OrderingAgent::new(endpoint, identity, book, positions, hosted);
-        thread.run(&mut agent)?;
+        let ran = thread.run(&mut agent);
+        ran.and_then(|()| agent.close().map_err(|source| thread.failed(source)))?;
         Ok(agent.figures())
     }
 }

@@ -3,6 +3,7 @@
 use super::bodies::{ClientBody, OrderingBody, Ran, Thread, WorkerBody};
 use super::config::{ClusterConfig, ClusterError, Model, ReplicaFigure};
 use super::endpoint::{Seed, seeds};
+use super::logs::Logs;
 use super::ordering::Hosted;
 use super::roster::Roster;
 use super::worker::{Progressed, WorkerParts};
@@ -14,8 +15,9 @@ use crate::host::usage::draw_incarnation;
 use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, Proxy, ProxyConfig};
 use crate::replica::{PsmrWorker, Shared, WorkerConfig};
-use crate::ring_paxos::{LearnerConfig, Member, Memory, MemoryLog, Proposer, RingConfig};
+use crate::ring_paxos::{LearnerConfig, Member, Proposer, RingConfig};
 use crate::service::{GroupMap, Optimistic};
+use crate::storage;
 use crate::sync::{CoreUse, Waker};
 use crate::transport::middleware::Faults;
 use crate::types::{GroupId, Incarnation, Random, ReplicaId, RingId};
@@ -189,19 +191,22 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     fn start_orderers(&mut self, seeds: &mut Seeds) -> Result<(), ClusterError> {
         let orderers = self.wakers[..self.roster.orderers].to_vec();
         let positions = Arc::new(Positions::new(self.roster.ring_count(), orderers));
+        let mut logs = self.logs()?;
         for orderer in 0..self.roster.orderers {
             let mut hosted = Vec::new();
             for ring in self.roster.rings() {
                 let config = self.ring_config(ring);
                 for node in self.roster.acceptors_of_orderer(orderer) {
-                    let member = Member::new(
+                    let (log, recovered) = logs.open(node, ring, config.instances)?;
+                    let mut member = Member::new(
                         config.clone(),
                         (node, self.thread.identity.incarnation),
-                        Memory::Fresh,
-                        MemoryLog::new(),
+                        recovered.memory(),
+                        log,
                         self.random.next(),
                         clock::now(),
                     );
+                    member.restore(&recovered);
                     let skips = SkipPolicy::new(self.config.lambda_per_s, SkipPolicy::INTERVAL);
                     hosted.push(Hosted::new(ring, node, member, skips));
                 }
@@ -218,6 +223,13 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             self.team.spawn(&name, self.cpu(), run)?;
         }
         Ok(())
+    }
+
+    /// The logs of a cluster that begins.
+    fn logs(&self) -> Result<Logs, ClusterError> {
+        let Identity { cluster, configuration, .. } = self.thread.identity;
+        let identity = |node| storage::Identity { cluster, configuration, node };
+        Ok(Logs::create(&self.config.durability, identity, &self.roster.acceptors())?)
     }
 
     fn start_workers<S: Optimistic>(

@@ -1,8 +1,10 @@
 //! What a whole cluster in one process is made of, and why it could not be launched.
 
+use super::logs::Durability;
 use crate::host::affinity::CpuId;
 use crate::host::threads::StartError;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
+use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
 use crate::types::{Digest, Random};
@@ -53,6 +55,8 @@ pub struct ClusterConfig {
     pub transport: Transport,
     /// Threads that host acceptors: acceptor i of every ring is on thread i modulo this.
     pub orderers: usize,
+    /// What the acceptors survive.
+    pub durability: Durability,
     /// How clients reach the cluster.
     pub client_path: ClientPath,
     /// Where the workers of a group meet.
@@ -140,6 +144,17 @@ pub enum ClusterError {
         name: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log of an acceptor failed.
+    #[error("thread {name}: {error}")]
+    Log {
+        /// The thread.
+        name: String,
+        /// What failed.
+        error: StorageError,
     },
     /// An agent ended by itself.
     #[error("thread {name} ended: {cause}")]

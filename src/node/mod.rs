@@ -13,6 +13,7 @@ mod config;
 mod drops;
 mod endpoint;
 mod load;
+mod logs;
 mod ordering;
 mod positions;
 mod post;
@@ -28,6 +29,7 @@ pub use cluster::{ClusterFigures, Finished, run};
 pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, Transport};
 pub use drops::DropCounters;
 pub use load::{Load, Submission};
+pub use logs::Durability;
 pub use ordering::OrderingFigures;
 pub use worker::WorkerFigures;
 

@@ -7,10 +7,13 @@
 use super::agent::Agent;
 use super::post::Post;
 use super::{Book, DropCounters, Positions};
+use crate::host::clock;
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
-use crate::ring_paxos::{Counters, Envelope, Log, Member, Role};
+use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Role};
+use crate::storage::{AcceptorLog, LogCounters};
 use crate::sync::Waker;
+use crate::transport::uring::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
 use crate::wire::{self, Header, Identity, Message};
@@ -18,19 +21,32 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Looks, of 10 ms each, for the end of what is being written when its thread ends.
+const CLOSING: u32 = 100;
+
 /// One acceptor of one ring, with what it needs to send.
 #[derive(Debug)]
-pub(super) struct Hosted<L: Log> {
+pub(super) struct Hosted {
     pub(super) ring: RingId,
     pub(super) node: NodeId,
-    pub(super) member: Member<L>,
+    pub(super) member: Member<AcceptorLog>,
     pub(super) skips: SkipPolicy,
     counter: u64,
+    /// Whether its log has anything to write.
+    is_durable: bool,
+    /// Up to where its member knows that the log is persistent.
+    persisted: Lsn,
 }
 
-impl<L: Log> Hosted<L> {
-    pub(super) fn new(ring: RingId, node: NodeId, member: Member<L>, skips: SkipPolicy) -> Self {
-        Self { ring, node, member, skips, counter: 0 }
+impl Hosted {
+    pub(super) const fn new(
+        ring: RingId,
+        node: NodeId,
+        member: Member<AcceptorLog>,
+        skips: SkipPolicy,
+    ) -> Self {
+        let is_durable = member.log().is_durable();
+        Self { ring, node, member, skips, counter: 0, is_durable, persisted: Lsn(0) }
     }
 
     /// Whether a datagram with this header is for this acceptor.
@@ -43,7 +59,7 @@ impl<L: Log> Hosted<L> {
         identity: &'a Identity,
         book: &'a Book,
         transmit: &'a mut T,
-    ) -> (&'a mut Member<L>, Post<'a, T>) {
+    ) -> (&'a mut Member<AcceptorLog>, Post<'a, T>) {
         let Self { node, member, counter, .. } = self;
         (member, Post { me: *node, identity, book, counter, transmit })
     }
@@ -51,12 +67,14 @@ impl<L: Log> Hosted<L> {
 
 /// Acceptors of one or several rings on one thread.
 #[derive(Debug)]
-pub(super) struct OrderingAgent<E, L: Log> {
+pub(super) struct OrderingAgent<E> {
     endpoint: E,
+    /// By which logs are written; none: they write themselves, and wait.
+    files: Option<Files>,
     identity: Identity,
     book: Arc<Book>,
     positions: Arc<Positions>,
-    hosted: Vec<Hosted<L>>,
+    hosted: Vec<Hosted>,
     frames: Vec<Frame>,
     drops: DropCounters,
 }
@@ -72,19 +90,50 @@ pub struct OrderingFigures {
     pub sent: TransmitCounters,
     /// Datagrams dropped, by reason.
     pub drops: DropCounters,
+    /// Per hosted acceptor with a durable log: its ring and what the log counted.
+    pub logs: Vec<(RingId, LogCounters)>,
 }
 
-impl<E: Endpoint, L: Log> OrderingAgent<E, L> {
+impl<E: Endpoint> OrderingAgent<E> {
     pub(super) fn new(
         endpoint: E,
         identity: Identity,
         book: Arc<Book>,
         positions: Arc<Positions>,
-        hosted: Vec<Hosted<L>>,
+        mut hosted: Vec<Hosted>,
     ) -> Self {
         let frames = Vec::with_capacity(super::FRAMES);
         let drops = DropCounters::default();
-        Self { endpoint, identity, book, positions, hosted, frames, drops }
+        let files = endpoint.files();
+        let mut buffers = Vec::new();
+        for (owner, hosted) in (0..).zip(&mut hosted) {
+            hosted.member.log_mut().set_owner(owner);
+            buffers.extend(hosted.member.log_mut().buffers_mut());
+        }
+        if let Some(files) = files.as_ref().filter(|_| !buffers.is_empty()) {
+            // Without it every write pins its pages anew: slower, and nothing else.
+            files.register(&mut buffers);
+        }
+        Self { endpoint, files, identity, book, positions, hosted, frames, drops }
+    }
+
+    /// The end: what is on its way is waited for, and the logs say that it is persistent.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        for _ in 0..CLOSING {
+            let is_writing = |hosted: &mut Hosted| hosted.member.log_mut().is_writing();
+            if !self.hosted.iter_mut().any(is_writing) {
+                break;
+            }
+            self.endpoint.park(Duration::from_millis(10))?;
+            let (receive, _) = self.endpoint.split();
+            receive.poll(clock::now(), &mut self.frames);
+            self.frames.drain(..).for_each(|frame| receive.release(frame));
+            self.take_written()?;
+        }
+        for hosted in &mut self.hosted {
+            hosted.member.log_mut().close()?;
+        }
+        Ok(())
     }
 
     pub(super) fn figures(&mut self) -> OrderingFigures {
@@ -94,6 +143,11 @@ impl<E: Endpoint, L: Log> OrderingAgent<E, L> {
             received: receive.counters(),
             sent: transmit.counters(),
             drops: self.drops,
+            logs: self
+                .hosted
+                .iter()
+                .filter_map(|h| Some((h.ring, h.member.log().counters()?)))
+                .collect(),
         }
     }
 
@@ -125,6 +179,43 @@ impl<E: Endpoint, L: Log> OrderingAgent<E, L> {
         count
     }
 
+    /// Takes the writes that are over. Returns how many there were.
+    fn take_written(&mut self) -> io::Result<u32> {
+        let Some(files) = &self.files else { return Ok(0) };
+        let mut count = 0;
+        while let Some(written) = files.take() {
+            let hosted = &mut self.hosted[usize::from(written.owner)];
+            hosted.member.log_mut().on_written(written)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// What became persistent since the last look may be spoken of.
+    fn release_persisted(&mut self, now: Time) -> u32 {
+        let mut released = 0;
+        for hosted in &mut self.hosted {
+            let persisted = hosted.member.log_mut().persisted();
+            if hosted.is_durable && persisted > hosted.persisted {
+                hosted.persisted = persisted;
+                let (_, transmit) = self.endpoint.split();
+                let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                member.on_persisted(now, &mut out);
+                released += 1;
+            }
+        }
+        released
+    }
+
+    /// Hands the records of this duty cycle to the disk.
+    fn write(&mut self, now: Time) -> io::Result<u32> {
+        for hosted in self.hosted.iter_mut().filter(|hosted| hosted.is_durable) {
+            hosted.member.log_mut().submit(now, self.files.as_ref())?;
+        }
+        // Those that write themselves are done already.
+        Ok(self.release_persisted(now))
+    }
+
     /// Lets every ring follow the furthest one: at each coordinator that lives here.
     fn skip(&mut self, now: Time) -> u32 {
         let mut skipped = 0;
@@ -148,9 +239,11 @@ impl<E: Endpoint, L: Log> OrderingAgent<E, L> {
     }
 }
 
-impl<E: Endpoint, L: Log> Agent for OrderingAgent<E, L> {
+impl<E: Endpoint> Agent for OrderingAgent<E> {
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
         let mut work = u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        work += self.take_written()?;
+        self.release_persisted(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
             let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
@@ -165,6 +258,8 @@ impl<E: Endpoint, L: Log> Agent for OrderingAgent<E, L> {
             let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
             member.on_cycle_end(now, &mut out);
         }
+        work += self.write(now)?;
+        let (_, transmit) = self.endpoint.split();
         transmit.flush()?;
         Ok(work)
     }
@@ -172,7 +267,9 @@ impl<E: Endpoint, L: Log> Agent for OrderingAgent<E, L> {
     fn next_timeout(&self) -> Option<Time> {
         let members = self.hosted.iter().filter_map(|hosted| hosted.member.next_timeout());
         let coordinators = self.hosted.iter().filter(|hosted| hosted.member.is_coordinator());
-        members.chain(coordinators.filter_map(|hosted| hosted.skips.next_timeout())).min()
+        let logs = self.hosted.iter().filter_map(|hosted| hosted.member.log().next_timeout());
+        let skips = coordinators.filter_map(|hosted| hosted.skips.next_timeout());
+        members.chain(skips).chain(logs).min()
     }
 
     fn park(&mut self, timeout: Duration) -> io::Result<()> {
