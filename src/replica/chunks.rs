@@ -18,17 +18,28 @@ const MAX_PARTS: u32 = 256;
 /// flight, so that it bounds the clients whose parts take turns at about a hundred.
 const PATIENCE: u64 = 512;
 
+/// Whole commands that are remembered.
+const REMEMBERED: usize = 64;
+/// The last attempt that has a number of its own.
+const LAST_ATTEMPT: u8 = 7;
+
 /// Incomplete commands of one ring.
 #[derive(Debug)]
 pub(super) struct Assemblies {
     slots: Box<[Assembly]>,
+    /// Commands that became whole not long ago, and in which attempt: a part of one that comes
+    /// once more, since its confirmation was lost, must not take a place for nothing.
+    whole: [Option<(Name, u8)>; REMEMBERED],
+    completed: usize,
     limit: usize,
     parts_seen: u64,
 }
 
+type Name = (SessionId, Sequence, GroupSet);
+
 #[derive(Debug, Default)]
 struct Assembly {
-    name: Option<(SessionId, Sequence, GroupSet)>,
+    name: Option<Name>,
     parts: u32,
     total: u32,
     missing: u32,
@@ -41,7 +52,7 @@ struct Assembly {
 /// What a part did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// Others are missing, or there was no place for it.
+    /// Others are missing, or there is no place for it, or no need.
     Incomplete,
     /// The command is whole: its bytes are at this index until they are taken.
     Complete(usize),
@@ -52,7 +63,7 @@ pub(super) enum Joined {
 impl Assemblies {
     pub(super) fn new(count: usize, limit: usize) -> Self {
         let slots = (0..count).map(|_| Assembly::default()).collect();
-        Self { slots, limit, parts_seen: 0 }
+        Self { slots, whole: [None; REMEMBERED], completed: 0, limit, parts_seen: 0 }
     }
 
     /// Takes in one part; its bytes are kept if `keeps`.
@@ -67,7 +78,12 @@ impl Assemblies {
             return Joined::Rejected;
         }
         self.parts_seen += 1;
-        let Some(index) = self.find(&command.header, &chunk) else { return Joined::Incomplete };
+        let CommandHeader { session, sequence, groups, .. } = command.header;
+        let (name, attempt) = ((session, sequence, groups), command.header.attempt());
+        if attempt < LAST_ATTEMPT && self.whole.contains(&Some((name, attempt))) {
+            return Joined::Incomplete;
+        }
+        let Some(index) = self.find(name, &chunk) else { return Joined::Incomplete };
         let slot = &mut self.slots[index];
         slot.touched = self.parts_seen;
         let (word, bit) = (chunk.part as usize / 64, 1_u64 << (chunk.part % 64));
@@ -87,6 +103,8 @@ impl Assemblies {
             return Joined::Incomplete;
         }
         slot.name = None;
+        self.whole[self.completed % REMEMBERED] = Some((name, attempt));
+        self.completed += 1;
         Joined::Complete(index)
     }
 
@@ -103,8 +121,8 @@ impl Assemblies {
 
     /// The slot of the part's command: its own, a free one, or that of a command which was given
     /// up.
-    fn find(&mut self, header: &CommandHeader, chunk: &Chunk) -> Option<usize> {
-        let name = Some((header.session, header.sequence, header.groups));
+    fn find(&mut self, name: Name, chunk: &Chunk) -> Option<usize> {
+        let name = Some(name);
         let own = self.slots.iter().position(|slot| slot.name == name);
         let place =
             |slot: &Assembly| slot.name.is_none() || slot.touched + PATIENCE < self.parts_seen;
@@ -174,6 +192,24 @@ mod tests {
         let bytes = assemblies.take(index);
         assert_eq!(bytes, whole);
         assemblies.give_back(index, bytes);
+    }
+
+    #[test]
+    fn a_late_copy_of_a_part_takes_no_place_and_another_attempt_does() {
+        let parts = parts_of(&[7; 150]);
+        let mut assemblies = Assemblies::new(1, 1000);
+        let mut add = |sequence, attempt, part: usize| {
+            let mut command = command(sequence, &parts[part]);
+            command.header.designation = CommandHeader::designate(0, attempt);
+            matches!(assemblies.add(&command, true), Joined::Complete(_))
+        };
+        assert!(!add(1, 0, 0) && add(1, 0, 1));
+        assert!(!add(1, 0, 0), "late");
+        assert!(!add(2, 0, 0) && add(2, 0, 1), "the only place is free");
+        assert!(!add(1, 1, 0) && add(1, 1, 1), "its client has had no answer");
+        for _ in 0..2 {
+            assert!(!add(1, LAST_ATTEMPT, 0) && add(1, LAST_ATTEMPT, 1), "nor now");
+        }
     }
 
     #[test]
