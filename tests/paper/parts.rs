@@ -54,8 +54,9 @@ fn a_failed_command_that_came_in_parts_is_its_clients_to_send_again_and_executes
     );
     assert_eq!(stage.cluster.counters().retries, 0);
     let mode = header.mode.without(Mode::OPTIMISTIC).with(Mode::CONSERVATIVE_RETRY);
-    let header = CommandHeader { mode, groups: GroupSet::all(2), ..header };
-    for _ in 0..2 {
+    for attempt in 0..2 {
+        let designation = CommandHeader::designate(0, attempt);
+        let header = CommandHeader { mode, groups: GroupSet::all(2), designation, ..header };
         stage.send_parts(header, &whole);
         let answers = stage.answers();
         assert_eq!(
