@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod config;
 pub mod host;
 pub mod mem;
 pub mod multi_ring;

@@ -5,7 +5,10 @@
 //! results alone, and with `--json` exactly one object, whatever happens.
 
 mod bench;
+mod client;
+mod config;
 mod demo;
+mod node;
 mod sim;
 mod topo;
 
@@ -34,6 +37,13 @@ enum Command {
     Bench(BenchCommand),
     /// Simulates clusters under faults and checks what they promise
     Sim(sim::SimArgs),
+    /// Writes a first cluster.toml
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Runs nodes of a cluster until it is told to stop
+    Node(node::NodeArgs),
+    /// Sends commands to a cluster: one a line on standard input, or one on the command line
+    Client(client::ClientArgs),
     /// Prints the machine, and which thread would run where on it
     Topo(topo::TopoArgs),
 }
@@ -42,6 +52,12 @@ enum Command {
 enum BenchCommand {
     /// Runs a whole cluster in this process under load, and reports
     Run(Box<bench::RunArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Writes the cluster.toml of a new cluster
+    Init(config::InitArgs),
 }
 
 /// Why a subcommand failed.
@@ -91,6 +107,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
         Ok(Cli { command: Command::Bench(BenchCommand::Run(args)) }) => bench::run(*args),
         Ok(Cli { command: Command::Sim(args) }) => sim::run(&args),
+        Ok(Cli { command: Command::Config(ConfigCommand::Init(args)) }) => config::init(&args),
+        Ok(Cli { command: Command::Node(args) }) => node::run(&args),
+        Ok(Cli { command: Command::Client(args) }) => client::run(&args),
         Ok(Cli { command: Command::Topo(args) }) => topo::run(&args),
         Err(error) => reject(&error, &arguments),
     };

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod describe;
 pub mod file;
 pub mod plan;
+pub mod signals;
 pub mod threads;
 pub mod topology;
 pub mod usage;

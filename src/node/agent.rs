@@ -7,6 +7,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// How long an agent that was told to stop goes on with what has come before.
+const LONGEST_DRAIN: Duration = Duration::from_millis(50);
+
 /// One duty cycle at a time: drain completions, step the roles, flush.
 pub(super) trait Agent {
     /// Does what there is to do at `now`. Returns how much that was: 0 means idle.
@@ -60,5 +63,16 @@ pub(super) fn run(agent: &mut impl Agent, mut waiter: Waiter, stop: &AtomicBool)
             }
         }
     }
-    Ok(())
+    drain(agent)
+}
+
+/// What has come before the end is done and answered.
+fn drain(agent: &mut impl Agent) -> io::Result<()> {
+    let limit = clock::now() + LONGEST_DRAIN;
+    loop {
+        let now = clock::now();
+        if now >= limit || agent.do_work(now)? == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -1,26 +1,24 @@
 //! A whole cluster in one process: rings, replicas and clients, each thread an agent.
 
 use super::bodies::{ClientBody, OrderingBody, Ran, Thread, WorkerBody};
-use super::config::{ClusterConfig, ClusterError, Model, ReplicaFigure};
+use super::builder::Builder;
+use super::config::{ClusterConfig, ClusterError, ReplicaFigure};
 use super::endpoint::{Seed, seeds};
 use super::logs::Logs;
-use super::ordering::Hosted;
 use super::roster::Roster;
-use super::worker::{Progressed, WorkerParts};
+use super::worker::Progressed;
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
 use crate::host::affinity::{CpuId, allowed_cpus};
 use crate::host::clock;
 use crate::host::threads::{Ended, Team};
 use crate::host::usage::draw_incarnation;
-use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
-use crate::proxy::{Grouping, Proxy, ProxyConfig};
-use crate::replica::{PsmrWorker, Shared, WorkerConfig};
-use crate::ring_paxos::{LearnerConfig, Member, Proposer, RingConfig};
+use crate::proxy::Proxy;
+use crate::replica::Shared;
 use crate::service::{GroupMap, Optimistic};
 use crate::storage;
 use crate::sync::{CoreUse, Waker};
 use crate::transport::middleware::Faults;
-use crate::types::{GroupId, Incarnation, Random, ReplicaId, RingId};
+use crate::types::{GroupId, Incarnation};
 use crate::wire::Identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,15 +113,13 @@ fn cluster_positions<S: Optimistic>(
 /// The threads that run, and what they share.
 struct Cluster<'a, L> {
     config: &'a ClusterConfig,
-    roster: Roster,
+    builder: Builder,
     team: Team<Result<Ran<L>, ClusterError>>,
     wakers: Vec<Waker>,
     progressed: Vec<Arc<Progressed>>,
     thread: Thread,
-    window_bytes: usize,
     inside: Arc<Book>,
     outside: Arc<Book>,
-    random: Random,
     left: Arc<AtomicUsize>,
 }
 
@@ -152,18 +148,19 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         let thread = Thread::new(config.wait, identity, core);
         thread.starting.store(seeds.len(), Ordering::Release);
         let socket_buffer = seeds.iter().filter_map(Seed::socket_buffer).min();
+        let mut blueprint = config.blueprint();
+        blueprint.ring.window_bytes = socket_buffer.unwrap_or(1 << 20) / 2;
+        let builder = Builder::new(blueprint, roster, config.seed);
         let workers = 0..config.replicas * config.groups;
         let cluster = Self {
             config,
-            roster,
+            builder,
             team: Team::new(allowed),
             wakers: seeds.iter().map(Seed::waker).collect(),
             progressed: workers.map(|_| Arc::default()).collect(),
             thread,
-            window_bytes: socket_buffer.unwrap_or(1 << 20) / 2,
             inside: Arc::new(inside),
             outside: Arc::new(outside),
-            random: Random::new(config.seed),
             left: Arc::new(config.sessions.len().into()),
         };
         Ok((cluster, seeds))
@@ -171,7 +168,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
 
     fn fault(&mut self) -> Option<Faults> {
         let loss = self.config.loss_percent;
-        let seed = self.random.next();
+        let seed = self.builder.random.next();
         (loss > 0.0).then(|| Faults { seed, loss, ..Faults::default() })
     }
 
@@ -180,37 +177,14 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         self.config.cpus.get(index).copied()
     }
 
-    fn ring_config(&self, ring: RingId) -> RingConfig {
-        RingConfig {
-            learners: self.roster.learners(ring),
-            window_bytes: self.window_bytes,
-            ..RingConfig::new(ring, self.roster.acceptors())
-        }
-    }
-
     fn start_orderers(&mut self, seeds: &mut Seeds) -> Result<(), ClusterError> {
-        let orderers = self.wakers[..self.roster.orderers].to_vec();
-        let positions = Arc::new(Positions::new(self.roster.ring_count(), orderers));
+        let orderers = self.wakers[..self.builder.roster.orderers].to_vec();
+        let positions = Arc::new(Positions::new(self.builder.roster.ring_count(), orderers));
         let mut logs = self.logs()?;
-        for orderer in 0..self.roster.orderers {
-            let mut hosted = Vec::new();
-            for ring in self.roster.rings() {
-                let config = self.ring_config(ring);
-                for node in self.roster.acceptors_of_orderer(orderer) {
-                    let (log, recovered) = logs.open(node, ring, config.instances)?;
-                    let mut member = Member::new(
-                        config.clone(),
-                        (node, self.thread.identity.incarnation),
-                        recovered.memory(),
-                        log,
-                        self.random.next(),
-                        clock::now(),
-                    );
-                    member.restore(&recovered);
-                    let skips = SkipPolicy::new(self.config.lambda_per_s, SkipPolicy::INTERVAL);
-                    hosted.push(Hosted::new(ring, node, member, skips));
-                }
-            }
+        for orderer in 0..self.builder.roster.orderers {
+            let acceptors = self.builder.roster.acceptors_of_orderer(orderer);
+            let life = self.thread.identity.incarnation;
+            let hosted = self.builder.hosted(&acceptors, life, &mut logs)?;
             let body = OrderingBody {
                 thread: self.thread.named(&format!("order-{orderer}")),
                 book: self.inside.clone(),
@@ -229,7 +203,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     fn logs(&self) -> Result<Logs, ClusterError> {
         let Identity { cluster, configuration, .. } = self.thread.identity;
         let identity = |node| storage::Identity { cluster, configuration, node };
-        Ok(Logs::create(&self.config.durability, identity, &self.roster.acceptors())?)
+        Ok(Logs::create(&self.config.durability, identity, &self.builder.roster.acceptors())?)
     }
 
     fn start_workers<S: Optimistic>(
@@ -238,12 +212,15 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         shared: &[Arc<Shared<S>>],
     ) -> Result<(), ClusterError> {
         for (replica, shared) in shared.iter().enumerate() {
-            for crew in 0..self.roster.crews {
+            for crew in 0..self.builder.roster.crews {
                 let seed = seeds.next().expect("a seed a place");
                 let mut workers = Vec::new();
-                for group in self.roster.groups_of_crew(crew) {
+                for group in self.builder.roster.groups_of_crew(crew) {
                     shared.rendezvous().attach(GroupId::new(group), seed.waker());
-                    workers.push(self.worker_parts(replica, group, shared));
+                    let mut parts = self.builder.worker(replica, group, shared);
+                    parts.progressed =
+                        self.progressed[replica * self.config.groups + group].clone();
+                    workers.push(parts);
                 }
                 let name = format!("r{replica}-w{crew}");
                 let (thread, book) = (self.thread.named(&name), self.inside.clone());
@@ -256,41 +233,6 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         Ok(())
     }
 
-    fn worker_parts<S: Optimistic>(
-        &mut self,
-        replica: usize,
-        group: usize,
-        shared: &Arc<Shared<S>>,
-    ) -> WorkerParts<S> {
-        let Self { config, roster, .. } = self;
-        let id = ReplicaId(u8::try_from(replica).expect("at most 32 replicas"));
-        let me = roster.worker(replica, group);
-        let acceptors = roster.acceptors();
-        // Learners of different workers prefer different acceptors.
-        let preferred = |ring: RingId| {
-            let mut acceptors = acceptors.clone();
-            acceptors.rotate_left((usize::from(ring.0) + replica) % roster.acceptors);
-            LearnerConfig::new(ring, acceptors, u64::from(me.0))
-        };
-        let rings = roster.rings_of_worker(group).into_iter().map(preferred).collect();
-        let worker = WorkerConfig {
-            barrier: config.barrier,
-            executor: config.executor,
-            retry: config.retry,
-            reply: config.reply,
-            ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
-        };
-        let subscription = SubscriptionConfig { rings, m: config.m };
-        let progressed = self.progressed[replica * roster.groups + group].clone();
-        WorkerParts {
-            me,
-            subscription: Subscription::new(subscription, self.random.next(), clock::now()),
-            worker: PsmrWorker::new(worker, shared.clone()),
-            proposers: roster.rings().map(|r| Proposer::new(r, roster.acceptors())).collect(),
-            progressed,
-        }
-    }
-
     fn start_clients<M: GroupMap + Clone + Send + 'static>(
         &mut self,
         seeds: &mut Seeds,
@@ -299,10 +241,11 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     ) -> Result<(), ClusterError> {
         for (index, load) in loads.into_iter().enumerate() {
             let seed = seeds.next().expect("a seed a place");
-            let config = self.proxy_config(index, &seed);
+            let sessions = self.config.sessions[index];
+            let config = self.builder.proxy(seed.address(), sessions);
             let body = ClientBody {
                 thread: self.thread.named(&format!("client-{index}")),
-                me: self.roster.client(index),
+                me: self.builder.roster.client(index),
                 book: self.outside.clone(),
                 proxy: Proxy::new(config, map.clone(), clock::now()),
                 load,
@@ -313,27 +256,6 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             self.team.spawn(&name, self.cpu(), run)?;
         }
         Ok(())
-    }
-
-    fn proxy_config(&mut self, client: usize, seed: &Seed) -> ProxyConfig {
-        let Self { config, roster, random, .. } = self;
-        ProxyConfig {
-            reply_to: seed.address(),
-            client: random.next(),
-            groups: roster.groups,
-            acceptors: roster.acceptors(),
-            replicas: u8::try_from(roster.replicas).expect("at most 32 replicas"),
-            sessions: config.sessions[client],
-            window: config.window,
-            grouping: match config.model {
-                Model::Smr | Model::Psmr => Grouping::Conservative,
-                Model::OptPsmr => Grouping::Optimistic,
-            },
-            map_epoch: 0,
-            attempt_timeout: config.attempt_timeout,
-            deadline: config.deadline,
-            command_limit: config.command_limit,
-        }
     }
 
     /// Waits until the loads are over and then until the replicas are level; their positions, a
@@ -351,7 +273,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         let mut still = 0;
         loop {
             let positions: Vec<u64> = self.progressed.iter().map(|p| p.position()).collect();
-            let replicas: Vec<_> = positions.chunks(self.roster.groups).collect();
+            let replicas: Vec<_> = positions.chunks(self.builder.roster.groups).collect();
             let is_level = replicas.windows(2).all(|pair| pair[0] == pair[1]);
             still = if is_level && positions == last { still + 1 } else { 0 };
             if still == STILL {

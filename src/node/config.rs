@@ -1,13 +1,17 @@
 //! What a whole cluster in one process is made of, and why it could not be launched.
 
+use super::builder::Blueprint;
 use super::logs::Durability;
+use super::roster::Roster;
 use crate::host::affinity::CpuId;
 use crate::host::threads::StartError;
+use crate::proxy::Grouping;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
+use crate::ring_paxos::RingConfig;
 use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
-use crate::types::{Digest, Random};
+use crate::types::{Digest, Random, RingId};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -102,6 +106,28 @@ impl ClusterConfig {
     pub(super) fn session_limits(&self) -> SessionLimits {
         let sessions: usize = self.sessions.iter().sum();
         SessionLimits { sessions: (2 * sessions).max(16), window: self.window }
+    }
+
+    /// What its threads are made of.
+    pub(super) fn blueprint(&self) -> Blueprint {
+        let acceptors = Roster::new(self).acceptors();
+        Blueprint {
+            grouping: match self.model {
+                Model::Smr | Model::Psmr => Grouping::Conservative,
+                Model::OptPsmr => Grouping::Optimistic,
+            },
+            barrier: self.barrier,
+            executor: self.executor,
+            retry: self.retry,
+            reply: self.reply,
+            m: self.m,
+            lambda_per_s: self.lambda_per_s,
+            ring: RingConfig::new(RingId(0), acceptors),
+            command_limit: self.command_limit,
+            window: self.window,
+            attempt_timeout: self.attempt_timeout,
+            deadline: self.deadline,
+        }
     }
 
     /// Digest of all that must be equal at every node for ever; part of every datagram.

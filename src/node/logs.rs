@@ -21,8 +21,8 @@ pub enum Durability {
 pub(super) enum Logs {
     /// None: an acceptor begins with this.
     Memory(Memory),
-    /// A data directory each.
-    Sync(BTreeMap<NodeId, Store>),
+    /// A data directory each, and what an acceptor knows whose log is not there.
+    Sync(BTreeMap<NodeId, Store>, Memory),
 }
 
 impl Logs {
@@ -40,7 +40,20 @@ impl Logs {
             let directory = directory.join(format!("acceptor-{node}"));
             Ok((*node, Store::create(&directory, &identity(*node))?))
         };
-        Ok(Self::Sync(nodes.iter().map(create).collect::<Result<_, StorageError>>()?))
+        let stores = nodes.iter().map(create).collect::<Result<_, StorageError>>()?;
+        Ok(Self::Sync(stores, Memory::Fresh))
+    }
+
+    /// The log of one node that may have lived before, in `directory` if it is durable. `memory` is
+    /// what an acceptor knows that has no log, or whose log is gone.
+    pub(super) fn reopen(
+        durability: &Durability,
+        identity: &Identity,
+        memory: Memory,
+    ) -> Result<Self, StorageError> {
+        let Durability::Sync(directory) = durability else { return Ok(Self::Memory(memory)) };
+        let store = Store::open(directory, identity)?;
+        Ok(Self::Sync(BTreeMap::from([(identity.node, store)]), memory))
     }
 
     /// The log of `node` in `ring`, and what it remembers.
@@ -57,9 +70,15 @@ impl Logs {
             Self::Memory(memory) => {
                 Ok((AcceptorLog::Memory(MemoryLog::new()), Recovered::nothing(*memory)))
             }
-            Self::Sync(stores) => {
+            Self::Sync(stores, memory) => {
                 let store = stores.get_mut(&node).expect("a store a node");
-                let Opened { log, recovered } = store.ring(ring, instances)?;
+                let mut opened = store.ring(ring, instances)?;
+                if opened.recovered.memory() == Memory::Fresh && *memory == Memory::Amnesiac {
+                    // It had a life, and the log of that life is gone.
+                    drop(opened);
+                    opened = store.reset(ring, instances)?;
+                }
+                let Opened { log, recovered } = opened;
                 Ok((AcceptorLog::Sync(Box::new(log)), recovered))
             }
         }

@@ -1,24 +1,32 @@
-//! Agents on pinned threads, and the launch of whole clusters. Layer 4.
+//! Agents on pinned threads, and their launch. Layer 4.
 //!
 //! A thread is one agent: drain completions, step its roles, flush, wait by its policy. The kinds
 //! are the ordering agent (acceptors of one or several rings), the worker agent (one worker of one
-//! replica, with its learners and its merge) and the client agent (a proxy and a load).
+//! replica, with its learners and its merge) and the client agent (a proxy and a load). [`run`]
+//! launches all of a cluster in this process, [`Process`] the nodes of a cluster.toml that live
+//! here, [`Clients`] clients of a cluster that lives elsewhere: all from the same parts.
 
 mod agent;
 mod bodies;
 mod book;
+mod builder;
 mod client;
 mod cluster;
 mod config;
 mod drops;
 mod endpoint;
+mod home;
 mod load;
 mod logs;
 mod ordering;
 mod positions;
 mod post;
+mod process;
+mod remote;
 mod replies;
 mod roster;
+mod services;
+mod site;
 mod worker;
 
 use book::Book;
@@ -28,9 +36,13 @@ pub use client::ClientFigures;
 pub use cluster::{ClusterFigures, Finished, run};
 pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, Transport};
 pub use drops::DropCounters;
+pub use home::HomeError;
 pub use load::{Load, Submission};
 pub use logs::Durability;
 pub use ordering::OrderingFigures;
+pub use process::{Launch, NodeError, Process};
+pub use remote::{Clients, RemoteClient};
+pub use services::{BuildError, MapOf, WithService, with_service};
 pub use worker::WorkerFigures;
 
 /// The most frames that one duty cycle takes on.

@@ -2,7 +2,7 @@
 //!
 //! A datagram of a ring is opened once and shown to every member of that ring that lives here; an
 //! acceptor copies what it accepts, so the buffer goes back at once. The multi-ring skip policy
-//! runs here too: the positions of all rings of the process are one cache line each.
+//! runs here too: the positions of all rings are one cache line each.
 
 use super::agent::Agent;
 use super::post::Post;
@@ -219,13 +219,15 @@ impl<E: Endpoint> OrderingAgent<E> {
     /// Lets every ring follow the furthest one: at each coordinator that lives here.
     fn skip(&mut self, now: Time) -> u32 {
         let mut skipped = 0;
+        for hosted in &self.hosted {
+            self.positions.publish(hosted.ring, hosted.member.heard_slot());
+        }
         for index in 0..self.hosted.len() {
             let hosted = &mut self.hosted[index];
             if !hosted.member.is_coordinator() {
                 continue;
             }
             let own = hosted.member.slot();
-            self.positions.publish(hosted.ring, own);
             for slot in self.positions.others(hosted.ring) {
                 hosted.skips.on_position(slot, now);
             }

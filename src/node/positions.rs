@@ -1,11 +1,14 @@
-//! The slot positions of the rings of one process, for reactive skips (PROTOCOL 2).
+//! The slot positions of the rings, as far as this process knows, for reactive skips (PROTOCOL 2).
+//!
+//! A ring whose coordinator lives here is known at once; of the others the acceptors that live here
+//! see every 2A, so no message of its own is needed between the coordinators of several hosts.
 
 use crate::sync::Waker;
 use crate::types::{RingId, Slot};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// One cache line a ring, written by its coordinator's thread alone.
+/// One cache line a ring, written where the ring goes ahead first.
 ///
 /// Relaxed: a position is a hint. A late one delays a skip, a wrong one cannot happen.
 #[derive(Debug)]
@@ -20,14 +23,15 @@ impl Positions {
         Self { rings: (0..rings).map(|_| CachePadded::default()).collect(), orderers }
     }
 
-    /// Called by `ring`'s coordinator. Wakes the ordering threads that sleep.
+    /// Some member of `ring` knows that it has come to `slot`. Wakes the ordering threads that sleep.
+    #[inline]
     pub(super) fn publish(&self, ring: RingId, slot: Slot) {
         let cell = &self.rings[usize::from(ring.0)];
         // A write takes the line from its readers: only when there is news.
-        if cell.load(Ordering::Relaxed) == slot.0 {
+        if cell.load(Ordering::Relaxed) >= slot.0 {
             return;
         }
-        cell.store(slot.0, Ordering::Relaxed);
+        cell.fetch_max(slot.0, Ordering::Relaxed);
         // Alone, this thread hosts all coordinators.
         if self.orderers.len() > 1 {
             fence(Ordering::SeqCst);

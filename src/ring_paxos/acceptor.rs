@@ -46,6 +46,10 @@ pub(super) struct Acceptor {
     marked: Instance,
     /// A decided instance, and the first slot that it and those before leave free.
     pub(super) known: (Instance, Slot),
+    /// The last instance of an unbroken run that was accepted here, decided or not, and the first
+    /// slot behind it: how far the ring has gone, as far as this acceptor can see. A hint for
+    /// skips alone.
+    pub(super) heard: (Instance, Slot),
     /// Up to here the log has a trim record.
     pub(super) logged_trim: Instance,
     /// Without memory: it neither promises nor votes.
@@ -72,6 +76,7 @@ impl Acceptor {
             decided: Instance(0),
             marked: Instance(0),
             known: (Instance(0), Slot(0)),
+            heard: (Instance(0), Slot(0)),
             logged_trim: Instance(0),
             is_inert: memory == Memory::Amnesiac,
             grant: None,
@@ -91,6 +96,8 @@ impl Acceptor {
         self.layout = *layout;
         self.position = layout.position(me);
         self.marked = Instance(0);
+        // The ballot may have other values above what is decided.
+        self.heard = self.known;
         self.votes.clear();
     }
 }
@@ -236,6 +243,7 @@ impl<L: Log> Member<L> {
             return;
         }
         self.window.accept(instance, (ballot, id), value);
+        self.advance_heard();
         let lsn = self.log_accept(instance);
         if ballot > self.acceptor.promised {
             self.acceptor.promised = ballot;
@@ -366,6 +374,18 @@ impl<L: Log> Member<L> {
             slot = slot.plus(entry.held.slots());
         }
         self.acceptor.known = (instance, slot);
+    }
+
+    /// Counts the slots of what was accepted, without a gap, behind the last such place.
+    fn advance_heard(&mut self) {
+        let (mut instance, mut slot) = self.acceptor.heard.max(self.acceptor.known);
+        while let Some(entry) = self.window.entry(instance.next())
+            && entry.is_accepted()
+        {
+            instance = instance.next();
+            slot = slot.plus(entry.held.slots());
+        }
+        self.acceptor.heard = (instance, slot);
     }
 
     fn send_due_promise(&mut self, out: &mut impl Outbox) {

@@ -131,6 +131,15 @@ impl<L: Log> Member<L> {
         }
     }
 
+    /// The first slot that no instance takes which this member has heard of, proposed or decided:
+    /// where its ring stands, for the skips of other rings. A hint: it may be late.
+    #[must_use]
+    pub fn heard_slot(&self) -> Slot {
+        let acceptor = &self.acceptor;
+        let slot = acceptor.heard.max(acceptor.known).1;
+        if self.coordinator.is_leading() { slot.max(self.coordinator.slot_next) } else { slot }
+    }
+
     /// Every instance up to here is decided.
     #[must_use]
     pub fn decided(&self) -> Instance {

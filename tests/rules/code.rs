@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "node",
             "sim",
+            "config",
             "host",
             "service",
             "proxy",
@@ -39,7 +40,21 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("cli", &["bench", "sim", "node", "host", "types", "sync", "service", "transport"]),
+    (
+        "cli",
+        &[
+            "bench",
+            "sim",
+            "node",
+            "config",
+            "proxy",
+            "host",
+            "types",
+            "sync",
+            "service",
+            "transport",
+        ],
+    ),
 ];
 
 /// What stands under the node.

@@ -1,0 +1,149 @@
+//! Between the thread that reads lines and the one that speaks to the cluster.
+//!
+//! A command waits in a channel until a session is open. At its deadline the reader takes it back if
+//! it is still there: then it certainly was not sent. Otherwise nobody knows what becomes of it.
+
+use crate::node::{Load, Submission};
+use crate::proxy::{Completion, Outcome};
+use crate::sync::Waker;
+use crate::types::{SessionId, Time};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// A command on its way to the client's thread.
+#[derive(Debug)]
+struct Request {
+    number: u64,
+    command: Vec<u8>,
+    state: Arc<AtomicU8>,
+}
+
+/// What the client's thread says of it.
+#[derive(Debug)]
+struct Ended {
+    number: u64,
+    told: Told,
+}
+
+/// What a reader is told of a command.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// It came to its end.
+    Ended {
+        /// Which.
+        outcome: Outcome,
+        /// The service's reply.
+        payload: Vec<u8>,
+        /// The session that asked.
+        session: SessionId,
+    },
+    /// It was sent, and nothing was heard until the deadline.
+    Unknown,
+    /// It was taken back before it was sent.
+    Withdrawn,
+    /// The client's thread has ended.
+    Gone,
+}
+
+/// The reader's side.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    requests: Sender<Request>,
+    answers: Receiver<Ended>,
+    number: u64,
+}
+
+/// The client's side.
+#[derive(Debug)]
+pub(super) struct Lines {
+    requests: Receiver<Request>,
+    answers: Sender<Ended>,
+    is_over: bool,
+}
+
+/// Both sides.
+pub(super) fn pair() -> (Lines, Exchange) {
+    let (requests, received) = channel();
+    let (answers, answered) = channel();
+    let lines = Lines { requests: received, answers, is_over: false };
+    (lines, Exchange { requests, answers: answered, number: 0 })
+}
+
+impl Exchange {
+    /// Has `command` executed, and waits for its end, at most `deadline`. `waker` is of the client's
+    /// thread.
+    pub(super) fn ask(&mut self, command: Vec<u8>, waker: &Waker, deadline: Duration) -> Told {
+        self.number += 1;
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let request = Request { number: self.number, command, state: Arc::clone(&state) };
+        if self.requests.send(request).is_err() {
+            return Told::Gone;
+        }
+        waker.wake();
+        let until = crate::host::clock::now() + deadline;
+        loop {
+            let left = until.since(crate::host::clock::now());
+            match self.answers.recv_timeout(left) {
+                Ok(Ended { number, told }) if number == self.number => return told,
+                // Of a command that was given up before.
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return Told::Gone,
+                Err(RecvTimeoutError::Timeout) => {
+                    // Relaxed: the word itself is all that passes between the threads.
+                    let taken_back = state.compare_exchange(
+                        WAITING,
+                        WITHDRAWN,
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                    );
+                    return if taken_back.is_ok() { Told::Withdrawn } else { Told::Unknown };
+                }
+            }
+        }
+    }
+}
+
+impl Load for Lines {
+    fn next(&mut self, _: Time, command: &mut Vec<u8>) -> Option<Submission> {
+        loop {
+            let request = match self.requests.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_over = true;
+                    return None;
+                }
+            };
+            let taken = request.state.compare_exchange(
+                WAITING,
+                TAKEN,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                command.extend_from_slice(&request.command);
+                return Some(Submission { session: 0, tag: request.number });
+            }
+        }
+    }
+
+    fn on_completion(&mut self, _: Time, completion: &Completion<'_>) {
+        let told = Told::Ended {
+            outcome: completion.outcome,
+            payload: completion.payload.to_vec(),
+            session: completion.session,
+        };
+        // The reader may have ended.
+        let _ = self.answers.send(Ended { number: completion.tag, told });
+    }
+
+    fn is_over(&self, _: Time) -> bool {
+        self.is_over
+    }
+}

@@ -1,0 +1,169 @@
+//! `psmr client`: one line in, one line out.
+
+mod exchange;
+mod lines;
+
+use super::{Failure, complain, config, show};
+use crate::config::{Cluster, Service, duration};
+use crate::node::{BuildError, Clients, ClusterError, RemoteClient, WithService, with_service};
+use crate::service::{GroupMap, Optimistic};
+use clap::Args;
+use exchange::{Exchange, Lines, Told};
+use std::io::{self, BufRead};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The options of `psmr client`.
+#[derive(Debug, Args)]
+pub(super) struct ClientArgs {
+    /// The cluster
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    config: PathBuf,
+    /// When a command without an answer is given up as unknown [default: as the file says]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    deadline: Option<Duration>,
+    /// Address of the interface to use [default: the one that leads to the cluster]
+    #[arg(long, value_name = "ADDRESS")]
+    interface: Option<Ipv4Addr>,
+    /// One command: insert K V, update K V, delete K, read K or range A B [LIMIT]; without it
+    /// commands are read from standard input, one a line
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs it.
+pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
+    let config = config::read(&args.config)?;
+    let cluster = &config.cluster;
+    if !matches!(cluster.service, Service::Btree(_)) {
+        let message = "service: its commands have no lines: use a cluster of the service btree";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    let deadline = args.deadline.unwrap_or(cluster.client.deadline);
+    let client = RemoteClient { cluster, deadline, interface: args.interface, faults: None };
+    let (lines, exchange) = exchange::pair();
+    let connect = Connect { client: &client, lines };
+    let clients = with_service(&cluster.service, cluster.threads, connect)
+        .map_err(|error| Failure::Usage(error.to_string()))?
+        .map_err(of_launch)?;
+    let mut session = Session { cluster, clients: &clients, exchange, deadline, state: State::New };
+    let outcome = if args.command.is_empty() {
+        session.serve(io::stdin().lock())
+    } else {
+        session.serve_one(&args.command.join(" "))
+    };
+    drop(session);
+    clients.stop().map_err(of_launch)?;
+    outcome
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "write a time like 500ms or 2s".to_owned())
+}
+
+pub(super) fn of_launch(error: ClusterError) -> Failure {
+    Failure::Environment(error.to_string())
+}
+
+/// Starts the client's thread once the service's map is known.
+struct Connect<'a> {
+    client: &'a RemoteClient<'a>,
+    lines: Lines,
+}
+
+impl WithService for Connect<'_> {
+    type Output = Result<Clients<Lines>, ClusterError>;
+
+    fn run<S, M>(self, _: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
+    where
+        S: Optimistic,
+        M: GroupMap + Clone + Send + 'static,
+    {
+        Clients::launch(self.client, &map, vec![(1, self.lines)])
+    }
+}
+
+/// Whether the cluster was ever heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing was asked yet.
+    New,
+    /// It never answered.
+    Silent,
+    /// It answered.
+    Heard,
+}
+
+/// The person or program in front of us.
+struct Session<'a> {
+    cluster: &'a Cluster,
+    clients: &'a Clients<Lines>,
+    exchange: Exchange,
+    deadline: Duration,
+    state: State,
+}
+
+impl Session<'_> {
+    fn serve(&mut self, input: impl BufRead) -> Result<(), Failure> {
+        for line in input.split(b'\n') {
+            let line =
+                line.map_err(|error| Failure::Environment(format!("standard input: {error}")))?;
+            let answer = match std::str::from_utf8(&line) {
+                Ok(line) => self.answer(line)?.text,
+                Err(_) => "error the line is not UTF-8".to_owned(),
+            };
+            show(&(answer + "\n"))?;
+        }
+        if self.state == State::Silent { Err(Failure::Run(self.nobody())) } else { Ok(()) }
+    }
+
+    fn serve_one(&mut self, line: &str) -> Result<(), Failure> {
+        let answer = self.answer(line)?;
+        if !answer.is_executed && answer.text.starts_with("error") {
+            return Err(Failure::Usage(answer.text.trim_start_matches("error ").to_owned()));
+        }
+        show(&(answer.text.clone() + "\n"))?;
+        if self.state == State::Silent {
+            return Err(Failure::Run(self.nobody()));
+        }
+        if answer.is_executed { Ok(()) } else { Err(Failure::Run(answer.text)) }
+    }
+
+    fn answer(&mut self, line: &str) -> Result<lines::Answer, Failure> {
+        let command = match lines::parse(line) {
+            Ok(command) => command,
+            Err(problem) => return Ok(lines::Answer::of(format!("error {problem}"))),
+        };
+        let told = self.exchange.ask(command.to_bytes(), self.clients.waker(0), self.deadline);
+        Ok(match told {
+            Told::Ended { outcome, payload, session } => {
+                if self.state != State::Heard {
+                    complain(&format!("session {session}"));
+                }
+                self.state = State::Heard;
+                lines::answer(outcome, &payload)
+            }
+            Told::Unknown => lines::Answer::of("unknown".to_owned()),
+            Told::Withdrawn => {
+                if self.state == State::New {
+                    self.state = State::Silent;
+                }
+                lines::Answer::of(format!("not-applied {}", self.nobody()))
+            }
+            Told::Gone => {
+                return Err(Failure::Run("the client's thread has ended".to_owned()));
+            }
+        })
+    }
+
+    /// Whom we have tried in vain.
+    fn nobody(&self) -> String {
+        let tried =
+            self.cluster.acceptors.iter().map(|node| format!("{} {}", node.id, node.address));
+        let tried: Vec<String> = tried.collect();
+        format!("no answer from the cluster, tried {}", tried.join(", "))
+    }
+}

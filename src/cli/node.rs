@@ -1,0 +1,150 @@
+//! `psmr node`: nodes of a cluster, until SIGTERM.
+
+use super::{Failure, complain, config, show};
+use crate::config::duration;
+use crate::host::signals::Termination;
+use crate::node::{
+    BuildError, ClusterError, Launch, NodeError, Process, WithService, with_service,
+};
+use crate::service::{GroupMap, Optimistic};
+use crate::transport::middleware::Faults;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the main thread looks at the others.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The options of `psmr node`.
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// The cluster
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    config: PathBuf,
+    /// A node that lives in this process; may be given several times
+    #[arg(long = "id", value_name = "ID", required_unless_present = "print_config")]
+    ids: Vec<String>,
+    /// Where the nodes keep their data, a directory each [default: as the file says]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// Runs over several hosts although datagrams are not authenticated
+    #[arg(long)]
+    insecure: bool,
+    /// Prints every setting, its effective value and where it came from, and does nothing else
+    #[arg(long)]
+    print_config: bool,
+    /// For tests: what happens to received datagrams, in percent, as in
+    /// loss=1,duplication=1,reordering=1,delay=1,delay-by=5ms,flip=0.1
+    #[arg(long, value_name = "SPEC", value_parser = parse_faults)]
+    fault: Option<Faults>,
+    /// Makes the faults repeatable
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    fault_seed: u64,
+}
+
+/// Runs it.
+pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
+    let config = config::read(&args.config)?;
+    if args.print_config {
+        return show(&config.print());
+    }
+    let data_dir = args.data_dir.clone();
+    let launch = Launch {
+        cluster: &config.cluster,
+        ids: &args.ids,
+        data_dir: data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config)),
+        is_insecure: args.insecure,
+        faults: args.fault.map(|faults| Faults { seed: args.fault_seed, ..faults }),
+    };
+    // Before any thread starts: none of them is to be interrupted.
+    let termination = Termination::block()
+        .map_err(|error| Failure::Environment(format!("signals cannot be blocked: {error}")))?;
+    let starts = Starts(&launch);
+    let process = with_service(&config.cluster.service, config.cluster.threads, starts)
+        .map_err(NodeError::from)
+        .and_then(|process| process)
+        .map_err(Failure::from)?;
+    watch(process, &args.ids, &termination)
+}
+
+/// Starts the nodes once their service's type is known.
+struct Starts<'a>(&'a Launch<'a>);
+
+impl WithService for Starts<'_> {
+    type Output = Result<Process, NodeError>;
+
+    fn run<S, M>(self, build: impl Fn() -> Result<Arc<S>, BuildError>, _: M) -> Self::Output
+    where
+        S: Optimistic,
+        M: GroupMap + Clone + Send + 'static,
+    {
+        Process::launch(self.0, build)
+    }
+}
+
+/// Until the nodes are told to stop, or have stopped.
+fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
+    let mut is_told = false;
+    loop {
+        for (id, cause) in process.take_ended() {
+            complain(&format!("{id}: stopped: {cause}"));
+        }
+        if process.is_empty() {
+            return Err(Failure::Run("no node is left in this process".to_owned()));
+        }
+        if !is_told && process.is_ready() {
+            let lines: String = ids.iter().map(|id| format!("ready {id}\n")).collect();
+            show(&lines)?;
+            is_told = true;
+        }
+        if termination.wait(LOOK) {
+            break;
+        }
+    }
+    for (id, cause) in process.stop() {
+        complain(&format!("{id}: {cause}"));
+    }
+    Ok(())
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let message = error.to_string();
+        match error {
+            NodeError::Start {
+                source:
+                    ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_),
+                ..
+            }
+            | NodeError::Home(_) => Self::Environment(message),
+            NodeError::Start { .. } => Self::Run(message),
+            _ => Self::Usage(message),
+        }
+    }
+}
+
+fn parse_faults(text: &str) -> Result<Faults, String> {
+    let mut faults = Faults { delay_by: Duration::from_millis(5), ..Faults::default() };
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or(format!("`{part}` is not NAME=PERCENT"))?;
+        if name == "delay-by" {
+            let by = duration(value).ok_or(format!("{value} is no time, as in 5ms"))?;
+            faults.delay_by = by;
+            continue;
+        }
+        let percent: f64 = value.parse().map_err(|_| format!("{value} is no number"))?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(format!("{percent} is no percentage"));
+        }
+        *match name {
+            "loss" => &mut faults.loss,
+            "duplication" => &mut faults.duplication,
+            "reordering" => &mut faults.reordering,
+            "delay" => &mut faults.delay,
+            "flip" => &mut faults.flip,
+            _ => return Err(format!("there is no fault {name}")),
+        } = percent;
+    }
+    Ok(faults)
+}

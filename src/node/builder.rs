@@ -1,0 +1,130 @@
+//! What the threads of a cluster are made of, whichever of them run in this process.
+
+use super::logs::Logs;
+use super::ordering::Hosted;
+use super::roster::Roster;
+use super::worker::WorkerParts;
+use crate::host::clock;
+use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
+use crate::proxy::{Grouping, ProxyConfig};
+use crate::replica::{Barrier, Executor, PsmrWorker, ReplyPolicy, Retry, Shared, WorkerConfig};
+use crate::ring_paxos::{LearnerConfig, Member, Proposer, RingConfig};
+use crate::service::Optimistic;
+use crate::storage::StorageError;
+use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, RingId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What of a configuration decides what its roles do.
+#[derive(Clone, Debug)]
+pub(super) struct Blueprint {
+    pub(super) grouping: Grouping,
+    pub(super) barrier: Barrier,
+    pub(super) executor: Executor,
+    pub(super) retry: Retry,
+    pub(super) reply: ReplyPolicy,
+    /// M.
+    pub(super) m: u64,
+    pub(super) lambda_per_s: u64,
+    /// Of every ring, but for its number and its learners.
+    pub(super) ring: RingConfig,
+    pub(super) command_limit: usize,
+    /// Commands that one session may have open.
+    pub(super) window: usize,
+    pub(super) attempt_timeout: Duration,
+    pub(super) deadline: Duration,
+}
+
+/// Makes roles.
+#[derive(Debug)]
+pub(super) struct Builder {
+    pub(super) blueprint: Blueprint,
+    pub(super) roster: Roster,
+    /// Spreads time-outs and back-offs.
+    pub(super) random: Random,
+}
+
+impl Builder {
+    pub(super) const fn new(blueprint: Blueprint, roster: Roster, seed: u64) -> Self {
+        Self { blueprint, roster, random: Random::new(seed) }
+    }
+
+    /// These acceptors of every ring, in their life `life`, with what their logs remember.
+    pub(super) fn hosted(
+        &mut self,
+        nodes: &[NodeId],
+        life: Incarnation,
+        logs: &mut Logs,
+    ) -> Result<Vec<Hosted>, StorageError> {
+        let Self { blueprint, roster, random } = self;
+        let mut hosted = Vec::new();
+        for ring in roster.rings() {
+            let learners = roster.learners(ring);
+            for &node in nodes {
+                let config = RingConfig { ring, learners, ..blueprint.ring.clone() };
+                let (log, recovered) = logs.open(node, ring, config.instances)?;
+                let (seed, now) = (random.next(), clock::now());
+                let mut member =
+                    Member::new(config, (node, life), recovered.memory(), log, seed, now);
+                member.restore(&recovered);
+                let skips = SkipPolicy::new(blueprint.lambda_per_s, SkipPolicy::INTERVAL);
+                hosted.push(Hosted::new(ring, node, member, skips.in_turns_of(blueprint.m)));
+            }
+        }
+        Ok(hosted)
+    }
+
+    /// The worker of `group` of `replica`.
+    pub(super) fn worker<S: Optimistic>(
+        &mut self,
+        replica: usize,
+        group: usize,
+        shared: &Arc<Shared<S>>,
+    ) -> WorkerParts<S> {
+        let Self { blueprint, roster, random } = self;
+        let id = ReplicaId(u8::try_from(replica).expect("at most 32 replicas"));
+        let me = roster.worker(replica, group);
+        let acceptors = roster.acceptors();
+        // Learners of different workers prefer different acceptors.
+        let preferred = |ring: RingId| {
+            let mut acceptors = acceptors.clone();
+            acceptors.rotate_left((usize::from(ring.0) + replica) % roster.acceptors);
+            LearnerConfig::new(ring, acceptors, u64::from(me.0))
+        };
+        let rings = roster.rings_of_worker(group).into_iter().map(preferred).collect();
+        let worker = WorkerConfig {
+            barrier: blueprint.barrier,
+            executor: blueprint.executor,
+            retry: blueprint.retry,
+            reply: blueprint.reply,
+            ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
+        };
+        let subscription = SubscriptionConfig { rings, m: blueprint.m };
+        WorkerParts {
+            me,
+            subscription: Subscription::new(subscription, random.next(), clock::now()),
+            worker: PsmrWorker::new(worker, shared.clone()),
+            proposers: roster.rings().map(|ring| Proposer::new(ring, roster.acceptors())).collect(),
+            progressed: Arc::default(),
+        }
+    }
+
+    /// A client that is answered at `reply_to`, with so many sessions.
+    pub(super) fn proxy(&mut self, reply_to: Address, sessions: usize) -> ProxyConfig {
+        let Self { blueprint, roster, random } = self;
+        ProxyConfig {
+            reply_to,
+            client: random.next(),
+            groups: roster.groups,
+            acceptors: roster.acceptors(),
+            replicas: u8::try_from(roster.replicas).expect("at most 32 replicas"),
+            sessions,
+            window: blueprint.window,
+            grouping: blueprint.grouping,
+            map_epoch: 0,
+            attempt_timeout: blueprint.attempt_timeout,
+            deadline: blueprint.deadline,
+            command_limit: blueprint.command_limit,
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! The nodes of a cluster that live in this process: what `psmr node` runs.
+//!
+//! Each id is a part of its own, with its own threads and its own end: an executor that panics stops
+//! its replica, and the other ids of the process go on.
+
+use super::bodies::{OrderingBody, Ran, Thread, WorkerBody};
+use super::builder::Builder;
+use super::config::ClusterError;
+use super::endpoint::Seed;
+use super::home::{Home, HomeError};
+use super::logs::{Durability, Logs};
+use super::{Book, BuildError, Positions, site};
+use crate::config::{self, Cluster};
+use crate::host::affinity::allowed_cpus;
+use crate::host::threads::{Ended, Team};
+use crate::replica::Shared;
+use crate::service::Optimistic;
+use crate::storage::{self, StorageError};
+use crate::sync::{CoreUse, WaitPolicy, Waker};
+use crate::transport::middleware::Faults;
+use crate::transport::uring;
+use crate::types::{GroupId, NodeId, Random, RingId};
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use thiserror::Error;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Launch<'a> {
+    /// The whole cluster.
+    pub cluster: &'a Cluster,
+    /// The nodes that live here.
+    pub ids: &'a [String],
+    /// Where they keep their directories.
+    pub data_dir: PathBuf,
+    /// Runs over several hosts although datagrams carry no authentication.
+    pub is_insecure: bool,
+    /// What a bad network does to received datagrams.
+    pub faults: Option<Faults>,
+}
+
+/// Why a node could not be started.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// There is no such node.
+    #[error("--id {id}: the cluster has no such node: choose among {known}")]
+    Unknown {
+        /// The option.
+        id: String,
+        /// The nodes that there are.
+        known: String,
+    },
+    /// One node twice.
+    #[error("--id {0}: given twice: leave one out")]
+    Twice(String),
+    /// Strangers could write to it.
+    #[error(
+        "authentication: the cluster spans hosts and its datagrams are not authenticated: on a \
+         network of its own set `insecure = true` in [authentication], or give --insecure"
+    )]
+    Insecure,
+    /// Threads would keep each other out.
+    #[error(
+        "wait \"spin\": the nodes of this host have more threads than its {cores} CPUs: set `wait = \
+         \"park\"` in [threads]"
+    )]
+    Spin {
+        /// CPUs that this process may use.
+        cores: usize,
+    },
+    /// Its directory is not its own.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The service cannot be made.
+    #[error(transparent)]
+    Service(#[from] BuildError),
+    /// What it needs could not be set up.
+    #[error("{id}: {source}")]
+    Start {
+        /// The node.
+        id: String,
+        /// The reason.
+        source: ClusterError,
+    },
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Acceptor(usize),
+    Replica(usize),
+}
+
+/// A node that is about to start: all that can be refused has been granted.
+struct Bound<'a> {
+    node: &'a config::Node,
+    role: Role,
+    home: Home,
+    /// The sockets of its threads.
+    seeds: Vec<Seed>,
+}
+
+/// A node that runs.
+struct Part {
+    id: String,
+    team: Team<Result<Ran<()>, ClusterError>>,
+    wakers: Vec<Waker>,
+    thread: Thread,
+    home: Home,
+}
+
+/// Nodes that run in this process.
+pub struct Process {
+    parts: Vec<Part>,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.parts.iter().map(|part| &part.id)).finish()
+    }
+}
+
+impl Process {
+    /// Starts the nodes. `build` makes a replica's copy of the service.
+    ///
+    /// # Errors
+    /// If anything stands in the way; nothing runs then, and no directory says that it did.
+    pub fn launch<S: Optimistic>(
+        launch: &Launch<'_>,
+        build: impl Fn() -> Result<Arc<S>, BuildError>,
+    ) -> Result<Self, NodeError> {
+        check(launch)?;
+        let roles = roles(launch)?;
+        let bound: Vec<Bound<'_>> =
+            roles.into_iter().map(|role| bind(launch, role)).collect::<Result<_, _>>()?;
+        let of_first = |source| NodeError::Start { id: launch.ids[0].clone(), source };
+        let mut starter = Starter::new(launch, &bound).map_err(of_first)?;
+        if starter.thread.core == CoreUse::Shared && starter.thread.wait == WaitPolicy::Spin {
+            return Err(NodeError::Spin { cores: allowed_cpus().len() });
+        }
+        let services = bound.iter().map(|bound| match bound.role {
+            Role::Acceptor(_) => Ok(None),
+            Role::Replica(_) => build().map(Some),
+        });
+        let services: Vec<_> = services.collect::<Result<_, _>>()?;
+        let mut process = Self { parts: Vec::new() };
+        for (bound, service) in bound.into_iter().zip(services) {
+            let id = bound.node.id.clone();
+            bound.home.begin()?;
+            match starter.start(bound, service) {
+                Ok(part) => process.parts.push(part),
+                Err(source) => {
+                    process.stop();
+                    return Err(NodeError::Start { id, source });
+                }
+            }
+        }
+        Ok(process)
+    }
+
+    /// Whether every thread of every node serves.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.parts.iter().all(|part| part.thread.starting.load(Ordering::Acquire) == 0)
+    }
+
+    /// Whether no node is left.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Ends the nodes of which a thread has ended by itself: each with its cause.
+    pub fn take_ended(&mut self) -> Vec<(String, String)> {
+        let mut ended = Vec::new();
+        let (dead, alive) = std::mem::take(&mut self.parts)
+            .into_iter()
+            .partition(|part| !part.team.ended().is_empty());
+        self.parts = alive;
+        for part in dead {
+            let id = part.id.clone();
+            let cause = part.end().unwrap_or_else(|| "a thread ended by itself".to_owned());
+            ended.push((id, cause));
+        }
+        ended
+    }
+
+    /// Ends all nodes after they have done what had come before. Returns what went wrong.
+    pub fn stop(self) -> Vec<(String, String)> {
+        for part in &self.parts {
+            part.tell();
+        }
+        let end = |part: Part| (part.id.clone(), part.end());
+        let ended = self.parts.into_iter().map(end);
+        ended.filter_map(|(id, cause)| Some((id, cause?))).collect()
+    }
+}
+
+impl Part {
+    fn tell(&self) {
+        self.thread.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// Ends it, and says what went wrong.
+    fn end(self) -> Option<String> {
+        self.tell();
+        let mut cause = None;
+        for Ended { name, result } in self.team.join() {
+            let failed = match result {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(format!("thread {name}: {error}")),
+            };
+            cause = cause.or(failed);
+        }
+        cause
+    }
+}
+
+fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
+    let cluster = launch.cluster;
+    if !cluster.is_local() && !cluster.is_insecure && !launch.is_insecure {
+        return Err(NodeError::Insecure);
+    }
+    Ok(())
+}
+
+/// What each id is.
+fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role)>, NodeError> {
+    let Cluster { acceptors, replicas, .. } = launch.cluster;
+    let mut roles: Vec<(&config::Node, Role)> = Vec::new();
+    for id in launch.ids {
+        let place = |nodes: &[config::Node]| nodes.iter().position(|node| node.id == *id);
+        let found = place(acceptors)
+            .map(|index| (&acceptors[index], Role::Acceptor(index)))
+            .or_else(|| place(replicas).map(|index| (&replicas[index], Role::Replica(index))));
+        let Some(found) = found else {
+            let known: Vec<&str> = launch.cluster.nodes().map(|node| node.id.as_str()).collect();
+            return Err(NodeError::Unknown { id: id.clone(), known: known.join(", ") });
+        };
+        if roles.iter().any(|(node, _)| node.id == *id) {
+            return Err(NodeError::Twice(id.clone()));
+        }
+        roles.push(found);
+    }
+    Ok(roles)
+}
+
+/// Takes a node's directory and its ports.
+fn bind<'a>(
+    launch: &Launch<'a>,
+    (node, role): (&'a config::Node, Role),
+) -> Result<Bound<'a>, NodeError> {
+    let cluster = launch.cluster;
+    let home = Home::take(&launch.data_dir, cluster, &node.id)?;
+    let roster = site::roster(cluster, 0);
+    let subscriptions: Vec<BTreeSet<RingId>> = match role {
+        Role::Acceptor(_) => vec![roster.rings().collect()],
+        Role::Replica(_) => {
+            let rings = |crew| {
+                let groups = roster.groups_of_crew(crew);
+                groups.flat_map(|group| roster.rings_of_worker(group)).collect()
+            };
+            (0..roster.crews).map(rings).collect()
+        }
+    };
+    let bind = |(port, rings): (u16, BTreeSet<RingId>)| {
+        let address = SocketAddrV4::new(*node.address.ip(), port);
+        let config = site::sockets(cluster, address, rings.into_iter().collect());
+        uring::Sockets::bind(&config).map(|sockets| Seed::Uring(Box::new(sockets), None))
+    };
+    let seeds = (node.address.port()..).zip(subscriptions).map(bind);
+    let seeds = seeds.collect::<Result<_, _>>().map_err(|error| NodeError::Start {
+        id: node.id.clone(),
+        source: ClusterError::Transport(error),
+    })?;
+    Ok(Bound { node, role, home, seeds })
+}
+
+/// What starts the nodes of a process.
+struct Starter<'a> {
+    launch: &'a Launch<'a>,
+    builder: Builder,
+    thread: Thread,
+    book: Arc<Book>,
+    positions: Arc<Positions>,
+}
+
+impl<'a> Starter<'a> {
+    fn new(launch: &'a Launch<'a>, bound: &[Bound<'_>]) -> Result<Self, ClusterError> {
+        let cluster = launch.cluster;
+        let mut builder = site::builder(cluster, 0)?;
+        let buffers =
+            bound.iter().flat_map(|bound| bound.seeds.iter().filter_map(Seed::socket_buffer));
+        if builder.blueprint.ring.window_bytes == 0 {
+            builder.blueprint.ring.window_bytes = buffers.min().unwrap_or(1 << 20) / 2;
+        }
+        let of_host =
+            bound.first().map_or(0, |bound| site::threads_at(cluster, *bound.node.address.ip()));
+        let thread = site::thread(cluster, of_host)?;
+        let is_acceptor = |bound: &&Bound<'_>| matches!(bound.role, Role::Acceptor(_));
+        let acceptors = bound.iter().filter(is_acceptor);
+        let orderers = acceptors.flat_map(|bound| bound.seeds.iter().map(Seed::waker)).collect();
+        let positions = Arc::new(Positions::new(builder.roster.ring_count(), orderers));
+        let book = Arc::new(site::book(cluster));
+        Ok(Self { launch, builder, thread, book, positions })
+    }
+
+    fn start<S: Optimistic>(
+        &mut self,
+        bound: Bound<'_>,
+        service: Option<Arc<S>>,
+    ) -> Result<Part, ClusterError> {
+        let Bound { node, role, home, seeds } = bound;
+        let mut thread = self.thread.clone();
+        (thread.stop, thread.starting) = (Arc::default(), Arc::new(seeds.len().into()));
+        let wakers = seeds.iter().map(Seed::waker).collect();
+        let team = Team::new(allowed_cpus());
+        let mut part = Part { id: node.id.clone(), team, wakers, thread, home: home };
+        let started = match (role, service) {
+            (Role::Acceptor(index), _) => self.start_acceptor(&mut part, (node, index), seeds),
+            (Role::Replica(index), Some(service)) => {
+                self.start_replica(&mut part, (node, index), seeds, service)
+            }
+            (Role::Replica(_), None) => unreachable!("a replica has a service"),
+        };
+        match started {
+            Ok(()) => Ok(part),
+            Err(error) => {
+                part.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// A bad network for the thread of `node`: threads differ, runs with the same seed do not.
+    fn faults(&self, node: NodeId) -> Option<Faults> {
+        let faults = self.launch.faults?;
+        let seed = Random::new(faults.seed).stream(node.0.into()).next();
+        Some(Faults { seed, ..faults })
+    }
+
+    /// The logs of an acceptor.
+    fn logs(&self, node: NodeId, home: &Home) -> Result<Logs, StorageError> {
+        let cluster = self.launch.cluster;
+        let durability = match cluster.durability {
+            config::Durability::Memory => Durability::Memory,
+            config::Durability::Sync => Durability::Sync(home.log()),
+        };
+        let configuration = cluster.digests.immutable;
+        let identity = storage::Identity { cluster: cluster.id, configuration, node };
+        Logs::reopen(&durability, &identity, home.memory())
+    }
+
+    fn start_acceptor(
+        &mut self,
+        part: &mut Part,
+        (node, index): (&config::Node, usize),
+        seeds: Vec<Seed>,
+    ) -> Result<(), ClusterError> {
+        let life = part.thread.identity.incarnation;
+        let me = self.launch.cluster.acceptor_node(index);
+        for seed in seeds {
+            let mut logs = self.logs(me, &part.home)?;
+            let hosted = self.builder.hosted(&[me], life, &mut logs)?;
+            let body = OrderingBody {
+                thread: part.thread.named(&node.id),
+                book: self.book.clone(),
+                positions: self.positions.clone(),
+                hosted,
+            };
+            let faults = self.faults(me);
+            let run = move || seed.run(faults, body).map(Ran::Ordering);
+            part.team.spawn(&node.id, site::cpu(node, 0), run)?;
+        }
+        Ok(())
+    }
+
+    fn start_replica<S: Optimistic>(
+        &mut self,
+        part: &mut Part,
+        (node, index): (&config::Node, usize),
+        seeds: Vec<Seed>,
+        service: Arc<S>,
+    ) -> Result<(), ClusterError> {
+        let shared = Arc::new(Shared::new(service, site::limits(self.launch.cluster)));
+        for (crew, seed) in seeds.into_iter().enumerate() {
+            let mut workers = Vec::new();
+            for group in self.builder.roster.groups_of_crew(crew) {
+                shared.rendezvous().attach(GroupId::new(group), seed.waker());
+                workers.push(self.builder.worker(index, group, &shared));
+            }
+            let name = format!("{}-w{crew}", node.id);
+            let (thread, book) = (part.thread.named(&name), self.book.clone());
+            let body = WorkerBody { thread, book, workers };
+            let faults = self.faults(self.builder.roster.worker(index, crew));
+            let run = move || seed.run(faults, body).map(Ran::Workers);
+            part.team.spawn(&name, site::cpu(node, crew), run)?;
+        }
+        Ok(())
+    }
+}

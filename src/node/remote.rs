@@ -1,0 +1,154 @@
+//! Clients of a cluster whose nodes live in other processes.
+
+use super::bodies::{ClientBody, Ran};
+use super::config::ClusterError;
+use super::endpoint::Seed;
+use super::{ClientFigures, Load, site};
+use crate::config::Cluster;
+use crate::host::affinity::allowed_cpus;
+use crate::host::clock;
+use crate::host::threads::{Ended, Team};
+use crate::proxy::Proxy;
+use crate::service::GroupMap;
+use crate::sync::{CoreUse, WaitPolicy, Waker};
+use crate::transport::middleware::Faults;
+use crate::transport::uring;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How clients of a cluster behave.
+#[derive(Clone, Debug)]
+pub struct RemoteClient<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// When a command is given up as unknown.
+    pub deadline: Duration,
+    /// The address of the interface that they use; `None`: the one that leads to the cluster.
+    pub interface: Option<Ipv4Addr>,
+    /// What a bad network does to received datagrams.
+    pub faults: Option<Faults>,
+}
+
+/// Threads of clients that run, one load each.
+pub struct Clients<L> {
+    team: Team<Result<Ran<L>, ClusterError>>,
+    wakers: Vec<Waker>,
+    stop: Arc<AtomicBool>,
+    left: Arc<AtomicUsize>,
+}
+
+impl<L> std::fmt::Debug for Clients<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl<L: Load + 'static> Clients<L> {
+    /// Starts a thread for each of `loads`, which come with the number of their sessions.
+    ///
+    /// # Errors
+    /// If the environment refuses what they need.
+    pub fn launch<M: GroupMap + Clone + Send + 'static>(
+        client: &RemoteClient<'_>,
+        map: &M,
+        loads: Vec<(usize, L)>,
+    ) -> Result<Self, ClusterError> {
+        let cluster = client.cluster;
+        let mut builder = site::builder(cluster, loads.len())?;
+        builder.blueprint.deadline = client.deadline;
+        let first = cluster.acceptors[0].address;
+        let interface = client.interface.unwrap_or_else(|| interface_to(first));
+        let there = site::threads_at(cluster, interface);
+        let mut thread = site::thread(cluster, there + loads.len())?;
+        if thread.core == CoreUse::Shared && thread.wait == WaitPolicy::Spin {
+            thread.wait = WaitPolicy::Yield;
+        }
+        let book = Arc::new(site::book(cluster));
+        let mut clients = Self {
+            team: Team::new(allowed_cpus()),
+            wakers: Vec::new(),
+            stop: thread.stop.clone(),
+            left: Arc::new(loads.len().into()),
+        };
+        for (index, (sessions, load)) in loads.into_iter().enumerate() {
+            let config = site::sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
+            let seed = Seed::Uring(Box::new(uring::Sockets::bind(&config)?), None);
+            clients.wakers.push(seed.waker());
+            let config = builder.proxy(seed.address(), sessions);
+            let name = format!("client-{index}");
+            let body = ClientBody {
+                thread: thread.named(&name),
+                me: builder.roster.client(index),
+                book: book.clone(),
+                proxy: Proxy::new(config, map.clone(), clock::now()),
+                load,
+                left: clients.left.clone(),
+            };
+            body.thread.starting.fetch_add(1, Ordering::AcqRel);
+            let faults =
+                client.faults.map(|faults| Faults { seed: builder.random.next(), ..faults });
+            let run = move || seed.run(faults, body).map(|ran| Ran::Client(Box::new(ran)));
+            if let Err(error) = clients.team.spawn(&name, None, run) {
+                // Those that run would never be told.
+                clients.tell();
+                return Err(error.into());
+            }
+        }
+        Ok(clients)
+    }
+
+    /// The handle that wakes client thread `index`: its load has something to issue.
+    ///
+    /// # Panics
+    /// If there is no such thread.
+    #[must_use]
+    pub fn waker(&self, index: usize) -> &Waker {
+        &self.wakers[index]
+    }
+
+    /// Whether a thread has ended although its load was not over, or all loads are.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left.load(Ordering::Acquire) == 0 || self.team.ended().len() == self.wakers.len()
+    }
+
+    /// Ends all threads: their loads, and what was counted.
+    ///
+    /// # Errors
+    /// If a thread failed.
+    pub fn stop(self) -> Result<Vec<(L, ClientFigures)>, ClusterError> {
+        self.tell();
+        let mut finished = Vec::new();
+        for Ended { name, result } in self.team.join() {
+            match result {
+                Ok(Ok(Ran::Client(ran))) => finished.push(*ran),
+                Ok(Ok(_)) => unreachable!("these threads are clients"),
+                Ok(Err(error)) => return Err(error),
+                Err(cause) => {
+                    return Err(ClusterError::Ended { name, cause: cause.to_string() });
+                }
+            }
+        }
+        Ok(finished)
+    }
+}
+
+impl<L> Clients<L> {
+    fn tell(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+}
+
+/// The address of the interface by which the kernel would send to `target`. Sends nothing.
+fn interface_to(target: SocketAddrV4) -> Ipv4Addr {
+    let local = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(target).and_then(|()| socket.local_addr()));
+    match local {
+        Ok(SocketAddr::V4(local)) if !local.ip().is_unspecified() => *local.ip(),
+        // The endpoint says what is wrong.
+        _ => *target.ip(),
+    }
+}

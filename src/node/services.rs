@@ -1,0 +1,105 @@
+//! From the service that a configuration names to its type.
+
+use crate::config::{Btree, Service};
+use crate::service::btree::{self, BTree, Pair, PartitionMap};
+use crate::service::counters::{self, Bank};
+use crate::service::null::Null;
+use crate::service::{GroupMap, Optimistic};
+use crate::types::GroupSet;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a service could not be made.
+#[derive(Debug, Error)]
+#[error("service: {0}: change the settings of the service in cluster.toml")]
+pub struct BuildError(String);
+
+/// What is done with a service of whatever type.
+pub trait WithService {
+    /// What comes of it.
+    type Output;
+
+    /// `build` makes a replica's copy, in the state that all of them start with; clients map
+    /// commands with `map`.
+    fn run<S, M>(self, build: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
+    where
+        S: Optimistic,
+        M: GroupMap + Clone + Send + 'static;
+}
+
+/// Calls `visitor` with what `service` is.
+///
+/// # Errors
+/// If the settings of the service contradict each other.
+pub fn with_service<V: WithService>(
+    service: &Service,
+    groups: usize,
+    visitor: V,
+) -> Result<V::Output, BuildError> {
+    let failed = |error: &dyn std::error::Error| BuildError(error.to_string());
+    match *service {
+        Service::Btree(tree) => {
+            let settings = tree_settings(&tree, groups);
+            settings.validate().map_err(|error| failed(&error))?;
+            let pairs = (0..tree.keys).map(|n| Pair { key: 2 * n, value: 2 * n });
+            let load = || BTree::load(settings, pairs.clone()).map(Arc::new);
+            let build = || load().map_err(|error| failed(&error));
+            Ok(visitor.run(build, PartitionMap::new(&settings)))
+        }
+        Service::Counters(counters) => {
+            let settings = counters::Settings { groups, counters, ..Default::default() };
+            let build = || Bank::new(settings).map(Arc::new).map_err(|error| failed(&error));
+            let map = MapOf(build()?);
+            Ok(visitor.run(build, map))
+        }
+        Service::Null => {
+            let build = || Ok(Arc::new(Null::new(groups)));
+            let map = MapOf(Arc::new(Null::new(groups)));
+            Ok(visitor.run(build, map))
+        }
+    }
+}
+
+fn tree_settings(tree: &Btree, groups: usize) -> btree::Settings {
+    btree::Settings {
+        groups,
+        key_space: tree.key_space,
+        capacity: tree.capacity,
+        minimum_percent: tree.minimum,
+        fill_percent: tree.fill,
+        separators: if tree.is_aligned {
+            btree::Separators::Aligned
+        } else {
+            btree::Separators::Natural
+        },
+        ..btree::Settings::default()
+    }
+}
+
+/// A service as the map that clients use: they read nothing of it but its immutable settings.
+#[derive(Debug)]
+pub struct MapOf<S>(pub Arc<S>);
+
+impl<S> Clone for MapOf<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: GroupMap> GroupMap for MapOf<S> {
+    fn groups(&self) -> usize {
+        self.0.groups()
+    }
+
+    fn conservative(&self, command: &[u8]) -> GroupSet {
+        self.0.conservative(command)
+    }
+
+    fn optimistic(&self, command: &[u8]) -> GroupSet {
+        self.0.optimistic(command)
+    }
+
+    fn is_read(&self, command: &[u8]) -> bool {
+        self.0.is_read(command)
+    }
+}

@@ -1,0 +1,153 @@
+//! From a [`Cluster`] of cluster.toml to what this process builds of it.
+
+use super::Book;
+use super::bodies::Thread;
+use super::builder::{Blueprint, Builder};
+use super::config::ClusterError;
+use super::roster::Roster;
+use crate::config::{self, Cluster};
+use crate::host::affinity::{CpuId, allowed_cpus};
+use crate::host::usage::draw_incarnation;
+use crate::proxy::Grouping;
+use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
+use crate::ring_paxos::RingConfig;
+use crate::sync::{CoreUse, WaitPolicy};
+use crate::transport::uring;
+use crate::types::{Address, NodeId, RingId};
+use crate::wire::Identity;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Who is who; this process has `clients` threads of clients.
+pub(super) fn roster(cluster: &Cluster, clients: usize) -> Roster {
+    Roster {
+        acceptors: cluster.acceptors.len(),
+        groups: cluster.threads,
+        replicas: cluster.replicas.len(),
+        clients,
+        orderers: cluster.acceptors.len(),
+        crews: cluster.execution.worker_threads,
+    }
+}
+
+/// What makes roles of this cluster.
+pub(super) fn builder(cluster: &Cluster, clients: usize) -> Result<Builder, ClusterError> {
+    let seed = draw_incarnation().map_err(ClusterError::Random)?;
+    let roster = roster(cluster, clients);
+    Ok(Builder::new(blueprint(cluster, &roster), roster, seed.0))
+}
+
+fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
+    let (ordering, execution) = (&cluster.ordering, &cluster.execution);
+    Blueprint {
+        grouping: match cluster.model {
+            config::Model::Smr | config::Model::Psmr => Grouping::Conservative,
+            config::Model::OptPsmr => Grouping::Optimistic,
+        },
+        barrier: match execution.barrier {
+            config::Barrier::Command => Barrier::Command,
+            config::Barrier::Instance => Barrier::Instance,
+        },
+        executor: match execution.executor {
+            config::Executor::Rotate => Executor::Rotate,
+            config::Executor::Lowest => Executor::Lowest,
+        },
+        retry: match execution.retry {
+            config::Retry::Replica => Retry::Replica,
+            config::Retry::Client => Retry::Client,
+        },
+        reply: match execution.reply {
+            config::Reply::One => ReplyPolicy::One,
+            config::Reply::All => ReplyPolicy::All,
+        },
+        m: ordering.turn,
+        lambda_per_s: ordering.lambda,
+        ring: RingConfig {
+            instances: ordering.log_instances,
+            batch_limit: ordering.batch_bytes,
+            batch_delay: ordering.batch_delay,
+            queue_limit: ordering.queue,
+            window_bytes: ordering.window_bytes,
+            apply_bound: ordering.apply_bound,
+            resend: ordering.resend,
+            heartbeat: ordering.heartbeat,
+            election_timeout: ordering.election_timeout,
+            repair_rate: ordering.repair_rate,
+            ..RingConfig::new(RingId(0), roster.acceptors())
+        },
+        command_limit: execution.command_bytes,
+        window: execution.window,
+        attempt_timeout: cluster.client.attempt_timeout,
+        deadline: cluster.client.deadline,
+    }
+}
+
+/// What the session tables hold.
+pub(super) const fn limits(cluster: &Cluster) -> SessionLimits {
+    let config::Execution { sessions, window, .. } = cluster.execution;
+    SessionLimits { sessions, window }
+}
+
+/// Where the acceptors listen: whom everybody writes to.
+pub(super) fn book(cluster: &Cluster) -> Book {
+    let mut book = Book::default();
+    for (index, acceptor) in cluster.acceptors.iter().enumerate() {
+        let node: NodeId = cluster.acceptor_node(index);
+        book.enter(node, Address::udp(acceptor.address));
+    }
+    book
+}
+
+/// What the threads of this process have in common; `threads` of them are on this host.
+pub(super) fn thread(cluster: &Cluster, threads: usize) -> Result<Thread, ClusterError> {
+    let identity = Identity {
+        cluster: cluster.id,
+        configuration: cluster.digests.configuration(),
+        epoch: cluster.epoch,
+        incarnation: draw_incarnation().map_err(ClusterError::Random)?,
+    };
+    let wait = match cluster.wait {
+        config::Wait::Park => WaitPolicy::Park,
+        config::Wait::Yield => WaitPolicy::Yield,
+        config::Wait::Spin => WaitPolicy::Spin,
+    };
+    let core = if threads > allowed_cpus().len() { CoreUse::Shared } else { CoreUse::Own };
+    Ok(Thread::new(wait, identity, core))
+}
+
+/// Threads of all nodes at `address`: as many as share its cores.
+pub(super) fn threads_at(cluster: &Cluster, address: Ipv4Addr) -> usize {
+    let is_there = |node: &&config::Node| *node.address.ip() == address;
+    let acceptors = cluster.acceptors.iter().filter(is_there).count();
+    let replicas = cluster.replicas.iter().filter(is_there).count();
+    acceptors + replicas * cluster.execution.worker_threads
+}
+
+/// The sockets of a thread at `address` that hears `subscribe`.
+pub(super) fn sockets(
+    cluster: &Cluster,
+    address: SocketAddrV4,
+    subscribe: Vec<RingId>,
+) -> uring::Config {
+    let config::Network { ttl, socket_buffer, buffers, buffer_bytes, .. } = cluster.network;
+    uring::Config {
+        interface: *address.ip(),
+        port: address.port(),
+        groups: cluster.groups().collect(),
+        subscribe,
+        ttl,
+        buffers,
+        buffer_bytes,
+        socket_buffer,
+        sqpoll: cluster.network.sqpoll,
+        send_zc: cluster.network.send_zc,
+        min_wait: cluster.network.min_wait,
+        busy_poll: cluster.network.busy_poll,
+        ..uring::Config::default()
+    }
+}
+
+/// The CPU of a node's `index`th thread.
+pub(super) fn cpu(node: &config::Node, index: usize) -> Option<CpuId> {
+    let count = node.cores.len().max(1);
+    node.cores.get(index % count).map(|core| CpuId(*core))
+}

@@ -1,0 +1,172 @@
+//! Clusters of real processes on loopback: what an operator does, and what a client then sees.
+//!
+//! Every test has ports of its own, and ends only the processes that it has started.
+
+#[path = "processes/deployment.rs"]
+mod deployment;
+
+use deployment::{Deployment, is_supported, lines, psmr, refused};
+use std::time::Duration;
+
+const ALL: [&str; 5] = ["a1", "a2", "a3", "r1", "r2"];
+
+#[test]
+fn clients_are_answered_line_by_line_over_processes() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "1000"]);
+    cluster.start(&ALL);
+    let commands = [
+        ("insert 1 5", "ok"),
+        ("insert 1 6", "exists"),
+        ("read 1", "value 5"),
+        ("update 2 9", "ok"),
+        ("update 3 9", "missing"),
+        ("read 2", "value 9"),
+        ("range 0 7", "0:0 1:5 2:9 4:4 6:6"),
+        ("range 0 7 2", "0:0 1:5"),
+        ("range 5000 6000", "empty"),
+        ("delete 1", "ok"),
+        ("delete 1", "missing"),
+        ("read 1", "missing"),
+        ("insert 18446744073709551615 1", "ok"),
+        ("read 18446744073709551615", "value 1"),
+    ];
+    let input: String = commands.iter().map(|(command, _)| format!("{command}\n")).collect();
+    let answers = cluster.client(&[], &input);
+    assert_eq!(answers, commands.map(|(_, answer)| answer));
+    let answers = cluster.client(&[], "read\n\nfrob 1\nread 2\nread x\nread 4");
+    assert!(answers[0].starts_with("error ") && answers[1].starts_with("error "), "{answers:?}");
+    assert!(answers[2].contains("frob") && answers[4].contains('x'), "{answers:?}");
+    assert_eq!((answers[3].as_str(), answers[5].as_str()), ("value 9", "value 4"));
+    assert_eq!(cluster.client(&["read", "2"], ""), ["value 9"]);
+    cluster.stop();
+}
+
+#[test]
+fn one_process_may_host_several_nodes_and_sequential_replication_has_one_ring() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--model", "smr", "--replicas", "1"]);
+    cluster.start_together(&["a1", "a2", "a3", "r1"]);
+    let answers = cluster.client(&[], "insert 7 70\nread 7\n");
+    assert_eq!(answers, ["ok", "value 70"]);
+    cluster.stop();
+}
+
+#[test]
+fn a_killed_acceptor_is_done_without_and_comes_back_without_a_vote_until_it_is_admitted() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    cluster.start(&ALL);
+    assert_eq!(cluster.client(&["insert", "1", "10"], ""), ["ok"]);
+    cluster.kill("a1");
+    let answers = cluster.client(&[], "insert 2 20\nread 1\nread 2\n");
+    assert_eq!(answers, ["ok", "value 10", "value 20"]);
+    // With two of three gone nothing is ordered, and the client hears so in time.
+    cluster.kill("a2");
+    let answers = cluster.client(&["--deadline", "500ms"], "insert 3 30\n");
+    assert!(answers[0].starts_with("not-applied ") || answers[0] == "unknown", "{answers:?}");
+    cluster.stop();
+}
+
+#[test]
+fn acceptors_that_come_back_one_by_one_are_admitted_and_nothing_is_lost() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    cluster.start(&ALL);
+    for (key, id) in (0..).zip(["a1", "a2", "a3"]) {
+        cluster.kill(id);
+        assert_eq!(cluster.client(&["insert", &format!("{key}"), "1"], ""), ["ok"]);
+        cluster.start(&[id]);
+        // Ordered without it, so that it must learn before it votes again.
+        assert_eq!(cluster.client(&["update", &format!("{key}"), "2"], ""), ["ok"]);
+        std::thread::park_timeout(Duration::from_secs(1));
+    }
+    assert_eq!(cluster.client(&["range", "0", "9"], ""), ["0:2 1:2 2:2"]);
+    cluster.stop();
+}
+
+#[test]
+fn a_client_without_a_cluster_says_whom_it_tried() {
+    if !is_supported() {
+        return;
+    }
+    let cluster = Deployment::new(&[]);
+    let output = cluster.client_output(&["--deadline", "300ms"], "insert 1 1\n");
+    assert_eq!(output.status.code(), Some(1));
+    let (answers, errors) = (lines(&output.stdout), lines(&output.stderr));
+    assert!(answers[0].starts_with("not-applied no answer from the cluster"), "{answers:?}");
+    for id in ["a1 127.0.0.1:", "a2 127.0.0.1:", "a3 127.0.0.1:"] {
+        assert!(errors[0].contains(id), "{errors:?}");
+    }
+}
+
+#[test]
+fn bad_configurations_and_bad_ids_are_refused_by_name_with_line_and_remedy() {
+    let cluster = Deployment::new(&[]);
+    let path = cluster.path("cluster.toml");
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    let bad = cluster.path("bad.toml");
+    std::fs::write(&bad, text.replace("durability", "durabilty")).expect("a writable directory");
+    let parts = ["bad.toml", "line 9, column 1", "durabilty", "`durability`"];
+    refused(&["node", "--config", &bad, "--id", "a1"], 2, &parts);
+    refused(&["client", "--config", &bad, "read", "1"], 2, &parts);
+    refused(&["node", "--config", "/nonexistent", "--id", "a1"], 2, &["psmr config init"]);
+    refused(&["node", "--config", &path, "--id", "a9"], 2, &["--id a9", "a1, a2, a3, r1, r2"]);
+    refused(&["node", "--config", &path, "--id", "a1", "--id", "a1"], 2, &["--id a1", "twice"]);
+    refused(&["node", "--config", &path], 2, &["--id"]);
+    let fault = ["node", "--config", &path, "--id", "a1", "--fault", "fire=3"];
+    refused(&fault, 2, &["--fault", "fire"]);
+    refused(&["client", "--config", &path, "frob"], 2, &["frob"]);
+    refused(&["client", "--config", &path, "--deadline", "2", "read", "1"], 2, &["2s"]);
+    refused(&["config", "init", "--out", &path], 2, &["--force"]);
+    refused(&["config", "init", "--out", &path, "--acceptors", "2"], 2, &["2 acceptors"]);
+    std::fs::write(&bad, text.replace("127.0.0.1", "203.0.113.7")).expect("a writable directory");
+    refused(&["node", "--config", &bad, "--id", "a1"], 2, &["insecure = true", "--insecure"]);
+    let far = ["node", "--config", &bad, "--id", "a1", "--insecure"];
+    if is_supported() {
+        refused(&far, 3, &["interface 203.0.113.7", "ip addr"]);
+    }
+}
+
+#[test]
+fn a_node_that_runs_already_or_whose_ports_are_taken_is_refused() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    let config = cluster.path("cluster.toml");
+    cluster.start(&["a1"]);
+    let again = ["node", "--config", &config, "--id", "a1"];
+    refused(&again, 3, &["in use", "--id a1", "--data-dir"]);
+    let elsewhere = cluster.path("elsewhere");
+    let elsewhere = [&again[..], &["--data-dir", &elsewhere]].concat();
+    refused(&elsewhere, 3, &["a1", "port is in use"]);
+    cluster.stop();
+    // The directory of another cluster.
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    let other = text.replacen("id = \"", "id = \"f", 1);
+    let id_end = other.find("id = \"f").expect("just written") + 6 + 16;
+    let other = format!("{}{}", &other[..id_end], &other[id_end + 1..]);
+    std::fs::write(cluster.path("cluster.toml"), other).expect("a writable directory");
+    refused(&again, 3, &["is of cluster", "--data-dir"]);
+}
+
+#[test]
+fn effective_settings_are_printed_with_their_sources() {
+    let cluster = Deployment::new(&["--keys", "10"]);
+    let output = psmr(&["node", "--config", &cluster.path("cluster.toml"), "--print-config"]);
+    assert_eq!(output.status.code(), Some(0));
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let line =
+        |part: &str| printed.lines().find(|line| line.starts_with(part)).expect(part).to_owned();
+    assert!(line("heartbeat = \"10ms\"").ends_with("# default"));
+    assert!(line("keys = 10").contains("# line "));
+}

@@ -1,0 +1,190 @@
+//! A cluster of processes: its directory, its ports, and its end.
+
+use psmr::transport::uring;
+use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Ports of one cluster.
+const PORTS: u16 = 16;
+
+/// Whether this machine lets us use io_uring and multicast on loopback; says so if not.
+pub(crate) fn is_supported() -> bool {
+    let endpoint = uring::Sockets::bind(&uring::Config::default());
+    match endpoint.and_then(|sockets| sockets.into_endpoint(None)) {
+        Ok(_) => true,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "skipped: {error}");
+            false
+        }
+    }
+}
+
+/// Runs the binary to its end.
+pub(crate) fn psmr(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_psmr")).args(arguments).output().expect("the binary runs")
+}
+
+/// Bad input: the status, one line on standard error that has all of `parts`, and no results.
+pub(crate) fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
+    let output = psmr(arguments);
+    let errors = lines(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {errors:?}");
+    assert_eq!(errors.len(), 1, "{arguments:?}: {errors:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    for part in parts {
+        assert!(errors[0].contains(part), "{arguments:?}: {part:?} is not in {errors:?}");
+    }
+}
+
+pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// The first of some ports in a row that nobody has.
+fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let is_free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    // Below the range from which the kernel gives ports to others.
+    let offset = u16::try_from(std::process::id() % 500).expect("small") * PORTS;
+    loop {
+        let taken = NEXT.fetch_add(PORTS, Ordering::Relaxed);
+        let base = 10_000 + offset.wrapping_add(taken) % 20_000;
+        if (base..base + PORTS).all(is_free) {
+            return base;
+        }
+    }
+}
+
+/// A process that runs.
+struct Running {
+    ids: Vec<String>,
+    child: Child,
+    /// Kept open: a reader that has gone is none of the node's business.
+    output: BufReader<ChildStdout>,
+    is_ready: bool,
+}
+
+impl Running {
+    /// Waits for the line of each id. A process that ends says nothing more.
+    fn wait_until_ready(&mut self) {
+        if std::mem::replace(&mut self.is_ready, true) {
+            return;
+        }
+        for id in &self.ids {
+            let mut line = String::new();
+            self.output.read_line(&mut line).expect("a pipe");
+            assert_eq!(line, format!("ready {id}\n"));
+        }
+    }
+}
+
+/// A cluster.toml of its own, and the processes that run by it.
+pub(crate) struct Deployment {
+    directory: PathBuf,
+    nodes: Vec<Running>,
+}
+
+impl Deployment {
+    /// A cluster of `psmr config init` with these further options.
+    pub(crate) fn new(options: &[&str]) -> Self {
+        let port = free_ports();
+        let name = format!("psmr-processes-{}-{port}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("a writable directory");
+        let deployment = Self { directory, nodes: Vec::new() };
+        let (config, port) = (deployment.path("cluster.toml"), port.to_string());
+        let init = ["config", "init", "--out", &config, "--port-base", &port];
+        let output = psmr(&[&init[..], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
+        deployment
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Starts a process for each id, and waits until all serve.
+    pub(crate) fn start(&mut self, ids: &[&str]) {
+        self.start_with(ids, &[]);
+    }
+
+    pub(crate) fn start_with(&mut self, ids: &[&str], options: &[&str]) {
+        for id in ids {
+            self.spawn(&[id], options);
+        }
+        self.nodes.iter_mut().for_each(Running::wait_until_ready);
+    }
+
+    /// Starts one process for all ids.
+    pub(crate) fn start_together(&mut self, ids: &[&str]) {
+        self.spawn(ids, &[]);
+        self.nodes.iter_mut().for_each(Running::wait_until_ready);
+    }
+
+    fn spawn(&mut self, ids: &[&str], options: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_psmr"));
+        command.args(["node", "--config", &self.path("cluster.toml")]).args(options);
+        for id in ids {
+            command.args(["--id", id]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        self.nodes.push(Running { ids, child, output, is_ready: false });
+    }
+
+    /// Ends a node at once, as a crash does.
+    pub(crate) fn kill(&mut self, id: &str) {
+        let has_id = |node: &Running| node.ids.iter().any(|known| known == id);
+        let index = self.nodes.iter().position(has_id).expect("it was started");
+        let Running { mut child, .. } = self.nodes.remove(index);
+        child.kill().expect("it runs");
+        child.wait().expect("it is ours");
+    }
+
+    /// The answers of a client to `input`, which all went well.
+    pub(crate) fn client(&self, arguments: &[&str], input: &str) -> Vec<String> {
+        lines(&self.client_output(arguments, input).stdout)
+    }
+
+    pub(crate) fn client_output(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_psmr"))
+            .args(["client", "--config", &self.path("cluster.toml")])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        // A client with a command on its command line does not read.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("it is ours")
+    }
+
+    /// Ends all nodes in good order: each with status 0.
+    pub(crate) fn stop(&mut self) {
+        for Running { ids, child, .. } in &self.nodes {
+            let status = Command::new("kill").arg(child.id().to_string()).status();
+            assert!(status.is_ok_and(|status| status.success()), "{ids:?} does not run any more");
+        }
+        for Running { ids, mut child, .. } in self.nodes.drain(..) {
+            let status = child.wait().expect("it is ours");
+            assert_eq!(status.code(), Some(0), "{ids:?}");
+        }
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        for Running { child, .. } in &mut self.nodes {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
