@@ -17,7 +17,7 @@ use crate::service::null::Null;
 use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
-use crate::types::{Digest, GroupSet, Random};
+use crate::types::{Digest, Random};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ pub(super) fn launch(
         Service::Null => {
             let build = || Ok::<_, RunError>(Arc::new(Null::new(settings.threads)));
             let services = replicas(settings, build)?;
-            let map = MapOf(Arc::clone(&services[0]));
+            // Clients read nothing of a service but its immutable settings.
+            let map = Arc::clone(&services[0]);
             run(settings, Digest(settings.threads as u64), services, &map, generators)
         }
         Service::Counters => {
@@ -49,7 +50,7 @@ pub(super) fn launch(
             let bank = counters::Settings { groups, counters, ..counters::Settings::default() };
             let build = || Bank::new(bank).map(Arc::new);
             let services = replicas(settings, build).map_err(|error| environment(&error))?;
-            let map = MapOf(Arc::clone(&services[0]));
+            let map = Arc::clone(&services[0]);
             let digest = Digest(groups as u64 | u64::from(counters) << 32);
             run(settings, digest, services, &map, generators)
         }
@@ -87,34 +88,6 @@ fn build_tree(settings: &Settings, tree: btree::Settings) -> Result<BTree, btree
     let mut keys: Vec<u64> = (0..settings.keys).map(|n| 2 * n).collect();
     Random::new(settings.seed).shuffle(&mut keys);
     BTree::grow(tree, keys.into_iter().map(pair))
-}
-
-/// A service as the map that clients use: they read nothing of it but its immutable settings.
-#[derive(Debug)]
-struct MapOf<S>(Arc<S>);
-
-impl<S> Clone for MapOf<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<S: GroupMap> GroupMap for MapOf<S> {
-    fn groups(&self) -> usize {
-        self.0.groups()
-    }
-
-    fn conservative(&self, command: &[u8]) -> GroupSet {
-        self.0.conservative(command)
-    }
-
-    fn optimistic(&self, command: &[u8]) -> GroupSet {
-        self.0.optimistic(command)
-    }
-
-    fn is_read(&self, command: &[u8]) -> bool {
-        self.0.is_read(command)
-    }
 }
 
 fn run<S, M>(

@@ -8,10 +8,11 @@ use super::services::SimService;
 use super::trace::hash_bytes;
 use crate::proxy::{self, Completion, Proxy};
 use crate::service::{Context, GroupMap};
-use crate::types::{GroupSet, NodeId, Random, Time};
+use crate::types::{NodeId, Random, Time};
 use crate::wire::{self, Message};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A command that came to its end.
@@ -28,7 +29,7 @@ pub(super) struct Ended {
 #[derive(Debug)]
 struct Load<S> {
     plan: Rc<Plan>,
-    map: Map<S>,
+    map: Arc<S>,
     random: Random,
     /// Commands that each session has open.
     open: Vec<usize>,
@@ -45,7 +46,7 @@ struct Load<S> {
 #[derive(Debug)]
 pub(super) struct Client<S: SimService> {
     me: NodeId,
-    proxy: Proxy<Map<S>>,
+    proxy: Proxy<Arc<S>>,
     load: Load<S>,
     counter: u64,
 }
@@ -55,7 +56,7 @@ pub(super) struct ClientParts<'a, S> {
     pub(super) plan: &'a Rc<Plan>,
     pub(super) number: usize,
     pub(super) config: proxy::ProxyConfig,
-    pub(super) map: Map<S>,
+    pub(super) map: Arc<S>,
     pub(super) seed: u64,
 }
 
@@ -68,7 +69,7 @@ impl<S: SimService> Client<S> {
         let span = plan.timing.heals_at.0 + plan.timing.heals_at.0 / 10;
         Self {
             me: plan.client_node(number),
-            proxy: Proxy::new(config, map.clone(), Time::ZERO),
+            proxy: Proxy::new(config, Arc::clone(&map), Time::ZERO),
             load: Load {
                 plan: Rc::clone(plan),
                 map,
@@ -204,39 +205,5 @@ impl<S: SimService> Load<S> {
             reply: reply.map(hash_bytes),
             operation,
         });
-    }
-}
-
-/// The group map of a service, as a client knows it.
-#[derive(Debug)]
-pub(super) struct Map<S>(Rc<S>);
-
-impl<S: SimService> Map<S> {
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self(Rc::new(S::build(plan)))
-    }
-}
-
-impl<S> Clone for Map<S> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<S: SimService> GroupMap for Map<S> {
-    fn groups(&self) -> usize {
-        self.0.groups()
-    }
-
-    fn conservative(&self, command: &[u8]) -> GroupSet {
-        self.0.conservative(command)
-    }
-
-    fn optimistic(&self, command: &[u8]) -> GroupSet {
-        self.0.optimistic(command)
-    }
-
-    fn is_read(&self, command: &[u8]) -> bool {
-        self.0.is_read(command)
     }
 }

@@ -1,7 +1,7 @@
 //! The hosts of a run and what runs on them, from their first life to their last.
 
 use super::checkers::Agreement;
-use super::client::{Client, ClientParts, Map};
+use super::client::{Client, ClientParts};
 use super::disk::{Disk, Durability, Image};
 use super::host::{Host, Roles, Status};
 use super::observed::Observed;
@@ -70,11 +70,12 @@ impl<S: SimService> Cluster<S> {
         for replica in 0..plan.replicas {
             cluster.add_replica(plan, replica, &mut random);
         }
-        let map = Map::new(plan);
+        let map = Arc::new(S::build(plan));
         for number in 0..plan.load.clients {
             let life = Life::first(plan, &mut random);
             let config = proxy_config(plan, number, &life);
-            let parts = ClientParts { plan, number, config, map: map.clone(), seed: random.next() };
+            let parts =
+                ClientParts { plan, number, config, map: Arc::clone(&map), seed: random.next() };
             let client = Client::new(parts);
             cluster.hosts.push(Host::new(Roles::Client(Box::new(client)), life.identity));
         }
