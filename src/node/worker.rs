@@ -10,14 +10,14 @@ use super::post::Post;
 use super::replies::OpenReplies;
 use super::{Book, DropCounters};
 use crate::mem::{Frame, Pool};
-use crate::multi_ring::{Subscription, SubscriptionCounters};
+use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
 use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
 use crate::ring_paxos::{Destination, Envelope, Outbox, Proposer};
 use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, Command, Identity, Kind, MAX_BATCH, Message, Propose, Reply, Writer};
+use crate::wire::{self, Command, Identity, Kind, Message, Reply};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -343,57 +343,4 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
 
 fn send_replies<T: Transmit>(post: &mut Post<'_, T>, to: Address, body: &[u8]) {
     post.send(Destination::Address(to), RingId(0), &Message::Replies(body));
-}
-
-/// The open proposal of each ring: commands that this replica multicasts again.
-#[derive(Debug)]
-struct Proposals {
-    rings: Vec<(Proposer, Vec<u8>)>,
-}
-
-impl Proposals {
-    fn new(proposers: Vec<Proposer>) -> Self {
-        let open = |proposer| (proposer, Vec::with_capacity(MAX_BATCH));
-        Self { rings: proposers.into_iter().map(open).collect() }
-    }
-
-    fn on_answer(&mut self, ring: RingId, message: &Message<'_>) {
-        let Some((proposer, _)) = self.rings.get_mut(usize::from(ring.0)) else { return };
-        match message {
-            Message::Redirect(redirect) => proposer.on_redirect(redirect.ballot),
-            Message::Heartbeat(heartbeat) => proposer.on_heartbeat(heartbeat.ballot),
-            _ => {} // Refused: the worker repeats by its own timer.
-        }
-    }
-
-    fn push(&mut self, command: &Command<'_>, out: &mut impl Outbox) {
-        let groups = self.rings.len().saturating_sub(1).max(1);
-        let ring = command.header.groups.ring(groups);
-        let length = command.encoded_length();
-        let (proposer, open) = &mut self.rings[usize::from(ring.0)];
-        if open.len() + length > MAX_BATCH {
-            propose(ring, proposer, open, out);
-        }
-        let at = open.len();
-        open.resize(at + length, 0);
-        command.encode(&mut Writer::new(&mut open[at..]));
-    }
-
-    fn flush(&mut self, out: &mut impl Outbox) {
-        for (ring, (proposer, open)) in (0u16..).map(RingId).zip(&mut self.rings) {
-            if !open.is_empty() {
-                propose(ring, proposer, open, out);
-            }
-        }
-    }
-}
-
-fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
-    let message = Message::Propose(Propose {
-        number: proposer.next_number(),
-        is_confirmed: false,
-        commands: open,
-    });
-    out.send(Destination::Node(proposer.target()), ring, &message);
-    open.clear();
 }

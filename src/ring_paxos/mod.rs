@@ -12,6 +12,7 @@ mod election;
 mod learner;
 mod log;
 mod member;
+mod proposal;
 mod proposer;
 mod repair;
 mod role;
@@ -24,6 +25,7 @@ pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
 pub use log::{Log, Lsn, MemoryLog, Record, Replay};
 pub use member::{Member, Memory};
+pub use proposal::OpenProposal;
 pub use proposer::Proposer;
 pub use role::{Destination, Envelope, Outbox, Role};
 

@@ -8,10 +8,10 @@ use super::observed::Observed;
 use super::ordering::{Hosted, Ordering};
 use super::plan::{Model, Plan};
 use super::pool::FramePool;
-use super::replica::{Proposals, WorkerHost};
+use super::replica::WorkerHost;
 use super::services::SimService;
 use super::tap::Tap;
-use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
+use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
     Barrier, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits, Shared,
@@ -135,7 +135,7 @@ impl<S: SimService> Cluster<S> {
                 subscription: Subscription::new(config, random.next(), Time::ZERO),
                 worker,
                 pool: FramePool::new(24),
-                proposals: Proposals::new(plan.groups, proposers),
+                proposals: Proposals::new(proposers),
                 delivered: Vec::new(),
                 progress: Progress::Idle,
                 counter: 0,

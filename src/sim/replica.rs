@@ -8,13 +8,11 @@ use super::post::Post;
 use super::services::SimService;
 use super::trace::hash_bytes;
 use crate::mem::Pool;
-use crate::multi_ring::Subscription;
+use crate::multi_ring::{Proposals, Subscription};
 use crate::replica::{Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox};
-use crate::ring_paxos::{Destination, Outbox, Proposer};
+use crate::ring_paxos::{Destination, Outbox};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{
-    self, Command, HEADER_LENGTH, Kind, MAX_BATCH, MAX_DATAGRAM, Message, Propose, Reply, Writer,
-};
+use crate::wire::{self, Command, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Reply, Writer};
 
 /// A delivered batch: its place and the hash of its bytes.
 pub(super) type Batch = (Delivery, u64);
@@ -149,57 +147,4 @@ impl WorkerOutbox for WorkerPost<'_> {
     fn multicast(&mut self, command: &Command<'_>) {
         self.proposals.push(command, &mut self.post);
     }
-}
-
-/// The open proposal of each ring: commands that this replica multicasts again.
-#[derive(Debug)]
-pub(super) struct Proposals {
-    groups: usize,
-    rings: Vec<(Proposer, Vec<u8>)>,
-}
-
-impl Proposals {
-    pub(super) fn new(groups: usize, proposers: impl IntoIterator<Item = Proposer>) -> Self {
-        let rings = proposers.into_iter().map(|proposer| (proposer, Vec::new())).collect();
-        Self { groups, rings }
-    }
-
-    fn on_answer(&mut self, ring: RingId, message: &Message<'_>) {
-        let Some((proposer, _)) = self.rings.get_mut(usize::from(ring.0)) else { return };
-        match message {
-            Message::Redirect(redirect) => proposer.on_redirect(redirect.ballot),
-            Message::Heartbeat(heartbeat) => proposer.on_heartbeat(heartbeat.ballot),
-            _ => {} // Refused: the worker repeats by its own timer.
-        }
-    }
-
-    fn push(&mut self, command: &Command<'_>, out: &mut impl Outbox) {
-        let ring = command.header.groups.ring(self.groups);
-        let length = command.encoded_length();
-        let (proposer, open) = &mut self.rings[usize::from(ring.0)];
-        if open.len() + length > MAX_BATCH {
-            propose(ring, proposer, open, out);
-        }
-        let at = open.len();
-        open.resize(at + length, 0);
-        command.encode(&mut Writer::new(&mut open[at..]));
-    }
-
-    fn flush(&mut self, out: &mut impl Outbox) {
-        for (ring, (proposer, open)) in (0..).map(RingId).zip(&mut self.rings) {
-            if !open.is_empty() {
-                propose(ring, proposer, open, out);
-            }
-        }
-    }
-}
-
-fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
-    let message = Message::Propose(Propose {
-        number: proposer.next_number(),
-        is_confirmed: false,
-        commands: open,
-    });
-    out.send(Destination::Node(proposer.target()), ring, &message);
-    open.clear();
 }
