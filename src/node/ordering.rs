@@ -210,7 +210,10 @@ impl<E: Endpoint> OrderingAgent<E> {
     /// Hands the records of this duty cycle to the disk.
     fn write(&mut self, now: Time) -> io::Result<u32> {
         for hosted in self.hosted.iter_mut().filter(|hosted| hosted.is_durable) {
-            hosted.member.log_mut().submit(now, self.files.as_ref())?;
+            let is_awaited = hosted.member.is_in_ring();
+            let log = hosted.member.log_mut();
+            log.set_awaited(is_awaited);
+            log.submit(now, self.files.as_ref())?;
         }
         // Those that write themselves are done already.
         Ok(self.release_persisted(now))

@@ -102,6 +102,12 @@ impl<L: Log> Member<L> {
         self.coordinator.is_leading()
     }
 
+    /// Whether it has a place in the ring of the ballot that it follows: its votes are waited for.
+    #[must_use]
+    pub const fn is_in_ring(&self) -> bool {
+        self.acceptor.position.is_some() || self.coordinator.is_leading()
+    }
+
     /// Whether it has lost its memory and is not re-admitted yet.
     #[must_use]
     pub const fn is_inert(&self) -> bool {

@@ -41,6 +41,14 @@ impl AcceptorLog {
         }
     }
 
+    /// See [`RingLog::set_awaited`].
+    #[inline]
+    pub fn set_awaited(&mut self, is_awaited: bool) {
+        if let Self::Sync(log) = self {
+            log.set_awaited(is_awaited);
+        }
+    }
+
     /// See [`RingLog::on_written`].
     ///
     /// # Errors

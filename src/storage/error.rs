@@ -88,8 +88,8 @@ pub enum StorageError {
     },
     /// What was persistent once is no longer there.
     #[error(
-        "the log of ring {ring} in {} is damaged: {what}; this acceptor does not vote until it is \
-         repaired: reset the ring's log, so that it is admitted again by the others",
+        "the log of ring {ring} in {} is damaged: {what}; move that directory away and start again: \
+         the acceptor then has no vote in the ring until the others admit it",
         path.display()
     )]
     Damaged {

@@ -2,7 +2,8 @@
 //! and says up to where everything is persistent.
 //!
 //! A duty cycle's records leave as one block if nothing is on its way, so that a record alone costs
-//! one write; while the disk is busy they gather into larger blocks. Writes complete in any order;
+//! one write; while the disk is busy they gather into larger blocks, and so do the accepts of a spare,
+//! for which nobody waits. Writes complete in any order;
 //! what counts is the longest prefix that is complete. An append is one copy and a few words; a
 //! block costs a CRC over its bytes and one request to the kernel. Nothing here allocates but
 //! [`RingLog::clean`], which runs when an acceptor accepts again and again what cannot be forgotten.
@@ -31,6 +32,8 @@ const BUSY: usize = 2;
 const MOST_BUFFERS: usize = 16;
 /// Blocks of which it is not known whether they are persistent, as far as memory is set aside.
 const MOST_FLIGHTS: usize = 256;
+/// How long accepts gather that nobody waits for.
+const PATIENCE: Duration = Duration::from_millis(2);
 /// After this long without a record, a block is written that knows the last one as persistent.
 const QUIET: Duration = Duration::from_millis(5);
 
@@ -58,6 +61,8 @@ pub struct RingLog {
     /// Up to which block the last block written says that all are persistent.
     witnessed: u64,
     open: Option<Open>,
+    /// Whether somebody waits for its acceptor's votes.
+    is_awaited: bool,
     sealed: VecDeque<Sealed>,
     flights: VecDeque<Flight>,
     free: Vec<DirectBuffer>,
@@ -85,6 +90,8 @@ pub struct LogCounters {
     pub waited: u64,
     /// Segments of which what was left was copied forward.
     pub cleaned: u64,
+    /// Whether its writes go past the page cache.
+    pub is_direct: bool,
 }
 
 /// What opens every segment, so that older ones are not needed for it.
@@ -102,6 +109,10 @@ struct Open {
     buffer: DirectBuffer,
     used: usize,
     records: u32,
+    /// It has more than accepts.
+    is_urgent: bool,
+    /// When a duty cycle first left it open, because nobody waits for it.
+    since: Option<Time>,
 }
 
 /// A block that waits to be written.
@@ -141,6 +152,7 @@ impl RingLog {
             allocated.map_err(StorageError::of("allocating for", &segments.directory))?;
         let start = End { segment: 1, offset: 0, sequence: 1, link: name.digest, oldest: 1 };
         let end = scan.map_or(start, |scan| scan.end);
+        let counters = LogCounters { is_direct: segments.is_direct, ..LogCounters::default() };
         let mut log = Self {
             name,
             live: Live::new(instances, geometry.segments),
@@ -157,6 +169,7 @@ impl RingLog {
             last_record: 0,
             witnessed: 0,
             open: None,
+            is_awaited: true,
             sealed: VecDeque::with_capacity(buffers),
             flights: VecDeque::with_capacity(MOST_FLIGHTS),
             most_flights: buffers - 2,
@@ -165,7 +178,7 @@ impl RingLog {
             quiet_since: Time::ZERO,
             failure: None,
             is_stopped: false,
-            counters: LogCounters::default(),
+            counters,
         };
         log.live.set_oldest(end.oldest);
         if let Some(scan) = scan {
@@ -267,7 +280,7 @@ impl RingLog {
         if self.live.is_crowded(self.segment) {
             self.clean()?;
         }
-        if self.is_due() {
+        if self.is_due(now) {
             self.seal();
         }
         self.mark_if_quiet(now);
@@ -311,9 +324,23 @@ impl RingLog {
         !self.flights.is_empty()
     }
 
+    /// Says whether somebody waits for the votes of its acceptor. If not, accepts gather for a while:
+    /// a spare need not compete with the ring's members for the disk.
+    pub const fn set_awaited(&mut self, is_awaited: bool) {
+        self.is_awaited = is_awaited;
+    }
+
     /// When [`RingLog::submit`] is wanted although nothing is appended.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
+        let gathering = self.open.as_ref().and_then(|open| open.since);
+        // Behind others on their way it leaves as they complete.
+        let gathering = gathering.filter(|_| self.flights.is_empty() && self.sealed.is_empty());
+        gathering.map(|since| since + PATIENCE).or_else(|| self.mark_due())
+    }
+
+    /// When the last block is to be vouched for.
+    fn mark_due(&self) -> Option<Time> {
         let is_wanted = self.witnessed < self.last_record && self.is_at_rest();
         is_wanted.then(|| self.quiet_since + QUIET)
     }
@@ -324,16 +351,21 @@ impl RingLog {
     }
 
     /// Whether the open block leaves now.
-    fn is_due(&self) -> bool {
-        let Some(open) = &self.open else { return false };
+    fn is_due(&mut self, now: Time) -> bool {
         let ahead = self.flights.len() + self.sealed.len();
-        ahead < BUSY || open.used >= GATHERED
+        let Some(open) = &mut self.open else { return false };
+        if open.used >= GATHERED {
+            return true;
+        }
+        let since = *open.since.get_or_insert(now);
+        let is_awaited = self.is_awaited || open.is_urgent || now >= since + PATIENCE;
+        is_awaited && ahead < BUSY
     }
 
     /// A last block that was persistent cannot be told from one that was never completed, unless
     /// another one says so: an empty one, since there is time.
     fn mark_if_quiet(&mut self, now: Time) {
-        if self.next_timeout().is_none() {
+        if self.mark_due().is_none() {
             self.quiet_since = now;
         } else if now >= self.quiet_since + QUIET {
             self.start_block();
@@ -353,6 +385,8 @@ impl RingLog {
         let open = self.open.as_mut().expect("just opened");
         open.used += entry.encode(&mut open.buffer[open.used..]);
         open.records += 1;
+        open.is_urgent |=
+            !matches!(entry, Entry::Acceptor(Record::Accept { .. } | Record::Trim { .. }));
         self.account(entry, self.segment);
         self.sequence
     }
@@ -387,7 +421,7 @@ impl RingLog {
             self.wait_for_buffer();
         }
         let buffer = self.free.pop().expect("one is never on its way");
-        self.open = Some(Open { buffer, used: HEADER, records: 0 });
+        self.open = Some(Open { buffer, used: HEADER, records: 0, is_urgent: false, since: None });
         let is_first = self.sequence == 1;
         if self.offset + BLOCK > self.segments.geometry.bytes {
             self.roll();
@@ -424,7 +458,7 @@ impl RingLog {
 
     /// Closes the open block: its place, number and link are final.
     fn seal(&mut self) {
-        let Some(Open { mut buffer, used, records }) = self.open.take() else { return };
+        let Some(Open { mut buffer, used, records, .. }) = self.open.take() else { return };
         let mut header = Header::new(self.name, self.segment, self.sequence, self.link);
         header.persisted = self.persisted;
         header.oldest = self.named_oldest;

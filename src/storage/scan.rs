@@ -76,8 +76,14 @@ impl Image {
         &mut self.bytes[start..start + self.geometry.bytes]
     }
 
-    /// Finds the chain of `log`.
+    /// Finds the chain of `log`, and keeps what it is in.
     pub(super) fn scan(self, log: LogName) -> Result<Scan, Finding> {
+        let (blocks, end) = self.chain(log)?;
+        Ok(Scan { image: self, blocks, end })
+    }
+
+    /// Finds the chain of `log`.
+    pub(super) fn chain(&self, log: LogName) -> Result<(Vec<Block>, End), Finding> {
         let mut openings = self.openings(log)?;
         loop {
             let Some(head) = openings.iter().max_by_key(|header| header.segment).copied() else {
@@ -98,7 +104,7 @@ impl Image {
                 )));
             }
             if end.segment == head.segment {
-                return Ok(Scan { image: self, blocks, end });
+                return Ok((blocks, end));
             }
             // It was opened while blocks before it were not persistent: it never began.
             openings.retain(|header| header.segment <= end.segment);

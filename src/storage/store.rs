@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Opens the log of `ring`, whose acceptor keeps `instances`, and makes it if the directory never
-    /// had one.
+    /// had one. If it had one that is gone, the acceptor has no vote, as after [`Store::reset`].
     ///
     /// # Errors
     /// If it is damaged, cannot be read, or there is no room for it.
@@ -141,19 +141,26 @@ impl Store {
                 wanted: instances.to_string(),
             });
         }
-        let damaged = |what: &str| {
-            let (path, what) = (self.ring_directory(ring), what.to_owned());
-            StorageError::Damaged { ring, path, what }
-        };
         if !directory.is_dir() {
-            return Err(damaged("its directory is missing"));
+            // Lost, or moved aside by someone who was told that it is damaged.
+            return self.reset(ring, instances);
         }
-        let segments = Segments::open(&directory, Geometry::of(instances))?;
+        let segments = Segments::open(&directory, Geometry::of(instances));
+        let segments = segments.map_err(|error| match error {
+            StorageError::System { path: file, source, .. }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                let what = format!("{} is missing", file.display());
+                StorageError::Damaged { ring, path: directory.clone(), what }
+            }
+            other => other,
+        })?;
         let name = self.log_name(ring);
         let scan = Image::read(&segments)?.scan(name);
         let scan = scan.map_err(|finding| segments.finding(finding, ring))?;
         if scan.end.sequence <= self.manifest.rings[place].floor {
-            return Err(damaged("it ends before a block that was persistent: an old copy of it?"));
+            let what = "it ends before a block that was persistent: an old copy of it?".to_owned();
+            return Err(StorageError::Damaged { ring, path: directory, what });
         }
         let lock = Arc::clone(&self.lock);
         let life = self.manifest.life;

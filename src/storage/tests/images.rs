@@ -110,22 +110,26 @@ fn damage(image: &mut Image, random: &mut Random) -> (usize, usize, usize, &'sta
     (slot, start, end, kind)
 }
 
-/// Up to where blocks that are whole say that all were persistent.
-fn witnessed(image: &Image, before: &Image, hit: (usize, usize, usize)) -> u64 {
-    let (hit_slot, start, end) = hit;
+/// A block of an image: where it is, and up to where it says that all were persistent.
+struct Witness {
+    slot: usize,
+    offset: usize,
+    length: usize,
+    persisted: u64,
+}
+
+fn witnesses(image: &Image) -> Vec<Witness> {
     let geometry = image.geometry();
-    let mut highest = 0;
+    let mut witnesses = Vec::new();
     for slot in 0..geometry.segments {
         for offset in (0..geometry.bytes).step_by(SECTOR) {
-            let Ok(header) = Header::read(&before.segment(slot)[offset..], NAME) else { continue };
-            let is_hit =
-                slot == hit_slot && offset < end && offset + header.length as usize > start;
-            if !is_hit {
-                highest = highest.max(header.persisted);
+            if let Ok(header) = Header::read(&image.segment(slot)[offset..], NAME) {
+                let (length, persisted) = (header.length as usize, header.persisted);
+                witnesses.push(Witness { slot, offset, length, persisted });
             }
         }
     }
-    highest
+    witnesses
 }
 
 #[test]
@@ -139,25 +143,31 @@ fn a_thousand_damaged_logs_are_repaired_or_refused_and_never_wrong() {
         }
         let persisted = run.log.persisted().0;
         let intact = run.crash();
+        let witnesses = witnesses(&intact);
+        let mut image = intact.copy();
         for nth in 0..10 {
             let mut random = Random::new(seed << 8 | nth);
-            let mut image = intact.copy();
             let (slot, start, end, kind) = damage(&mut image, &mut random);
-            let known = witnessed(&image, &intact, (slot, start, end));
-            match image.scan(NAME) {
-                Ok(scan) => {
+            let is_hit =
+                |w: &Witness| w.slot == slot && w.offset < end && w.offset + w.length > start;
+            let known = witnesses.iter().filter(|w| !is_hit(w)).map(|w| w.persisted).max();
+            let place = format!("seed {seed}.{nth}: {kind} in {slot} at {start}..{end}");
+            match image.chain(NAME) {
+                Ok(_) => {
+                    let scan = image.scan(NAME).expect("it has a chain");
                     let last = scan.end.sequence - 1;
-                    let place = format!("seed {seed}.{nth}: {kind} in {slot} at {start}..{end}");
-                    assert!(last >= known, "{place}: cut at {last}, {known} is known");
+                    assert!(last >= known.unwrap_or(0), "{place}: cut at {last} of {known:?}");
                     assert_eq!(Memory::of(&scan), run.expected(last), "{place}");
                     *(if last >= persisted { &mut whole } else { &mut cut }) += 1;
+                    image = scan.image;
                 }
                 Err(Finding::Damaged(what)) => {
                     assert!(!what.is_empty());
                     refused += 1;
                 }
-                Err(other) => panic!("{other:?}"),
+                Err(other) => panic!("{place}: {other:?}"),
             }
+            image.segment_mut(slot).copy_from_slice(intact.segment(slot));
         }
     }
     assert_eq!(whole + cut + refused, 1_000);
