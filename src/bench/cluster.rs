@@ -1,6 +1,6 @@
 //! The way from settings to a running cluster, and from its counters to a report's.
 
-use super::report::{Network, Replica, Ring, Synchronous};
+use super::report::{Logs, Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
 use super::{
     Barrier, ClientPath, Durability, Executor, Generator, Model, Pin, Reply, Retry, Separators,
@@ -116,6 +116,7 @@ where
     Ok(Observed {
         generators: loads,
         network: network(&figures),
+        logs: logs(&figures),
         rings: rings(settings, &figures),
         replicas: states(&figures),
         synchronous: synchronous(settings, &figures),
@@ -222,6 +223,18 @@ fn network(figures: &ClusterFigures) -> Network {
         network.duplicates += worker.worker.duplicates;
     }
     network
+}
+
+fn logs(figures: &ClusterFigures) -> Logs {
+    let mut sum = Logs::default();
+    for (_, log) in figures.ordering.iter().flat_map(|thread| &thread.logs) {
+        sum.records += log.records;
+        sum.blocks += log.blocks;
+        sum.bytes += log.bytes;
+        sum.waited += log.waited;
+        sum.indirect += u64::from(!log.is_direct);
+    }
+    sum
 }
 
 fn states(figures: &ClusterFigures) -> Vec<Replica> {

@@ -30,8 +30,8 @@ pub use options::{
     Retry, Separators, Service, Transport, Wait,
 };
 pub use report::{
-    Checks, DoneResults, FoundResults, InsertResults, Latency, Memory, Network, ProgramResults,
-    RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
+    Checks, DoneResults, FoundResults, InsertResults, Latency, Logs, Memory, Network,
+    ProgramResults, RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
 };
 pub use run::{Observed, RunError, run, run_on};
 pub use settings::{Machine, Settings, SettingsError};

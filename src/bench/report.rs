@@ -40,6 +40,8 @@ pub struct Report {
     pub synchronous: Synchronous,
     /// The network, from launch to end.
     pub network: Network,
+    /// The acceptors' logs on disk, from launch to end; 0 with durability `memory`.
+    pub logs: Logs,
     /// The rings, from launch to end.
     pub rings: Vec<Ring>,
     /// The replicas at the end.
@@ -181,6 +183,22 @@ pub struct Network {
     pub buffer_drops: u64,
 }
 
+/// Logs on disk, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Logs {
+    /// Promises, accepts and trim marks.
+    pub records: u64,
+    /// Writes.
+    pub blocks: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Writes for which a thread had to wait, because too many were on their way.
+    pub waited: u64,
+    /// Logs whose file system has no direct writes: theirs go through the page cache, with a flush
+    /// each.
+    pub indirect: u64,
+}
+
 /// Memory of the whole process, from the end of the warm-up to the end of the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -236,6 +254,7 @@ impl Report {
             checks: Checks::default(),
             synchronous: Synchronous::default(),
             network: Network::default(),
+            logs: Logs::default(),
             rings: Vec::new(),
             replicas: Vec::new(),
             allocations_after_warmup: 0,

@@ -2,7 +2,7 @@
 
 use super::cluster;
 use super::history::{HistoryError, HistoryFile};
-use super::report::{Network, Replica, Ring, Synchronous};
+use super::report::{Logs, Network, Replica, Ring, Synchronous};
 use super::{Generator, Machine, Report, Settings, SettingsError, Tally, Window};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct Observed {
     pub generators: Vec<Generator>,
     /// All endpoints together.
     pub network: Network,
+    /// The acceptors' logs.
+    pub logs: Logs,
     /// Each ring.
     pub rings: Vec<Ring>,
     /// Each replica, all at the same position.
@@ -80,6 +82,7 @@ pub fn run_on(
     let mut report = Report::new(settings.clone());
     report.synchronous = observed.synchronous;
     report.network = observed.network;
+    report.logs = observed.logs;
     report.rings = observed.rings;
     report.replicas = observed.replicas;
     if let Some(samples) = window.samples() {

@@ -1,6 +1,6 @@
 //! Reports for people: one run as lines, several as a table and a chart of 80 columns.
 
-use super::{Latency, Memory, Model, Network, Replica, Report, Ring, Synchronous};
+use super::{Latency, Logs, Memory, Model, Network, Replica, Report, Ring, Synchronous};
 use std::fmt::Write;
 
 /// Rows of bars in the chart.
@@ -79,6 +79,14 @@ fn cluster(report: &Report) -> Vec<(String, String)> {
          {repairs} repairs, {duplicates} duplicates, {buffer_drops} dropped by the kernel"
     );
     let mut lines = vec![("synchronous".to_owned(), synchronous), ("network".to_owned(), network)];
+    let Logs { records, blocks, bytes, waited, indirect } = report.logs;
+    if let Some(mean) = bytes.checked_div(blocks) {
+        let cache =
+            if indirect > 0 { ", through the page cache: no direct writes here" } else { "" };
+        let logs =
+            format!("{records} records in {blocks} blocks of {mean} bytes, {waited} waits{cache}");
+        lines.push(("logs".to_owned(), logs));
+    }
     for Ring { ring, instances, skips, commands_per_instance } in &report.rings {
         let counts = format!(
             "{instances} instances, {skips} skips, {commands_per_instance:.1} commands an instance"

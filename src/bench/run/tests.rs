@@ -65,6 +65,7 @@ fn one_tree(settings: &Settings, mut generators: Vec<Generator>) -> Result<Obser
     Ok(Observed {
         generators,
         network: Network::default(),
+        logs: Logs::default(),
         rings: Vec::new(),
         replicas: vec![state(0), state(1)],
         synchronous: Synchronous::default(),
