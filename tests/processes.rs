@@ -5,8 +5,8 @@
 #[path = "processes/deployment.rs"]
 mod deployment;
 
-use deployment::{Deployment, is_supported, lines, psmr, refused};
-use std::time::Duration;
+use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
+use serde_json::Value;
 
 const ALL: [&str; 5] = ["a1", "a2", "a3", "r1", "r2"];
 
@@ -87,7 +87,11 @@ fn acceptors_that_come_back_one_by_one_are_admitted_and_nothing_is_lost() {
         cluster.start(&[id]);
         // Ordered without it, so that it must learn before it votes again.
         assert_eq!(cluster.client(&["update", &format!("{key}"), "2"], ""), ["ok"]);
-        std::thread::park_timeout(Duration::from_secs(1));
+        cluster.status_when(|status| {
+            nodes(status)
+                .filter(|node| node["role"] == "acceptor")
+                .all(|node| node["votes"] == true)
+        });
     }
     assert_eq!(cluster.client(&["range", "0", "9"], ""), ["0:2 1:2 2:2"]);
     cluster.stop();
@@ -157,6 +161,151 @@ fn a_node_that_runs_already_or_whose_ports_are_taken_is_refused() {
     let other = format!("{}{}", &other[..id_end], &other[id_end + 1..]);
     std::fs::write(cluster.path("cluster.toml"), other).expect("a writable directory");
     refused(&again, 3, &["is of cluster", "--data-dir"]);
+}
+
+#[test]
+fn nodes_serve_through_a_bad_network() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    let faults = ["--fault", "loss=3,duplication=3,reordering=3,flip=1", "--fault-seed", "7"];
+    cluster.start_with(&ALL, &faults);
+    let commands: String = (0..40).map(|key| format!("insert {key} {key}\n")).collect();
+    let answers = cluster.client(&["--deadline", "20s"], &commands);
+    assert!(answers.iter().all(|answer| answer == "ok"), "{answers:?}");
+    cluster.stop();
+}
+
+#[test]
+fn durable_acceptors_remember_through_the_end_of_all_of_them() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--durability", "sync"]);
+    cluster.start(&ALL);
+    assert_eq!(cluster.client(&[], "insert 1 10\ninsert 2 20\n"), ["ok", "ok"]);
+    for id in ["a1", "a2", "a3"] {
+        cluster.kill(id);
+    }
+    cluster.start(&["a1", "a2", "a3"]);
+    let answers = cluster.client(&["--deadline", "20s"], "read 1\ninsert 2 21\ninsert 3 30\n");
+    assert_eq!(answers, ["value 10", "exists", "ok"]);
+    cluster.stop();
+}
+
+#[test]
+fn a_load_goes_on_through_a_killed_acceptor_and_its_history_is_linearizable() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "500"]);
+    cluster.start(&ALL);
+    let history = cluster.path("history");
+    let options = ["load", "--json", "--history", &history, "--keys", "500", "--seconds", "3"];
+    let mix = ["--warmup", "0", "--mix", "read=40,update=20,insert=18,delete=18,range=4"];
+    let size = ["--clients", "4", "--outstanding", "8", "--range-keys", "5", "--deadline", "5s"];
+    let load = cluster.spawn_client(&[&options[..], &mix, &size].concat());
+    cluster.status_when(|status| {
+        status["rings"]
+            .as_array()
+            .expect("rings")
+            .iter()
+            .all(|ring| ring["decided"].as_u64() > Some(50))
+    });
+    cluster.kill("a1");
+    let output = load.wait_with_output().expect("it is ours");
+    assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&report["schema"], &report["ok"]), (&"psmr.bench/1".into(), &true.into()));
+    assert!(report["commands"].as_u64() > Some(100), "{report}");
+    let check = psmr(&["sim", "--check-history", &history, "--keys", "500"]);
+    assert_eq!(check.status.code(), Some(0), "{:?}", lines(&check.stderr));
+    cluster.stop();
+}
+
+#[test]
+fn the_status_shows_every_node_and_replicas_agree_on_digests_at_equal_positions() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "100"]);
+    cluster.start(&["a1", "a2", "a3", "r1"]);
+    cluster.start(&["r2"]);
+    let commands: String = (0..300).map(|key| format!("insert {} {key}\n", 2 * key + 1)).collect();
+    assert!(cluster.client(&[], &commands).iter().all(|answer| answer == "ok"));
+    let digests = |node: &Value| -> Vec<(u64, String)> {
+        let points = node["digests"].as_array().expect("a list");
+        let point =
+            |point: &Value| Some((point["position"].as_u64()?, point["digest"].to_string()));
+        points.iter().map(|json| point(json).expect("a position")).collect()
+    };
+    let status = cluster.status_when(|status| {
+        let replicas = nodes(status).filter(|node| node["role"] == "replica");
+        let last: Vec<_> = replicas.map(|node| digests(node).last().cloned()).collect();
+        last[0].is_some() && last[0] == last[1] && nodes(status).all(|node| node["lag"] == 0)
+    });
+    assert_eq!(status["schema"], "psmr.status/1");
+    let ids: Vec<&str> = nodes(&status).filter_map(|node| node["id"].as_str()).collect();
+    assert_eq!(ids, ALL);
+    for node in nodes(&status) {
+        assert_eq!(
+            (&node["up"], &node["epoch"], &node["copies"]),
+            (&true.into(), &1.into(), &2.into())
+        );
+        assert!(node["rss_bytes"].as_u64() > Some(1 << 20) && node["drops"].is_object(), "{node}");
+        assert!(node["position"].as_u64() > Some(0), "{node}");
+    }
+    let of = |id| digests(nodes(&status).find(|node| node["id"] == id).expect("a replica"));
+    let (first, second) = (of("r1"), of("r2"));
+    let both = first.iter().filter(|point| second.iter().any(|other| other.0 == point.0));
+    assert!(both.clone().count() > 0);
+    assert!(both.clone().all(|point| second.contains(point)), "{first:?} {second:?}");
+    let rings = status["rings"].as_array().expect("a list");
+    assert_eq!(rings.len(), 3);
+    for (ring, coordinator) in rings.iter().zip(["a1", "a2", "a3"]) {
+        assert_eq!(ring["coordinator"], coordinator);
+        assert!(ring["ballot"].as_u64() >= Some(1) && ring["decided"].as_u64() > Some(0));
+    }
+    cluster.kill("a2");
+    let status = cluster.status_when(|status| status["rings"][1]["coordinator"] != "a2");
+    let down = nodes(&status).find(|node| node["id"] == "a2").expect("it is listed");
+    assert_eq!((&down["up"], &down["position"]), (&false.into(), &Value::Null));
+    cluster.stop();
+    let output =
+        psmr(&["status", "--config", &cluster.path("cluster.toml"), "--patience", "200ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(lines(&output.stderr)[0].contains("tried a1 127.0.0.1:"));
+}
+
+#[test]
+fn a_client_and_an_asker_with_other_settings_hear_why_nobody_answers() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    cluster.start(&["a1", "a2", "a3"]);
+    let text = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it was written");
+    let other = cluster.path("other.toml");
+    std::fs::write(&other, format!("{text}keys = 7\n")).expect("a writable directory");
+    let output = psmr(&["client", "--config", &other, "--deadline", "500ms", "read", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = lines(&output.stderr).join(" ");
+    assert!(told.contains("immutable settings") && told.contains("127.0.0.1:"), "{told}");
+    refused_after_output(
+        &["status", "--config", &other, "--patience", "300ms"],
+        "immutable settings",
+    );
+    let status = cluster.status_when(|_| true);
+    let counted = |node: &Value| node["drops"]["configuration"].as_u64() > Some(0);
+    assert!(nodes(&status).any(counted), "{status}");
+    cluster.stop();
+}
+
+fn refused_after_output(arguments: &[&str], part: &str) {
+    let output = psmr(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    assert!(lines(&output.stderr).join(" ").contains(part), "{arguments:?}");
 }
 
 #[test]

@@ -207,7 +207,8 @@ fn endpoint(settings: &Settings) -> uring::Config {
     }
 }
 
-fn network(figures: &ClusterFigures) -> Network {
+/// What all endpoints of a run counted together.
+pub fn network(figures: &ClusterFigures) -> Network {
     let ordering = figures.ordering.iter().map(|f| (f.received, f.sent));
     let workers = figures.workers.iter().map(|f| (f.received, f.sent));
     let clients = figures.clients.iter().map(|f| (f.received, f.sent));

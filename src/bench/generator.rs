@@ -75,6 +75,12 @@ impl Generator {
         self.tally
     }
 
+    /// How many clients it plays.
+    #[must_use]
+    pub const fn sessions(&self) -> usize {
+        self.sessions
+    }
+
     /// Commands without an answer yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {

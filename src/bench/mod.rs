@@ -20,6 +20,7 @@ mod tally;
 mod window;
 mod workload;
 
+pub use cluster::network;
 pub use demo::demo_plan;
 pub use generator::Generator;
 pub use histogram::Histogram;
@@ -33,7 +34,7 @@ pub use report::{
     Checks, DoneResults, FoundResults, InsertResults, Latency, Logs, Memory, Network,
     ProgramResults, RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
 };
-pub use run::{Observed, RunError, run, run_on};
+pub use run::{Observed, RunError, run, run_on, run_through_failures};
 pub use settings::{Machine, Settings, SettingsError};
 pub use table::{chart, comparison, human};
 pub use tally::{Kind, Tally};

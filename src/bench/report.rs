@@ -32,6 +32,10 @@ pub struct Report {
     pub cpu_ns_per_command: f64,
     /// Results by operation.
     pub results: Results,
+    /// Commands given up without an answer, in the window or not.
+    pub unknown: u64,
+    /// Commands that were certainly not applied, in the window or not.
+    pub not_applied: u64,
     /// From submission to reply.
     pub latency_us: Latency,
     /// The safety checks of opt-PSMR.
@@ -250,6 +254,8 @@ impl Report {
             commands_per_s: 0.0,
             cpu_ns_per_command: 0.0,
             results: Results::default(),
+            unknown: 0,
+            not_applied: 0,
             latency_us: Latency::default(),
             checks: Checks::default(),
             synchronous: Synchronous::default(),

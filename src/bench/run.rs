@@ -68,6 +68,32 @@ pub fn run_on(
     settings: &Settings,
     launch: impl FnOnce(&Settings, Vec<Generator>) -> Result<Observed, RunError>,
 ) -> Result<Report, RunError> {
+    let (mut report, tally) = observe(settings, launch)?;
+    report.error = problem(&report, &tally);
+    report.ok = report.error.is_none();
+    Ok(report)
+}
+
+/// As [`run_on`], on a cluster that is made to fail meanwhile: commands without an answer are
+/// counted, and the run goes on.
+///
+/// # Errors
+/// As there.
+pub fn run_through_failures(
+    settings: &Settings,
+    launch: impl FnOnce(&Settings, Vec<Generator>) -> Result<Observed, RunError>,
+) -> Result<Report, RunError> {
+    let (mut report, tally) = observe(settings, launch)?;
+    report.error = wrong(&report, &tally).or_else(|| nothing(&report));
+    report.ok = report.error.is_none();
+    Ok(report)
+}
+
+/// Runs, and says what came of it but not whether it is well.
+fn observe(
+    settings: &Settings,
+    launch: impl FnOnce(&Settings, Vec<Generator>) -> Result<Observed, RunError>,
+) -> Result<(Report, Tally), RunError> {
     settings.validate(&Machine::read())?;
     let history = settings.history.as_deref().map(HistoryFile::create).transpose()?;
     let seconds = Duration::from_secs_f64;
@@ -85,12 +111,11 @@ pub fn run_on(
     report.logs = observed.logs;
     report.rings = observed.rings;
     report.replicas = observed.replicas;
+    (report.unknown, report.not_applied) = (tally.unknown, tally.not_applied);
     if let Some(samples) = window.samples() {
         report.measure(&tally, samples);
     }
-    report.error = problem(&report, &tally);
-    report.ok = report.error.is_none();
-    Ok(report)
+    Ok((report, tally))
 }
 
 fn generators(
@@ -111,21 +136,30 @@ fn generators(
 
 /// What was wrong with a run that came to its end.
 fn problem(report: &Report, tally: &Tally) -> Option<String> {
-    let Tally { unknown, not_applied, unexpected, .. } = tally;
+    wrong(report, tally).or_else(|| unanswered(tally)).or_else(|| nothing(report))
+}
+
+/// What must never happen, whatever fails.
+fn wrong(report: &Report, tally: &Tally) -> Option<String> {
     if !report.replicas_agree() {
         let state = |r: &Replica| format!("{} at {}", r.digest, r.position);
         let states: Vec<_> = report.replicas.iter().map(state).collect();
         return Some(format!("the replicas differ: digests {}", states.join(", ")));
     }
-    if *unexpected > 0 {
-        return Some(format!("{unexpected} replies are none of the service's"));
-    }
+    let unexpected = tally.unexpected;
+    (unexpected > 0).then(|| format!("{unexpected} replies are none of the service's"))
+}
+
+/// What must not happen where nothing fails.
+fn unanswered(tally: &Tally) -> Option<String> {
+    let Tally { unknown, not_applied, .. } = tally;
     if *unknown > 0 {
         return Some(format!("{unknown} commands were given up without an answer"));
     }
-    if *not_applied > 0 {
-        return Some(format!("{not_applied} commands were refused by the replicas"));
-    }
+    (*not_applied > 0).then(|| format!("{not_applied} commands were refused by the replicas"))
+}
+
+fn nothing(report: &Report) -> Option<String> {
     (report.commands == 0).then(|| "no command was answered in the window".to_owned())
 }
 

@@ -112,40 +112,40 @@ struct ServiceArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load")]
-struct LoadArgs {
+pub(super) struct LoadArgs {
     /// Share of inserts and deletes in equal parts, percent; the rest reads [default: 0]
     #[arg(long, value_name = "PERCENT")]
-    dependent: Option<f64>,
+    pub(super) dependent: Option<f64>,
     /// Shares of the operations, percent: read=..,update=..,insert=..,delete=..,range=..
     #[arg(long, value_name = "SHARES")]
-    mix: Option<Mix>,
+    pub(super) mix: Option<Mix>,
     /// How keys are drawn: uniform or zipf:THETA
     #[arg(long, default_value_t = Distribution::Uniform)]
-    distribution: Distribution,
+    pub(super) distribution: Distribution,
     /// Keys that a range covers
     #[arg(long, value_name = "N", default_value_t = 100)]
-    range_keys: u64,
+    pub(super) range_keys: u64,
     /// Bytes of a command of the null service [default: 16]
     #[arg(long, value_name = "BYTES")]
-    command_bytes: Option<usize>,
+    pub(super) command_bytes: Option<usize>,
     /// Client sessions [default: 8, or fewer if fewer commands are outstanding]
     #[arg(long, value_name = "C")]
-    clients: Option<usize>,
+    pub(super) clients: Option<usize>,
     /// Threads that the clients share [default: cores / 8, at least 1]
     #[arg(long, value_name = "N")]
-    client_threads: Option<usize>,
+    pub(super) client_threads: Option<usize>,
     /// Commands without an answer, over all clients
     #[arg(long, value_name = "W", default_value_t = 1024)]
-    outstanding: usize,
+    pub(super) outstanding: usize,
     /// Length of the measuring window
     #[arg(long, value_name = "S", default_value_t = 10.0)]
-    seconds: f64,
+    pub(super) seconds: f64,
     /// Seconds before it
     #[arg(long, value_name = "S", default_value_t = 2.0)]
-    warmup: f64,
+    pub(super) warmup: f64,
     /// Seeds commands, faults and back-offs
     #[arg(long, value_name = "X", default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -210,7 +210,7 @@ pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
     show_report(&Report::failed(Settings::default(), message))
 }
 
-fn show_report(report: &Report) -> Result<(), Failure> {
+pub(super) fn show_report(report: &Report) -> Result<(), Failure> {
     let json = serde_json::to_string(report).expect("a report has nothing that JSON has not");
     show(&(json + "\n"))
 }

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod node;
 mod sim;
+mod status;
 mod topo;
 
 use crate::bench::{RunError, SettingsError};
@@ -44,6 +45,8 @@ enum Command {
     Node(node::NodeArgs),
     /// Sends commands to a cluster: one a line on standard input, or one on the command line
     Client(client::ClientArgs),
+    /// Asks every node of a cluster how it is
+    Status(status::StatusArgs),
     /// Prints the machine, and which thread would run where on it
     Topo(topo::TopoArgs),
 }
@@ -110,6 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Command::Config(ConfigCommand::Init(args)) }) => config::init(&args),
         Ok(Cli { command: Command::Node(args) }) => node::run(&args),
         Ok(Cli { command: Command::Client(args) }) => client::run(&args),
+        Ok(Cli { command: Command::Status(args) }) => status::run(&args),
         Ok(Cli { command: Command::Topo(args) }) => topo::run(&args),
         Err(error) => reject(&error, &arguments),
     };

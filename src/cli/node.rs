@@ -8,6 +8,7 @@ use crate::node::{
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
+use crate::wire::DecodeError;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl WithService for Starts<'_> {
     fn run<S, M>(self, build: impl Fn() -> Result<Arc<S>, BuildError>, _: M) -> Self::Output
     where
         S: Optimistic,
-        M: GroupMap + Clone + Send + 'static,
+        M: GroupMap + Clone + Send + Sync + 'static,
     {
         Process::launch(self.0, build)
     }
@@ -86,7 +87,15 @@ impl WithService for Starts<'_> {
 /// Until the nodes are told to stop, or have stopped.
 fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
     let mut is_told = false;
+    let mut dropped: Vec<(String, DecodeError)> = Vec::new();
     loop {
+        for (id, reason, _) in process.drops() {
+            // Once each: who wants the counts asks for the status.
+            if !dropped.iter().any(|(known, cause)| (known.as_str(), *cause) == (id, reason)) {
+                dropped.push((id.to_owned(), reason));
+                complain(&format!("{id}: drops a datagram: {reason}; more of them are counted"));
+            }
+        }
         for (id, cause) in process.take_ended() {
             complain(&format!("{id}: stopped: {cause}"));
         }
@@ -112,13 +121,13 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let message = error.to_string();
         match error {
-            NodeError::Start {
-                source:
-                    ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_),
-                ..
-            }
-            | NodeError::Home(_) => Self::Environment(message),
-            NodeError::Start { .. } => Self::Run(message),
+            NodeError::Home(_) => Self::Environment(message),
+            NodeError::Start { source, .. } => match *source {
+                ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_) => {
+                    Self::Environment(message)
+                }
+                _ => Self::Run(message),
+            },
             _ => Self::Usage(message),
         }
     }

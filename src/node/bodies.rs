@@ -1,8 +1,11 @@
 //! What each kind of thread runs: from the parts that cross to it, to what it leaves behind.
 
 use super::agent::{self, Agent};
+use super::board::Board;
 use super::client::ClientAgent;
 use super::config::ClusterError;
+use super::desk::Desk;
+use super::digests::DigestTimer;
 use super::endpoint::Body;
 use super::ordering::{Hosted, OrderingAgent};
 use super::worker::{WorkerAgent, WorkerParts};
@@ -28,6 +31,8 @@ pub(super) struct Thread {
     pub(super) stop: Arc<AtomicBool>,
     /// Threads whose agents do not run yet.
     pub(super) starting: Arc<AtomicUsize>,
+    /// What the threads of the same node tell each other.
+    pub(super) board: Arc<Board>,
 }
 
 impl Thread {
@@ -39,11 +44,16 @@ impl Thread {
             core,
             stop: Arc::default(),
             starting: Arc::default(),
+            board: Arc::new(Board::new(0)),
         }
     }
 
     pub(super) fn named(&self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    fn desk(&self) -> Desk {
+        Desk::new(self.board.clone())
     }
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
@@ -84,7 +94,8 @@ impl Body for OrderingBody {
         let Self { thread, book, positions, hosted } = self;
         let identity = thread.identity;
         thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent = OrderingAgent::new(endpoint, identity, book, positions, hosted);
+        let mut agent =
+            OrderingAgent::new(endpoint, identity, book, positions, (hosted, thread.desk()));
         let ran = thread.run(&mut agent);
         ran.and_then(|()| agent.close().map_err(|source| thread.failed(source)))?;
         Ok(agent.figures())
@@ -96,15 +107,18 @@ pub(super) struct WorkerBody<S: Optimistic> {
     pub(super) thread: Thread,
     pub(super) book: Arc<Book>,
     pub(super) workers: Vec<WorkerParts<S>>,
+    /// Set at the one thread of a replica that asks for digest points.
+    pub(super) digests: Option<DigestTimer>,
 }
 
 impl<S: Optimistic> Body for WorkerBody<S> {
     type Output = Vec<WorkerFigures>;
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<Vec<WorkerFigures>, ClusterError> {
-        let Self { thread, book, workers } = self;
+        let Self { thread, book, workers, digests } = self;
         thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent = WorkerAgent::new(endpoint, thread.identity, book, workers);
+        let mut agent =
+            WorkerAgent::new(endpoint, thread.identity, book, (workers, thread.desk()), digests);
         thread.run(&mut agent)?;
         Ok(agent.figures())
     }

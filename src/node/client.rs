@@ -10,7 +10,7 @@ use crate::service::GroupMap;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, Time};
-use crate::wire::{self, Identity, Message};
+use crate::wire::{self, Identity, Kind, Message};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,12 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
                     proxy.on_heartbeat(ring, heartbeat.ballot);
                 }
                 Ok(_) => self.drops.count(wire::DecodeError::Malformed),
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => {
+                    self.drops.count(reason);
+                    if wire::kind_of(receive.bytes(&frame)) == Some(Kind::Mismatch) {
+                        load.on_mismatch(reason, frame.from);
+                    }
+                }
             }
             receive.release(frame);
         }

@@ -224,7 +224,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
                 }
                 let name = format!("r{replica}-w{crew}");
                 let (thread, book) = (self.thread.named(&name), self.inside.clone());
-                let body = WorkerBody { thread, book, workers };
+                let body = WorkerBody { thread, book, workers, digests: None };
                 let fault = self.fault();
                 let run = move || seed.run(fault, body).map(Ran::Workers);
                 self.team.spawn(&name, self.cpu(), run)?;

@@ -1,7 +1,8 @@
 //! What drives a client agent: a source of commands that also hears what became of them.
 
 use crate::proxy::Completion;
-use crate::types::{Sequence, SessionId, Time};
+use crate::types::{Address, Sequence, SessionId, Time};
+use crate::wire::DecodeError;
 
 /// A command that a load wants to issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,11 @@ pub trait Load: Send {
 
     /// What became of a command. Each submission completes exactly once, unless the run ends first.
     fn on_completion(&mut self, now: Time, completion: &Completion<'_>);
+
+    /// A node at `by` does not talk to this client.
+    fn on_mismatch(&mut self, reason: DecodeError, by: Address) {
+        let _ = (reason, by);
+    }
 
     /// Whether the load has ended: the agent stops.
     fn is_over(&self, now: Time) -> bool;

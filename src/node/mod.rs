@@ -7,15 +7,19 @@
 //! here, [`Clients`] clients of a cluster that lives elsewhere: all from the same parts.
 
 mod agent;
+mod board;
 mod bodies;
 mod book;
 mod builder;
 mod client;
 mod cluster;
 mod config;
+mod desk;
+mod digests;
 mod drops;
 mod endpoint;
 mod home;
+mod inquiry;
 mod load;
 mod logs;
 mod ordering;
@@ -37,12 +41,13 @@ pub use cluster::{ClusterFigures, Finished, run};
 pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, Transport};
 pub use drops::DropCounters;
 pub use home::HomeError;
+pub use inquiry::{Said, drop_reason, inquire};
 pub use load::{Load, Submission};
 pub use logs::Durability;
 pub use ordering::OrderingFigures;
 pub use process::{Launch, NodeError, Process};
 pub use remote::{Clients, RemoteClient};
-pub use services::{BuildError, MapOf, WithService, with_service};
+pub use services::{BuildError, WithService, with_service};
 pub use worker::WorkerFigures;
 
 /// The most frames that one duty cycle takes on.

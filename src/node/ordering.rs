@@ -5,6 +5,7 @@
 //! runs here too: the positions of all rings are one cache line each.
 
 use super::agent::Agent;
+use super::desk::Desk;
 use super::post::Post;
 use super::{Book, DropCounters, Positions};
 use crate::host::clock;
@@ -16,11 +17,13 @@ use crate::sync::Waker;
 use crate::transport::uring::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
-use crate::wire::{self, Header, Identity, Message};
+use crate::wire::{self, Fact, Header, Identity, Message, Topic};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The role in a [`Topic::Process`].
+const ACCEPTOR: u64 = 1;
 /// Looks, of 10 ms each, for the end of what is being written when its thread ends.
 const CLOSING: u32 = 100;
 
@@ -54,6 +57,17 @@ impl Hosted {
         self.ring == header.ring && (header.target == NodeId::ALL || header.target == self.node)
     }
 
+    /// What there is to say of it.
+    fn facts(&self, facts: &mut Vec<Fact>) {
+        let Self { ring, member, .. } = self;
+        let values = [member.decided().0, member.trim().0, member.heard_slot().0];
+        facts.push(Fact::new(Topic::Ring, ring.0, values));
+        let ballot = member.ballot();
+        let standing = u64::from(member.is_coordinator()) | u64::from(member.is_inert()) << 1;
+        let values = [ballot.round.into(), ballot.node.0.into(), standing];
+        facts.push(Fact::new(Topic::Ballot, ring.0, values));
+    }
+
     fn with_post<'a, T: Transmit>(
         &'a mut self,
         identity: &'a Identity,
@@ -76,7 +90,7 @@ pub(super) struct OrderingAgent<E> {
     positions: Arc<Positions>,
     hosted: Vec<Hosted>,
     frames: Vec<Frame>,
-    drops: DropCounters,
+    desk: Desk,
 }
 
 /// What an ordering agent counted.
@@ -100,10 +114,9 @@ impl<E: Endpoint> OrderingAgent<E> {
         identity: Identity,
         book: Arc<Book>,
         positions: Arc<Positions>,
-        mut hosted: Vec<Hosted>,
+        (mut hosted, desk): (Vec<Hosted>, Desk),
     ) -> Self {
         let frames = Vec::with_capacity(super::FRAMES);
-        let drops = DropCounters::default();
         let files = endpoint.files();
         let mut buffers = Vec::new();
         for (owner, hosted) in (0..).zip(&mut hosted) {
@@ -114,7 +127,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             // Without it every write pins its pages anew: slower, and nothing else.
             files.register(&mut buffers);
         }
-        Self { endpoint, files, identity, book, positions, hosted, frames, drops }
+        Self { endpoint, files, identity, book, positions, hosted, frames, desk }
     }
 
     /// The end: what is on its way is waited for, and the logs say that it is persistent.
@@ -142,7 +155,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             members: self.hosted.iter().map(|h| (h.ring, h.member.counters())).collect(),
             received: receive.counters(),
             sent: transmit.counters(),
-            drops: self.drops,
+            drops: self.desk.drops,
             logs: self
                 .hosted
                 .iter()
@@ -159,6 +172,16 @@ impl<E: Endpoint> OrderingAgent<E> {
             let opened = wire::open(&self.identity, receive.bytes(&frame))
                 .and_then(|(header, body)| Ok((header, Message::decode(header.kind, body)?)));
             match opened {
+                Ok((_, Message::StatusRequest(request))) => {
+                    let counters = (receive.counters(), transmit.counters());
+                    let epoch = self.identity.epoch;
+                    let facts = self.desk.gather(ACCEPTOR, counters, epoch, now);
+                    self.hosted.iter().for_each(|hosted| hosted.facts(facts));
+                    if let Some(hosted) = self.hosted.first_mut() {
+                        let (_, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                        self.desk.answer(&request, frame.from, &mut out);
+                    }
+                }
                 Ok((header, message)) => {
                     let envelope = Envelope {
                         ring: header.ring,
@@ -172,7 +195,12 @@ impl<E: Endpoint> OrderingAgent<E> {
                         member.on_message(&envelope, &message, now, &mut out);
                     }
                 }
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => {
+                    let hosted = self.hosted.first_mut().expect("a thread hosts an acceptor");
+                    let (_, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                    let dropped = (reason, receive.bytes(&frame));
+                    self.desk.refuse(dropped, frame.from, now, &mut out);
+                }
             }
             receive.release(frame);
         }

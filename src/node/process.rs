@@ -3,15 +3,18 @@
 //! Each id is a part of its own, with its own threads and its own end: an executor that panics stops
 //! its replica, and the other ids of the process go on.
 
+use super::board::Board;
 use super::bodies::{OrderingBody, Ran, Thread, WorkerBody};
 use super::builder::Builder;
 use super::config::ClusterError;
+use super::digests::DigestTimer;
 use super::endpoint::Seed;
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::{Book, BuildError, Positions, site};
 use crate::config::{self, Cluster};
 use crate::host::affinity::allowed_cpus;
+use crate::host::clock;
 use crate::host::threads::{Ended, Team};
 use crate::replica::Shared;
 use crate::service::Optimistic;
@@ -20,12 +23,18 @@ use crate::sync::{CoreUse, WaitPolicy, Waker};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
 use crate::types::{GroupId, NodeId, Random, RingId};
+use crate::wire::DecodeError;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use thiserror::Error;
+
+/// How long a port may be in use before it is another process's.
+const BIND_PATIENCE: Duration = Duration::from_secs(1);
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -83,7 +92,7 @@ pub enum NodeError {
         /// The node.
         id: String,
         /// The reason.
-        source: ClusterError,
+        source: Box<ClusterError>,
     },
 }
 
@@ -136,7 +145,9 @@ impl Process {
         let roles = roles(launch)?;
         let bound: Vec<Bound<'_>> =
             roles.into_iter().map(|role| bind(launch, role)).collect::<Result<_, _>>()?;
-        let of_first = |source| NodeError::Start { id: launch.ids[0].clone(), source };
+        let failed =
+            |id: &str, source| NodeError::Start { id: id.to_owned(), source: Box::new(source) };
+        let of_first = |source| failed(&launch.ids[0], source);
         let mut starter = Starter::new(launch, &bound).map_err(of_first)?;
         if starter.thread.core == CoreUse::Shared && starter.thread.wait == WaitPolicy::Spin {
             return Err(NodeError::Spin { cores: allowed_cpus().len() });
@@ -154,7 +165,7 @@ impl Process {
                 Ok(part) => process.parts.push(part),
                 Err(source) => {
                     process.stop();
-                    return Err(NodeError::Start { id, source });
+                    return Err(failed(&id, source));
                 }
             }
         }
@@ -171,6 +182,17 @@ impl Process {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Datagrams that each node has dropped so far, by reason.
+    pub fn drops(&self) -> impl Iterator<Item = (&str, DecodeError, u64)> {
+        let of = |part: &Part| {
+            let drops: Vec<_> = part.thread.board.drops().collect();
+            drops
+        };
+        self.parts.iter().flat_map(move |part| {
+            of(part).into_iter().map(|(reason, count)| (part.id.as_str(), reason, count))
+        })
     }
 
     /// Ends the nodes of which a thread has ended by itself: each with its cause.
@@ -271,14 +293,29 @@ fn bind<'a>(
     let bind = |(port, rings): (u16, BTreeSet<RingId>)| {
         let address = SocketAddrV4::new(*node.address.ip(), port);
         let config = site::sockets(cluster, address, rings.into_iter().collect());
-        uring::Sockets::bind(&config).map(|sockets| Seed::Uring(Box::new(sockets), None))
+        let sockets = bind_patiently(&config)?;
+        Ok(Seed::Uring(Box::new(sockets), None))
     };
     let seeds = (node.address.port()..).zip(subscriptions).map(bind);
     let seeds = seeds.collect::<Result<_, _>>().map_err(|error| NodeError::Start {
         id: node.id.clone(),
-        source: ClusterError::Transport(error),
+        source: Box::new(ClusterError::Transport(error)),
     })?;
     Ok(Bound { node, role, home, seeds })
+}
+
+/// Binds sockets. The kernel closes those of a process that was killed a little after its end, since
+/// an io_uring held them: a port that is in use may be free in a moment.
+fn bind_patiently(config: &uring::Config) -> Result<uring::Sockets, uring::LaunchError> {
+    let until = clock::now() + BIND_PATIENCE;
+    loop {
+        match uring::Sockets::bind(config) {
+            Err(uring::LaunchError::PortInUse { .. }) if clock::now() < until => {
+                std::thread::park_timeout(BIND_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// What starts the nodes of a process.
@@ -318,9 +355,11 @@ impl<'a> Starter<'a> {
         let Bound { node, role, home, seeds } = bound;
         let mut thread = self.thread.clone();
         (thread.stop, thread.starting) = (Arc::default(), Arc::new(seeds.len().into()));
+        let workers = if service.is_some() { self.builder.roster.groups } else { 0 };
+        thread.board = Arc::new(Board::new(workers));
         let wakers = seeds.iter().map(Seed::waker).collect();
         let team = Team::new(allowed_cpus());
-        let mut part = Part { id: node.id.clone(), team, wakers, thread, home: home };
+        let mut part = Part { id: node.id.clone(), team, wakers, thread, home };
         let started = match (role, service) {
             (Role::Acceptor(index), _) => self.start_acceptor(&mut part, (node, index), seeds),
             (Role::Replica(index), Some(service)) => {
@@ -335,6 +374,13 @@ impl<'a> Starter<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// What asks for digest points at a replica.
+    fn digests(&mut self, replica: usize) -> Option<DigestTimer> {
+        let interval = self.launch.cluster.execution.digest_interval;
+        let client = self.builder.random.next();
+        DigestTimer::new(interval, replica, self.builder.roster.groups, client)
     }
 
     /// A bad network for the thread of `node`: threads differ, runs with the same seed do not.
@@ -396,7 +442,8 @@ impl<'a> Starter<'a> {
             }
             let name = format!("{}-w{crew}", node.id);
             let (thread, book) = (part.thread.named(&name), self.book.clone());
-            let body = WorkerBody { thread, book, workers };
+            let digests = if crew == 0 { self.digests(index) } else { None };
+            let body = WorkerBody { thread, book, workers, digests };
             let faults = self.faults(self.builder.roster.worker(index, crew));
             let run = move || seed.run(faults, body).map(Ran::Workers);
             part.team.spawn(&name, site::cpu(node, crew), run)?;

@@ -143,7 +143,7 @@ impl<L> Clients<L> {
 }
 
 /// The address of the interface by which the kernel would send to `target`. Sends nothing.
-fn interface_to(target: SocketAddrV4) -> Ipv4Addr {
+pub(super) fn interface_to(target: SocketAddrV4) -> Ipv4Addr {
     let local = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
         .and_then(|socket| socket.connect(target).and_then(|()| socket.local_addr()));
     match local {

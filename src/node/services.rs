@@ -5,7 +5,6 @@ use crate::service::btree::{self, BTree, Pair, PartitionMap};
 use crate::service::counters::{self, Bank};
 use crate::service::null::Null;
 use crate::service::{GroupMap, Optimistic};
-use crate::types::GroupSet;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -24,7 +23,7 @@ pub trait WithService {
     fn run<S, M>(self, build: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
     where
         S: Optimistic,
-        M: GroupMap + Clone + Send + 'static;
+        M: GroupMap + Clone + Send + Sync + 'static;
 }
 
 /// Calls `visitor` with what `service` is.
@@ -49,12 +48,13 @@ pub fn with_service<V: WithService>(
         Service::Counters(counters) => {
             let settings = counters::Settings { groups, counters, ..Default::default() };
             let build = || Bank::new(settings).map(Arc::new).map_err(|error| failed(&error));
-            let map = MapOf(build()?);
+            // Clients read nothing of a service but its immutable settings.
+            let map = build()?;
             Ok(visitor.run(build, map))
         }
         Service::Null => {
             let build = || Ok(Arc::new(Null::new(groups)));
-            let map = MapOf(Arc::new(Null::new(groups)));
+            let map = Arc::new(Null::new(groups));
             Ok(visitor.run(build, map))
         }
     }
@@ -73,33 +73,5 @@ fn tree_settings(tree: &Btree, groups: usize) -> btree::Settings {
             btree::Separators::Natural
         },
         ..btree::Settings::default()
-    }
-}
-
-/// A service as the map that clients use: they read nothing of it but its immutable settings.
-#[derive(Debug)]
-pub struct MapOf<S>(pub Arc<S>);
-
-impl<S> Clone for MapOf<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<S: GroupMap> GroupMap for MapOf<S> {
-    fn groups(&self) -> usize {
-        self.0.groups()
-    }
-
-    fn conservative(&self, command: &[u8]) -> GroupSet {
-        self.0.conservative(command)
-    }
-
-    fn optimistic(&self, command: &[u8]) -> GroupSet {
-        self.0.optimistic(command)
-    }
-
-    fn is_read(&self, command: &[u8]) -> bool {
-        self.0.is_read(command)
     }
 }

@@ -87,12 +87,21 @@ pub(super) const fn limits(cluster: &Cluster) -> SessionLimits {
     SessionLimits { sessions, window }
 }
 
-/// Where the acceptors listen: whom everybody writes to.
+/// Where every node listens: an acceptor's thread, a replica's threads each with its workers.
 pub(super) fn book(cluster: &Cluster) -> Book {
     let mut book = Book::default();
     for (index, acceptor) in cluster.acceptors.iter().enumerate() {
         let node: NodeId = cluster.acceptor_node(index);
         book.enter(node, Address::udp(acceptor.address));
+    }
+    let roster = roster(cluster, 0);
+    for (replica, node) in cluster.replicas.iter().enumerate() {
+        for (crew, port) in (0..roster.crews).zip(node.address.port()..) {
+            let address = Address::udp(SocketAddrV4::new(*node.address.ip(), port));
+            for group in roster.groups_of_crew(crew) {
+                book.enter(roster.worker(replica, group), address);
+            }
+        }
     }
     book
 }

@@ -6,6 +6,9 @@
 //! that take turns on one thread meet for the price of a few loads.
 
 use super::agent::Agent;
+use super::board::Board;
+use super::desk::Desk;
+use super::digests::DigestTimer;
 use super::post::Post;
 use super::replies::OpenReplies;
 use super::{Book, DropCounters};
@@ -17,7 +20,7 @@ use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, Command, Identity, Kind, Message, Reply};
+use crate::wire::{self, Command, DigestReport, Identity, Kind, Message, Reply};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -36,6 +39,11 @@ const MOVING: u32 = 64;
 const WAITING: u32 = 2;
 /// Nor is the network left alone for longer than this, however slow the commands are.
 const LONGEST: Duration = Duration::from_micros(100);
+
+/// The role in a [`crate::wire::Topic::Process`].
+const REPLICA: u64 = 2;
+/// How old the board may be while the thread is awake.
+const BOARD_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How far a worker is, for whoever waits until replicas are level.
 #[derive(Debug, Default)]
@@ -65,7 +73,10 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     replies: OpenReplies,
     proposals: Proposals,
     frames: Vec<Frame>,
-    drops: DropCounters,
+    desk: Desk,
+    digests: Option<DigestTimer>,
+    /// When the board is written next.
+    board_at: Time,
     /// Cycles since the network was looked at: in which the worker went on, and did not.
     moved: u32,
     waited: u32,
@@ -115,13 +126,15 @@ struct Means<'a, T> {
     transmit: &'a mut T,
     replies: &'a mut OpenReplies,
     proposals: &'a mut Proposals,
+    board: &'a Board,
 }
 
 impl<T: Transmit> Means<'_, T> {
     /// The outbox of worker `me`.
     fn of(&mut self, me: NodeId) -> WorkerPost<'_, T> {
-        let Self { identity, book, counter, transmit, replies, proposals } = self;
-        WorkerPost { post: Post { me, identity, book, counter, transmit }, replies, proposals }
+        let Self { identity, book, counter, transmit, replies, proposals, board } = self;
+        let post = Post { me, identity, book, counter, transmit: &mut **transmit };
+        WorkerPost { post, replies, proposals, board }
     }
 }
 
@@ -132,7 +145,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         endpoint: E,
         identity: Identity,
         book: Arc<Book>,
-        workers: Vec<WorkerParts<S>>,
+        (workers, desk): (Vec<WorkerParts<S>>, Desk),
+        digests: Option<DigestTimer>,
     ) -> Self {
         let proposers = workers.first().expect("a thread has a worker").proposers.clone();
         let seat = |parts: WorkerParts<S>| {
@@ -148,7 +162,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             replies: OpenReplies::new(),
             proposals: Proposals::new(proposers),
             frames: Vec::with_capacity(super::FRAMES),
-            drops: DropCounters::default(),
+            desk,
+            digests,
+            board_at: Time::ZERO,
             moved: 0,
             waited: 0,
             looked: Time::ZERO,
@@ -158,7 +174,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     /// A worker each; what the thread counts as a whole stands with the first.
     pub(super) fn figures(&mut self) -> Vec<WorkerFigures> {
         let (receive, transmit) = self.endpoint.split();
-        let mut thread = Some((receive.counters(), transmit.counters(), self.drops));
+        let mut thread = Some((receive.counters(), transmit.counters(), self.desk.drops));
         let figures = |seat: &Seat<S>| {
             let (received, sent, drops) = thread.take().unwrap_or_default();
             WorkerFigures {
@@ -180,16 +196,34 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             let (header, body) = match wire::open(&self.identity, receive.bytes(&frame)) {
                 Ok(opened) => opened,
                 Err(reason) => {
-                    self.drops.count(reason);
+                    let (identity, book, counter) =
+                        (&self.identity, &*self.book, &mut self.counter);
+                    let me = self.seats[0].me;
+                    let mut out = Post { me, identity, book, counter, transmit: &mut *transmit };
+                    let dropped = (reason, receive.bytes(&frame));
+                    self.desk.refuse(dropped, frame.from, now, &mut out);
                     receive.release(frame);
                     continue;
                 }
             };
             let kind = Kind::from_wire(header.kind);
+            if kind == Some(Kind::StatusRequest) {
+                if let Ok(Message::StatusRequest(request)) = Message::decode(header.kind, body) {
+                    let (identity, book, counter) =
+                        (&self.identity, &*self.book, &mut self.counter);
+                    let counters = (receive.counters(), transmit.counters());
+                    self.desk.gather(REPLICA, counters, identity.epoch, now);
+                    let me = self.seats[0].me;
+                    let mut out = Post { me, identity, book, counter, transmit: &mut *transmit };
+                    self.desk.answer(&request, frame.from, &mut out);
+                }
+                receive.release(frame);
+                continue;
+            }
             if matches!(kind, Some(Kind::Redirect | Kind::Refused | Kind::Heartbeat)) {
                 match Message::decode(header.kind, body) {
                     Ok(message) => self.proposals.on_answer(header.ring, &message),
-                    Err(reason) => self.drops.count(reason),
+                    Err(reason) => self.desk.drop(reason),
                 }
                 if kind != Some(Kind::Heartbeat) {
                     receive.release(frame);
@@ -225,8 +259,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     #[inline]
     fn execute(&mut self, now: Time) -> u32 {
         let (receive, transmit) = self.endpoint.split();
-        let Self { identity, book, counter, replies, proposals, seats, .. } = self;
-        let mut means = Means { identity, book, counter, transmit, replies, proposals };
+        let Self { identity, book, counter, replies, proposals, seats, desk, .. } = self;
+        let board = desk.board();
+        let mut means = Means { identity, book, counter, transmit, replies, proposals, board };
         let mut steps = 0;
         loop {
             let before = steps;
@@ -277,8 +312,9 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
         work += self.execute(now);
         let (receive, transmit) = self.endpoint.split();
-        let Self { identity, book, counter, replies, proposals, seats, .. } = self;
-        let mut means = Means { identity, book, counter, transmit, replies, proposals };
+        let Self { identity, book, counter, replies, proposals, seats, desk, digests, .. } = self;
+        let board = desk.board();
+        let mut means = Means { identity, book, counter, transmit, replies, proposals, board };
         for Seat { me, subscription, worker, progressed } in &mut *seats {
             let mut out = means.of(*me);
             if worker.next_timeout().is_some_and(|due| due <= now) {
@@ -290,6 +326,16 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             }
             subscription.on_cycle_end(receive, now, &mut out.post);
             progressed.publish(worker.position());
+        }
+        if now >= self.board_at {
+            self.board_at = now + BOARD_INTERVAL;
+            for Seat { subscription, worker, .. } in &*seats {
+                let group = worker.config().me.index();
+                board.publish(group, subscription, &worker.counters());
+            }
+            if let Some(digests) = digests {
+                digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
+            }
         }
         means.of(seats[0].me).flush();
         transmit.flush()?;
@@ -319,11 +365,12 @@ struct WorkerPost<'a, T> {
     post: Post<'a, T>,
     replies: &'a mut OpenReplies,
     proposals: &'a mut Proposals,
+    board: &'a Board,
 }
 
 impl<T: Transmit> WorkerPost<'_, T> {
     fn flush(&mut self) {
-        let Self { post, replies, proposals } = self;
+        let Self { post, replies, proposals, .. } = self;
         replies.drain(|to, body| send_replies(post, to, body));
         proposals.flush(post);
     }
@@ -338,6 +385,10 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
 
     fn multicast(&mut self, command: &Command<'_>) {
         self.proposals.push(command, &mut self.post);
+    }
+
+    fn digest(&mut self, report: &DigestReport) {
+        self.board.push(report.slot, report.digest);
     }
 }
 

@@ -21,7 +21,7 @@ pub use shared::Shared;
 pub(crate) use chunks::cut;
 
 use crate::types::{Address, GroupSet, RingId, Slot, Time};
-use crate::wire::{Command, Reply};
+use crate::wire::{Command, DigestReport, Reply};
 
 /// Values in the order in which a worker must execute them.
 pub trait Deliveries {
@@ -53,6 +53,11 @@ pub trait WorkerOutbox {
     /// An application message ([`crate::wire::Mode::MESSAGE`]) has come in its turn.
     fn deliver(&mut self, delivery: Delivery, message: &Command<'_>) {
         let _ = (delivery, message);
+    }
+
+    /// A digest point: the state of this replica at a place of the order.
+    fn digest(&mut self, report: &DigestReport) {
+        let _ = report;
     }
 }
 

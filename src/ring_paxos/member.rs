@@ -228,7 +228,10 @@ impl<L: Log> Role for Member<L> {
             | Message::Beacon(_)
             | Message::Refused(_)
             | Message::Taken(_)
-            | Message::Replies(_) => {}
+            | Message::Replies(_)
+            | Message::StatusRequest(_)
+            | Message::StatusPage(_)
+            | Message::Mismatch => {}
         }
     }
 

@@ -96,7 +96,7 @@ pub trait GroupMap {
     fn is_read(&self, command: &[u8]) -> bool;
 }
 
-impl<T: GroupMap> GroupMap for std::sync::Arc<T> {
+impl<T: GroupMap + ?Sized> GroupMap for std::sync::Arc<T> {
     fn groups(&self) -> usize {
         (**self).groups()
     }

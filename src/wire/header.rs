@@ -1,5 +1,6 @@
 //! The fixed header of every datagram, its checksum, and the first line of defence.
 
+use super::Kind;
 use crate::types::{Incarnation, NodeId, RingId};
 use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
@@ -162,6 +163,15 @@ pub fn open<'a>(
         return Err(DecodeError::Epoch);
     }
     Ok((header, body))
+}
+
+/// The kind that a datagram claims to be of, checked by nothing: for answers to those who are not
+/// heard.
+#[must_use]
+pub fn kind_of(datagram: &[u8]) -> Option<Kind> {
+    let head = datagram.get(..HEADER_LENGTH)?;
+    let header: Header = bytemuck::pod_read_unaligned(head);
+    Kind::from_wire(header.kind).filter(|_| header.magic == MAGIC)
 }
 
 fn checksum(header: &Header, body: &[u8]) -> u32 {

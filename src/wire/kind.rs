@@ -38,13 +38,19 @@ pub enum Kind {
     Admission = 16,
     /// A proposal that asked for it stands in an instance.
     Taken = 17,
+    /// What is the receiver's state? As long as the longest answer that may come.
+    StatusRequest = 18,
+    /// One page of the answer.
+    StatusPage = 19,
+    /// The receiver does not talk to the sender; the header says why.
+    Mismatch = 20,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 17] = [
+        const KINDS: [Kind; 20] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -62,6 +68,9 @@ impl Kind {
             Kind::Replies,
             Kind::Admission,
             Kind::Taken,
+            Kind::StatusRequest,
+            Kind::StatusPage,
+            Kind::Mismatch,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

@@ -1,6 +1,7 @@
 //! The messages of Ring Paxos (PROTOCOL 1) and Multi-Ring Paxos, borrowed from their datagram.
 
 use super::parts::ValueFixed;
+use super::status::{StatusPage, StatusRequest};
 use super::{
     DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout, Reader, Value, WantedRanges, Writer,
 };
@@ -319,6 +320,10 @@ pub enum Message<'a> {
     /// Replies end to end, for [`super::Replies`].
     Replies(&'a [u8]),
     Admission(Admission),
+    StatusRequest(StatusRequest<'a>),
+    StatusPage(StatusPage<'a>),
+    /// Nothing: the header says all.
+    Mismatch,
 }
 
 impl<'a> Message<'a> {
@@ -343,6 +348,9 @@ impl<'a> Message<'a> {
             Self::Taken(_) => Kind::Taken,
             Self::Replies(_) => Kind::Replies,
             Self::Admission(_) => Kind::Admission,
+            Self::StatusRequest(_) => Kind::StatusRequest,
+            Self::StatusPage(_) => Kind::StatusPage,
+            Self::Mismatch => Kind::Mismatch,
         }
     }
 
@@ -371,6 +379,9 @@ impl<'a> Message<'a> {
                 Self::Taken(_) => size_of::<Taken>(),
                 Self::Replies(bytes) => bytes.len(),
                 Self::Admission(_) => size_of::<Admission>(),
+                Self::StatusRequest(request) => StatusRequest::FIXED_LENGTH + request.room.len(),
+                Self::StatusPage(status) => StatusPage::FIXED_LENGTH + status.facts.0.len(),
+                Self::Mismatch => 0,
             }
     }
 
@@ -425,6 +436,9 @@ impl<'a> Message<'a> {
             Self::Taken(taken) => writer.pod(taken),
             Self::Replies(bytes) => writer.bytes(bytes),
             Self::Admission(admission) => writer.pod(admission),
+            Self::StatusRequest(request) => request.encode(writer),
+            Self::StatusPage(status) => status.encode(writer),
+            Self::Mismatch => {}
         }
     }
 
@@ -468,6 +482,9 @@ impl<'a> Message<'a> {
             Kind::Taken => Self::Taken(r.pod()?),
             Kind::Replies => Self::Replies(r.take(r.rest().len())?),
             Kind::Admission => Self::Admission(r.pod()?),
+            Kind::StatusRequest => Self::StatusRequest(StatusRequest::decode(r)?),
+            Kind::StatusPage => Self::StatusPage(StatusPage::decode(r)?),
+            Kind::Mismatch => Self::Mismatch,
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

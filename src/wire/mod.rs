@@ -14,6 +14,7 @@ mod kind;
 mod message;
 mod parts;
 mod reply;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,9 @@ pub use batch::Commands;
 pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
-pub use header::{DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, open, seal};
+pub use header::{
+    DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, kind_of, open, seal,
+};
 pub use kind::Kind;
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
@@ -30,6 +33,7 @@ pub use message::{
 };
 pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
+pub use status::{Fact, Facts, StatusPage, StatusRequest, Topic};
 
 /// The largest datagram that psmr sends: one instance is one datagram is one segment.
 pub const MAX_DATAGRAM: usize = 8 * 1024;

@@ -1,11 +1,13 @@
 //! A cluster of processes: its directory, its ports, and its end.
 
 use psmr::transport::uring;
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 /// Ports of one cluster.
 const PORTS: u16 = 16;
@@ -41,6 +43,11 @@ pub(crate) fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
 
 pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8(bytes.to_vec()).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// The nodes of a status.
+pub(crate) fn nodes(status: &Value) -> impl Iterator<Item = &Value> {
+    status["nodes"].as_array().expect("a list").iter()
 }
 
 /// The first of some ports in a row that nobody has.
@@ -151,19 +158,38 @@ impl Deployment {
     }
 
     pub(crate) fn client_output(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_psmr"))
+        let mut child = self.spawn_client(arguments);
+        let mut stdin = child.stdin.take().expect("piped");
+        // A client with a command on its command line does not read.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("it is ours")
+    }
+
+    /// Asks for the status until it is as it should be.
+    pub(crate) fn status_when(&self, is_fine: impl Fn(&Value) -> bool) -> Value {
+        let config = self.path("cluster.toml");
+        for _ in 0..200 {
+            let output = psmr(&["status", "--json", "--patience", "300ms", "--config", &config]);
+            let status: Value = serde_json::from_slice(&output.stdout).expect("one object");
+            if is_fine(&status) {
+                return status;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        panic!("the cluster does not come to the state that was expected");
+    }
+
+    /// Starts a client.
+    pub(crate) fn spawn_client(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_psmr"))
             .args(["client", "--config", &self.path("cluster.toml")])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary runs");
-        let mut stdin = child.stdin.take().expect("piped");
-        // A client with a command on its command line does not read.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("it is ours")
+            .expect("the binary runs")
     }
 
     /// Ends all nodes in good order: each with status 0.

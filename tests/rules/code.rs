@@ -53,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sync",
             "service",
             "transport",
+            "wire",
         ],
     ),
 ];

@@ -6,7 +6,8 @@
 use crate::node::{Load, Submission};
 use crate::proxy::{Completion, Outcome};
 use crate::sync::Waker;
-use crate::types::{SessionId, Time};
+use crate::types::{Address, SessionId, Time};
+use crate::wire::DecodeError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -47,6 +48,8 @@ pub(super) enum Told {
     Unknown,
     /// It was taken back before it was sent.
     Withdrawn,
+    /// A node refused to talk to us.
+    Mismatch(DecodeError, Address),
     /// The client's thread has ended.
     Gone,
 }
@@ -57,6 +60,8 @@ pub(super) struct Exchange {
     requests: Sender<Request>,
     answers: Receiver<Ended>,
     number: u64,
+    /// Who refused to talk to us last, and why.
+    pub(super) mismatch: Option<(DecodeError, Address)>,
 }
 
 /// The client's side.
@@ -72,7 +77,7 @@ pub(super) fn pair() -> (Lines, Exchange) {
     let (requests, received) = channel();
     let (answers, answered) = channel();
     let lines = Lines { requests: received, answers, is_over: false };
-    (lines, Exchange { requests, answers: answered, number: 0 })
+    (lines, Exchange { requests, answers: answered, number: 0, mismatch: None })
 }
 
 impl Exchange {
@@ -91,6 +96,9 @@ impl Exchange {
             let left = until.since(crate::host::clock::now());
             match self.answers.recv_timeout(left) {
                 Ok(Ended { number, told }) if number == self.number => return told,
+                Ok(Ended { told: Told::Mismatch(reason, by), .. }) => {
+                    self.mismatch = Some((reason, by));
+                }
                 // Of a command that was given up before.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return Told::Gone,
@@ -141,6 +149,10 @@ impl Load for Lines {
         };
         // The reader may have ended.
         let _ = self.answers.send(Ended { number: completion.tag, told });
+    }
+
+    fn on_mismatch(&mut self, reason: DecodeError, by: Address) {
+        let _ = self.answers.send(Ended { number: 0, told: Told::Mismatch(reason, by) });
     }
 
     fn is_over(&self, _: Time) -> bool {

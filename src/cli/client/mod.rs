@@ -2,12 +2,14 @@
 
 mod exchange;
 mod lines;
+mod load;
 
 use super::{Failure, complain, config, show};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{BuildError, Clients, ClusterError, RemoteClient, WithService, with_service};
 use crate::service::{GroupMap, Optimistic};
-use clap::Args;
+use crate::wire::DecodeError;
+use clap::{Args, Subcommand};
 use exchange::{Exchange, Lines, Told};
 use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
@@ -17,15 +19,18 @@ use std::time::Duration;
 
 /// The options of `psmr client`.
 #[derive(Debug, Args)]
+#[command(subcommand_precedence_over_arg = true)]
 pub(super) struct ClientArgs {
+    #[command(subcommand)]
+    load: Option<Load>,
     /// The cluster
-    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml", global = true)]
     config: PathBuf,
     /// When a command without an answer is given up as unknown [default: as the file says]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
     deadline: Option<Duration>,
     /// Address of the interface to use [default: the one that leads to the cluster]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", global = true)]
     interface: Option<Ipv4Addr>,
     /// One command: insert K V, update K V, delete K, read K or range A B [LIMIT]; without it
     /// commands are read from standard input, one a line
@@ -33,10 +38,21 @@ pub(super) struct ClientArgs {
     command: Vec<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Load {
+    /// Issues commands by their shares, as `psmr bench run` does, and goes on through failures
+    Load(Box<load::ClientLoadArgs>),
+}
+
 /// Runs it.
 pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let config = config::read(&args.config)?;
     let cluster = &config.cluster;
+    if let Some(Load::Load(load)) = &args.load {
+        let deadline = args.deadline.unwrap_or(cluster.client.deadline);
+        let interface = args.interface;
+        return load::run(load, &RemoteClient { cluster, deadline, interface, faults: None });
+    }
     if !matches!(cluster.service, Service::Btree(_)) {
         let message = "service: its commands have no lines: use a cluster of the service btree";
         return Err(Failure::Usage(message.to_owned()));
@@ -68,6 +84,11 @@ pub(super) fn of_launch(error: ClusterError) -> Failure {
     Failure::Environment(error.to_string())
 }
 
+/// A map whose type is none of the client's business: one compiled client serves all services.
+fn share(map: impl GroupMap + Send + Sync + 'static) -> Arc<dyn GroupMap + Send + Sync> {
+    Arc::new(map)
+}
+
 /// Starts the client's thread once the service's map is known.
 struct Connect<'a> {
     client: &'a RemoteClient<'a>,
@@ -80,9 +101,9 @@ impl WithService for Connect<'_> {
     fn run<S, M>(self, _: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
     where
         S: Optimistic,
-        M: GroupMap + Clone + Send + 'static,
+        M: GroupMap + Clone + Send + Sync + 'static,
     {
-        Clients::launch(self.client, &map, vec![(1, self.lines)])
+        Clients::launch(self.client, &share(map), vec![(1, self.lines)])
     }
 }
 
@@ -153,7 +174,7 @@ impl Session<'_> {
                 }
                 lines::Answer::of(format!("not-applied {}", self.nobody()))
             }
-            Told::Gone => {
+            Told::Gone | Told::Mismatch(..) => {
                 return Err(Failure::Run("the client's thread has ended".to_owned()));
             }
         })
@@ -164,6 +185,23 @@ impl Session<'_> {
         let tried =
             self.cluster.acceptors.iter().map(|node| format!("{} {}", node.id, node.address));
         let tried: Vec<String> = tried.collect();
+        if let Some((reason, by)) = self.exchange.mismatch {
+            let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
+            return format!("the node at {by} does not talk to this client: {}", told(reason));
+        }
         format!("no answer from the cluster, tried {}", tried.join(", "))
+    }
+}
+
+/// Why two that should talk do not, and the remedy.
+pub(super) fn told(reason: DecodeError) -> &'static str {
+    match reason {
+        DecodeError::Cluster => "it is of another cluster: use that cluster's cluster.toml",
+        DecodeError::Configuration => {
+            "its immutable settings or its members differ: use the cluster.toml that the nodes have"
+        }
+        DecodeError::Epoch => "its configuration epoch differs: use the newest cluster.toml",
+        DecodeError::Version => "its wire version differs: use the same version of psmr",
+        _ => "its datagrams cannot be read",
     }
 }

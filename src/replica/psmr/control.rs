@@ -4,7 +4,7 @@ use super::{Cycle, PsmrWorker};
 use crate::replica::WorkerOutbox;
 use crate::replica::sessions::Opened;
 use crate::service::{Access, Lease, Optimistic};
-use crate::types::{Sequence, SessionId};
+use crate::types::{Address, Sequence, SessionId};
 use crate::wire::{
     Command, CommandHeader, Control, ControlKind, DigestReport, SessionReport, Status,
 };
@@ -39,6 +39,10 @@ impl<S: Optimistic> PsmrWorker<S> {
         let Some((_, control)) = Control::decode(command.payload) else { return };
         let digest = cycle.shared.service().digest(&mut Lease::mint(Access::Whole));
         let report = DigestReport { number: control.number, slot: self.at.slot, digest };
+        cycle.out.digest(&report);
+        if control.reply_to == Address::NONE {
+            return;
+        }
         self.reply.clear();
         self.reply.extend_from_slice(bytemuck::bytes_of(&report));
         let header = CommandHeader { sequence: Sequence(control.number), ..command.header };

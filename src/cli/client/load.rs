@@ -1,0 +1,174 @@
+//! `psmr client load`: many sessions that issue commands by their shares, through failures.
+
+use super::super::bench as run;
+use super::{Failure, of_launch, share, show};
+use crate::bench::{self, Machine, Model, Observed, Report, RunError, Service, Settings};
+use crate::config::{self, Cluster};
+use crate::host::clock;
+use crate::node::{
+    BuildError, Clients, ClusterError, ClusterFigures, RemoteClient, WithService, with_service,
+};
+use crate::service::{GroupMap, Optimistic};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the main thread looks at the clients.
+const LOOK: Duration = Duration::from_millis(5);
+/// Threads end a little later than they should.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The options of `psmr client load`: those of `psmr bench run` that concern the load.
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub(super) struct ClientLoadArgs {
+    #[command(flatten)]
+    load: run::LoadArgs,
+    /// Half of the keys that commands draw, or all counters [default: as the cluster loads, at least
+    /// 1000]
+    #[arg(long, value_name = "N")]
+    keys: Option<u64>,
+    /// Commands draw keys below this [default: 2 * keys]
+    #[arg(long, value_name = "N")]
+    key_space: Option<u64>,
+    /// Writes one JSON object to standard output
+    #[arg(long)]
+    json: bool,
+    /// Writes what every client asked and was told as JSON lines
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+/// Runs it.
+pub(super) fn run(args: &ClientLoadArgs, client: &RemoteClient<'_>) -> Result<(), Failure> {
+    let settings = args.settings(client.cluster);
+    let outcome = check(&settings, client.cluster).and_then(|()| {
+        let launch = |settings: &Settings, generators| launch(client, settings, generators);
+        Ok(bench::run_through_failures(&settings, launch)?)
+    });
+    let report = match outcome {
+        Ok(report) => report,
+        Err(failure) => {
+            if args.json {
+                run::show_report(&Report::failed(settings, &failure))?;
+            }
+            return Err(failure);
+        }
+    };
+    if args.json {
+        run::show_report(&report)?;
+    } else {
+        let Report { unknown, not_applied, .. } = report;
+        let failures = format!("{unknown} unknown, {not_applied} certainly not applied\n");
+        show(&(bench::human(&report) + &failures))?;
+    }
+    report.error.map_or(Ok(()), |error| Err(Failure::Run(error)))
+}
+
+/// What the cluster decides, not the command line.
+fn check(settings: &Settings, cluster: &Cluster) -> Result<(), Failure> {
+    let window = cluster.execution.window;
+    let longest = settings.outstanding.div_ceil(settings.clients.max(1));
+    if longest <= window {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "--outstanding {}: {longest} commands a client, but a session of this cluster has a window \
+         of {window}: choose {} or less, or more --clients",
+        settings.outstanding,
+        window * settings.clients
+    )))
+}
+
+impl ClientLoadArgs {
+    fn settings(&self, cluster: &Cluster) -> Settings {
+        let (service, loaded) = match cluster.service {
+            config::Service::Btree(tree) => (Service::Btree, tree.keys.max(1000)),
+            config::Service::Counters(counters) => (Service::Counters, counters.into()),
+            config::Service::Null => (Service::Null, 1000),
+        };
+        let load = &self.load;
+        let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
+        let keys = self.keys.unwrap_or(loaded);
+        let dependent = load.dependent.or(if load.mix.is_none() { Some(0.0) } else { None });
+        Settings {
+            model: match cluster.model {
+                config::Model::Smr => Model::Smr,
+                config::Model::Psmr => Model::Psmr,
+                config::Model::OptPsmr => Model::OptPsmr,
+            },
+            service,
+            threads: cluster.threads,
+            replicas: cluster.replicas.len(),
+            acceptors: cluster.acceptors.len(),
+            worker_threads: cluster.execution.worker_threads,
+            keys,
+            key_space: self.key_space.unwrap_or(service.key_space(keys)),
+            dependent,
+            mix: load.mix,
+            distribution: load.distribution,
+            range_keys: load.range_keys,
+            command_bytes: load.command_bytes.unwrap_or(16),
+            clients,
+            client_threads: load
+                .client_threads
+                .unwrap_or(Machine::read().suitable_client_threads().min(clients.max(1))),
+            outstanding: load.outstanding,
+            seconds: load.seconds,
+            warmup: load.warmup,
+            seed: load.seed,
+            json: self.json,
+            history: self.history.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
+/// Starts the clients once the service's map is known.
+struct Connect<'a> {
+    client: &'a RemoteClient<'a>,
+    loads: Vec<(usize, bench::Generator)>,
+}
+
+impl WithService for Connect<'_> {
+    type Output = Result<Clients<bench::Generator>, ClusterError>;
+
+    fn run<S, M>(self, _: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
+    where
+        S: Optimistic,
+        M: GroupMap + Clone + Send + Sync + 'static,
+    {
+        Clients::launch(self.client, &share(map), self.loads)
+    }
+}
+
+/// Runs the generators to their end.
+fn launch(
+    client: &RemoteClient<'_>,
+    settings: &Settings,
+    generators: Vec<bench::Generator>,
+) -> Result<Observed, RunError> {
+    let Cluster { service, threads, .. } = client.cluster;
+    let failed = |error: Failure| RunError::Failed(error.to_string());
+    let loads = generators.into_iter().map(|load| (load.sessions(), load)).collect();
+    let clients = with_service(service, *threads, Connect { client, loads })
+        .map_err(|error| RunError::Failed(error.to_string()))?
+        .map_err(|error| RunError::Environment(error.to_string()))?;
+    let run = Duration::from_secs_f64(settings.warmup + settings.seconds);
+    // The sessions open, the commands run, the last of them come back.
+    let until = clock::now() + client.deadline + run + settings.deadline() + GRACE;
+    while !clients.is_over() && clock::now() < until {
+        std::thread::park_timeout(LOOK);
+    }
+    let ended = clients.stop().map_err(|error| failed(of_launch(error)))?;
+    let (generators, clients): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    let figures = ClusterFigures { clients, ..ClusterFigures::default() };
+    Ok(Observed {
+        generators,
+        network: bench::network(&figures),
+        rings: Vec::new(),
+        replicas: Vec::new(),
+        synchronous: bench::Synchronous::default(),
+    })
+}

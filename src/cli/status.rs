@@ -1,0 +1,231 @@
+//! `psmr status`: what every node of a cluster says of itself.
+
+use super::{Failure, client, config, show};
+use crate::config::{Cluster, duration};
+use crate::node::{Said, drop_reason, inquire};
+use crate::wire::{Fact, Topic};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The format of the JSON object.
+const SCHEMA: &str = "psmr.status/1";
+
+/// The options of `psmr status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The cluster
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    config: PathBuf,
+    /// Writes one JSON object to standard output
+    #[arg(long)]
+    json: bool,
+    /// How long nodes that do not answer are asked
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    patience: Duration,
+    /// Address of the interface to use [default: the one that leads to the cluster]
+    #[arg(long, value_name = "ADDRESS")]
+    interface: Option<Ipv4Addr>,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "write a time like 500ms or 2s".to_owned())
+}
+
+/// The whole cluster.
+#[derive(Debug, Serialize)]
+struct Status {
+    schema: &'static str,
+    nodes: Vec<NodeStatus>,
+    rings: Vec<RingStatus>,
+}
+
+/// One node; what is not known is null.
+#[derive(Debug, Default, Serialize)]
+struct NodeStatus {
+    id: String,
+    role: &'static str,
+    up: bool,
+    /// Why it does not talk to us.
+    refusal: Option<&'static str>,
+    epoch: Option<u64>,
+    /// The first slot of the last ring that it has not applied (a replica) or heard of.
+    position: Option<u64>,
+    digests: Vec<Point>,
+    /// Instances of all rings that are decided and not applied (a replica) or known here.
+    lag: Option<u64>,
+    /// Replicas that have the state.
+    copies: u64,
+    /// Of an acceptor: whether it has a vote in every ring.
+    votes: Option<bool>,
+    /// Of a replica: what it needs is forgotten by the acceptors.
+    lost: Option<bool>,
+    drops: BTreeMap<&'static str, u64>,
+    rss_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Point {
+    position: u64,
+    digest: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct RingStatus {
+    ring: u16,
+    coordinator: Option<String>,
+    ballot: u64,
+    decided: u64,
+    trim: u64,
+}
+
+/// Runs it.
+pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let config = config::read(&args.config)?;
+    let said = inquire(&config.cluster, args.interface, args.patience).map_err(|error| {
+        Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
+    })?;
+    let status = Status::of(&config.cluster, &said);
+    if args.json {
+        let json = serde_json::to_string(&status).expect("a status has nothing that JSON has not");
+        show(&(json + "\n"))?;
+    } else {
+        show(&status.text())?;
+    }
+    if status.nodes.iter().any(|node| node.up) {
+        return Ok(());
+    }
+    let tried = config.cluster.nodes().map(|node| format!("{} {}", node.id, node.address));
+    let tried: Vec<String> = tried.collect();
+    let refusal = status.nodes.iter().find_map(|node| node.refusal);
+    let why = refusal.unwrap_or("no node answered");
+    Err(Failure::Run(format!("{why}, tried {}", tried.join(", "))))
+}
+
+impl Status {
+    fn of(cluster: &Cluster, said: &[Said]) -> Self {
+        let rings: Vec<RingStatus> = (0..)
+            .take(cluster.rings.len())
+            .map(|ring| RingStatus::of(ring, cluster, said))
+            .collect();
+        let acceptors = cluster.acceptors.len();
+        let nodes = cluster.nodes().zip(said).enumerate().map(|(index, (node, said))| {
+            let role = if index < acceptors { "acceptor" } else { "replica" };
+            NodeStatus::of(&node.id, role, said, &rings)
+        });
+        let mut nodes: Vec<NodeStatus> = nodes.collect();
+        let has_state = |node: &&NodeStatus| node.role == "replica" && node.lost == Some(false);
+        let copies = nodes.iter().filter(has_state).count() as u64;
+        for node in &mut nodes {
+            node.copies = copies;
+        }
+        Self { schema: SCHEMA, nodes, rings }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{:<8} {:<9} {:<5} {:>10} {:>6} {:<16} {:>8} drops\n",
+            "node", "role", "up", "position", "lag", "last digest", "memory"
+        );
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        for node in &self.nodes {
+            let up = match (node.up, node.votes, node.lost) {
+                (false, ..) => "no",
+                (_, Some(false), _) => "inert",
+                (_, _, Some(true)) => "lost",
+                _ => "yes",
+            };
+            let digest = node.digests.last().map_or("-", |point| &point.digest);
+            let memory = node.rss_bytes.map(|bytes| format!("{} MiB", bytes >> 20));
+            let drops = node.drops.iter().map(|(reason, count)| format!("{reason} {count}"));
+            let drops = drops.chain(node.refusal.map(str::to_owned)).collect::<Vec<_>>().join(", ");
+            let line = format!(
+                "{:<8} {:<9} {up:<5} {:>10} {:>6} {digest:<16} {:>8} {drops}",
+                node.id,
+                node.role,
+                number(node.position),
+                number(node.lag),
+                memory.unwrap_or_else(|| "-".to_owned()),
+            );
+            text += line.trim_end();
+            text.push('\n');
+        }
+        text += "\nring coordinator   ballot    decided       trim\n";
+        for ring in &self.rings {
+            let RingStatus { ring, coordinator, ballot, decided, trim } = ring;
+            let coordinator = coordinator.as_deref().unwrap_or("-");
+            text += &format!("{ring:>4} {coordinator:<11} {ballot:>8} {decided:>10} {trim:>10}\n");
+        }
+        text
+    }
+}
+
+/// The facts of a node on one topic.
+fn facts(said: &Said, topic: Topic) -> impl Iterator<Item = &Fact> {
+    said.facts.iter().flatten().filter(move |fact| fact.topic() == Some(topic))
+}
+
+impl RingStatus {
+    fn of(ring: u16, cluster: &Cluster, said: &[Said]) -> Self {
+        let of_ring = |topic| {
+            said.iter()
+                .flat_map(move |said| facts(said, topic))
+                .filter(move |fact| fact.index == ring)
+        };
+        let ballot = |fact: &Fact| (fact.values[0], fact.values[1]);
+        let highest = of_ring(Topic::Ballot).map(ballot).max().unwrap_or_default();
+        let leads = |fact: &&Fact| fact.values[2] & 1 != 0;
+        let coordinator = of_ring(Topic::Ballot).filter(leads).map(ballot).max();
+        let name = |(_, node): (u64, u64)| {
+            let acceptor = cluster.acceptors.get(usize::try_from(node).ok()?);
+            acceptor.map(|acceptor| acceptor.id.clone())
+        };
+        let most = |value: usize| of_ring(Topic::Ring).map(|fact| fact.values[value]).max();
+        Self {
+            ring,
+            coordinator: coordinator.and_then(name),
+            ballot: highest.0,
+            decided: most(0).unwrap_or(0),
+            trim: most(1).unwrap_or(0),
+        }
+    }
+}
+
+impl NodeStatus {
+    fn of(id: &str, role: &'static str, said: &Said, rings: &[RingStatus]) -> Self {
+        let refusal = said.mismatch.map(client::told);
+        let mut node = Self { id: id.to_owned(), role, refusal, ..Self::default() };
+        let Some(process) = facts(said, Topic::Process).next() else { return node };
+        node.up = true;
+        node.epoch = Some(process.values[0]);
+        node.rss_bytes = Some(process.values[1]);
+        let of_replica = role == "replica";
+        let topic = if of_replica { Topic::Applied } else { Topic::Ring };
+        let slot = if of_replica { 1 } else { 2 };
+        let last = rings.last().map_or(0, |ring| ring.ring);
+        node.position =
+            facts(said, topic).find(|fact| fact.index == last).map(|fact| fact.values[slot]);
+        let behind = |fact: &Fact| {
+            let ring = rings.get(usize::from(fact.index));
+            ring.map_or(0, |ring| ring.decided.saturating_sub(fact.values[0]))
+        };
+        node.lag = Some(facts(said, topic).map(behind).sum());
+        if of_replica {
+            node.lost = Some(facts(said, topic).any(|fact| fact.values[2] != 0));
+        } else {
+            node.votes = Some(!facts(said, Topic::Ballot).any(|fact| fact.values[2] & 2 != 0));
+        }
+        let point = |fact: &Fact| {
+            let [position, digest, _] = fact.values;
+            Point { position, digest: format!("{digest:016x}") }
+        };
+        node.digests = facts(said, Topic::Digest).map(point).collect();
+        for fact in facts(said, Topic::Drop) {
+            *node.drops.entry(drop_reason(fact)).or_default() += fact.values[0];
+        }
+        node
+    }
+}

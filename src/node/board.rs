@@ -1,0 +1,219 @@
+//! What the threads of one node tell each other and whoever asks: how far each worker is, digest
+//! points, dropped datagrams. Relaxed atomics: each word stands for itself.
+
+use crate::multi_ring::{RingPosition, Subscription};
+use crate::replica::WorkerCounters;
+use crate::types::{Digest, Instance, Slot};
+use crate::wire::{DecodeError, Fact, Topic};
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::atomic::AtomicCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Digest points that are kept.
+const POINTS: usize = 64;
+/// Reasons to drop a datagram beyond those of its bytes.
+const NETWORK: [&str; 4] = ["socket-buffer", "receive-buffers", "link", "not-sent"];
+
+/// A place in the order and the state there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Point {
+    position: u64,
+    digest: u64,
+}
+
+/// One worker's line of the board: it alone writes.
+#[derive(Debug, Default)]
+struct Line {
+    /// Of its rings: number plus 1, the next instance, its slot.
+    rings: [[AtomicU64; 3]; 2],
+    /// What must be fetched, of either ring.
+    lost: AtomicU64,
+    executed: AtomicU64,
+    rejected: AtomicU64,
+    no_session: AtomicU64,
+}
+
+/// The board of a node.
+#[derive(Debug)]
+pub(super) struct Board {
+    workers: Box<[CachePadded<Line>]>,
+    points: Box<[AtomicCell<Point>]>,
+    /// Digest points so far.
+    taken: AtomicU64,
+    /// Commands that were executed when the last of them was taken.
+    executed: AtomicU64,
+    drops: [AtomicU64; DecodeError::ALL.len()],
+}
+
+impl Board {
+    /// For a node of `workers`; an acceptor has none.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| CachePadded::default()).collect(),
+            points: (0..POINTS).map(|_| AtomicCell::default()).collect(),
+            taken: AtomicU64::new(0),
+            executed: AtomicU64::new(0),
+            drops: Default::default(),
+        }
+    }
+
+    /// Worker `group` is there, and has counted that.
+    pub(super) fn publish(
+        &self,
+        group: usize,
+        subscription: &Subscription,
+        counters: &WorkerCounters,
+    ) {
+        let Some(line) = self.workers.get(group) else { return };
+        for (words, position) in line.rings.iter().zip(subscription.position()) {
+            let RingPosition { ring, next, slot } = position;
+            for (word, value) in words.iter().zip([u64::from(ring.0) + 1, next.0, slot.0]) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        let lost = subscription.needs_state_transfer().map_or(0, |(_, instance)| instance.0);
+        line.lost.store(lost, Ordering::Relaxed);
+        line.executed.store(counters.executed, Ordering::Relaxed);
+        line.rejected.store(counters.rejected, Ordering::Relaxed);
+        line.no_session.store(counters.no_session, Ordering::Relaxed);
+    }
+
+    /// A digest was taken at `slot` of the ring of all groups. Of several at one place the last
+    /// stands, at every replica the same.
+    pub(super) fn push(&self, slot: Slot, digest: Digest) {
+        let point = Point { position: slot.0, digest: digest.0 };
+        let taken = self.taken.load(Ordering::Relaxed);
+        let is_same = taken > 0 && self.points[place(taken - 1)].load().position == slot.0;
+        let at = if is_same { taken - 1 } else { taken };
+        self.points[place(at)].store(point);
+        self.executed.store(self.executed(), Ordering::Relaxed);
+        // Release: who reads the count (Acquire, in `facts`) sees the point.
+        self.taken.store(at + 1, Ordering::Release);
+    }
+
+    /// Digest points taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether a command that changes state was executed since the last digest point.
+    pub(super) fn has_changed(&self) -> bool {
+        self.executed() != self.executed.load(Ordering::Relaxed)
+    }
+
+    fn executed(&self) -> u64 {
+        self.workers.iter().map(|line| line.executed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A datagram was dropped.
+    pub(super) fn count_drop(&self, reason: DecodeError) {
+        self.drops[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Datagrams that were dropped for each reason.
+    pub(super) fn drops(&self) -> impl Iterator<Item = (DecodeError, u64)> {
+        let count =
+            |(reason, count): (DecodeError, &AtomicU64)| (reason, count.load(Ordering::Relaxed));
+        DecodeError::ALL.into_iter().zip(&self.drops).map(count).filter(|(_, count)| *count > 0)
+    }
+
+    /// What there is to say of drops and, of a replica, of positions and digests.
+    pub(super) fn facts(&self, facts: &mut Vec<Fact>) {
+        for (reason, count) in self.drops() {
+            let index = u16::try_from(reason.index()).expect("few reasons");
+            facts.push(Fact::new(Topic::Drop, index, [count, 0, 0]));
+        }
+        if self.workers.is_empty() {
+            return;
+        }
+        self.positions(facts);
+        let sum = |word: fn(&Line) -> &AtomicU64| {
+            self.workers.iter().map(|line| word(line).load(Ordering::Relaxed)).sum()
+        };
+        let values =
+            [sum(|line| &line.executed), sum(|line| &line.rejected), sum(|line| &line.no_session)];
+        facts.push(Fact::new(Topic::Executed, 0, values));
+        let taken = self.taken.load(Ordering::Acquire);
+        for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
+            let Point { position, digest } = self.points[place(at)].load();
+            facts.push(Fact::new(Topic::Digest, index, [position, digest, 0]));
+        }
+    }
+
+    /// The slowest worker's, of each ring.
+    fn positions(&self, facts: &mut Vec<Fact>) {
+        let first = facts.len();
+        for line in &self.workers {
+            let lost = line.lost.load(Ordering::Relaxed);
+            for [ring, next, slot] in &line.rings {
+                let Some(ring) = ring.load(Ordering::Relaxed).checked_sub(1) else { continue };
+                let index = u16::try_from(ring).expect("at most 65 rings");
+                let (next, slot) = (next.load(Ordering::Relaxed), slot.load(Ordering::Relaxed));
+                let applied = Instance(next).previous().0;
+                let fact = Fact::new(Topic::Applied, index, [applied, slot, lost]);
+                match facts[first..].iter_mut().find(|known| known.index == index) {
+                    Some(known) if known.values[0] > applied => *known = fact,
+                    Some(_) => {}
+                    None => facts.push(fact),
+                }
+            }
+        }
+    }
+}
+
+/// The name of a reason of [`Topic::Drop`].
+pub(super) fn reason(index: u16) -> &'static str {
+    let index = usize::from(index);
+    match DecodeError::ALL.get(index) {
+        Some(DecodeError::Truncated) => "truncated",
+        Some(DecodeError::Foreign) => "foreign",
+        Some(DecodeError::Version) => "version",
+        Some(DecodeError::Checksum) => "checksum",
+        Some(DecodeError::Cluster) => "cluster",
+        Some(DecodeError::Configuration) => "configuration",
+        Some(DecodeError::Epoch) => "epoch",
+        Some(DecodeError::Malformed) => "malformed",
+        None => NETWORK.get(index - DecodeError::ALL.len()).copied().unwrap_or("other"),
+    }
+}
+
+/// Facts on datagrams that were lost below the wire format: in the order of [`NETWORK`].
+pub(super) fn network_facts(counts: [u64; NETWORK.len()], facts: &mut Vec<Fact>) {
+    for (index, count) in (DecodeError::ALL.len()..).zip(counts).filter(|(_, count)| *count > 0) {
+        let index = u16::try_from(index).expect("few reasons");
+        facts.push(Fact::new(Topic::Drop, index, [count, 0, 0]));
+    }
+}
+
+fn place(point: u64) -> usize {
+    usize::try_from(point % POINTS as u64).expect("a small number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_digest_points_are_kept_and_one_place_has_one() {
+        let board = Board::new(1);
+        for position in 1..=100 {
+            board.push(Slot(position), Digest(0));
+            board.push(Slot(position), Digest(position * 2));
+        }
+        let mut facts = Vec::new();
+        board.facts(&mut facts);
+        let points: Vec<_> =
+            facts.iter().filter(|fact| fact.topic() == Some(Topic::Digest)).collect();
+        assert_eq!((points.len(), board.taken()), (POINTS, 100));
+        assert_eq!(points[0].values[..2], [37, 74]);
+        assert_eq!(points[POINTS - 1].values[..2], [100, 200]);
+    }
+
+    #[test]
+    fn every_reason_has_a_name() {
+        let count = DecodeError::ALL.len() + NETWORK.len();
+        let names: Vec<_> = (0..u16::try_from(count).unwrap()).map(reason).collect();
+        assert!(names.iter().all(|name| !name.is_empty() && *name != "other"), "{names:?}");
+        assert_eq!(reason(u16::MAX), "other");
+    }
+}

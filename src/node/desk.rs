@@ -1,0 +1,131 @@
+//! Where a thread answers whoever asks for its node's state, and those it does not talk to.
+
+use super::DropCounters;
+use super::board::{self, Board};
+use super::post::Post;
+use crate::host::usage::Usage;
+use crate::ring_paxos::{Destination, Outbox};
+use crate::transport::{ReceiveCounters, Transmit, TransmitCounters};
+use crate::types::{Address, RingId, Time};
+use crate::wire::{
+    DecodeError, Fact, Facts, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, StatusPage,
+    StatusRequest, Topic, kind_of,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Strangers hear why they are not heard, but not more often than this.
+const MISMATCH_PAUSE: Duration = Duration::from_millis(5);
+/// How old the figure of resident memory may be.
+const USAGE_AGE: Duration = Duration::from_millis(500);
+/// Facts of an answer beyond its page limit are none of this version's.
+const PAGE_FACTS: usize =
+    (MAX_DATAGRAM - HEADER_LENGTH - StatusPage::FIXED_LENGTH) / size_of::<Fact>();
+
+/// The desk of one thread.
+#[derive(Debug)]
+pub(super) struct Desk {
+    board: Arc<Board>,
+    pub(super) drops: DropCounters,
+    facts: Vec<Fact>,
+    mismatch_at: Time,
+    usage_at: Time,
+    resident_bytes: u64,
+}
+
+impl Desk {
+    pub(super) fn new(board: Arc<Board>) -> Self {
+        Self {
+            board,
+            drops: DropCounters::default(),
+            facts: Vec::with_capacity(256),
+            mismatch_at: Time::ZERO,
+            usage_at: Time::ZERO,
+            resident_bytes: 0,
+        }
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// A message that nobody here reads.
+    pub(super) fn drop(&mut self, reason: DecodeError) {
+        self.drops.count(reason);
+        self.board.count_drop(reason);
+    }
+
+    /// A datagram that cannot be read, and why. A client or asker that may not talk to us is told
+    /// so, by the header of an empty message: never more bytes than it sent.
+    #[cold]
+    pub(super) fn refuse<T: Transmit>(
+        &mut self,
+        (reason, datagram): (DecodeError, &[u8]),
+        from: Address,
+        now: Time,
+        out: &mut Post<'_, T>,
+    ) {
+        self.drop(reason);
+        let is_mismatch = matches!(
+            reason,
+            DecodeError::Version
+                | DecodeError::Cluster
+                | DecodeError::Configuration
+                | DecodeError::Epoch
+        );
+        let is_asker = matches!(kind_of(datagram), Some(Kind::Propose | Kind::StatusRequest));
+        if is_mismatch && is_asker && now >= self.mismatch_at {
+            self.mismatch_at = now + MISMATCH_PAUSE;
+            out.send(Destination::Address(from), RingId(0), &Message::Mismatch);
+        }
+    }
+
+    /// Starts to gather facts; [`Desk::answer`] sends them.
+    pub(super) fn gather(
+        &mut self,
+        role: u64,
+        (received, sent): (ReceiveCounters, TransmitCounters),
+        epoch: u32,
+        now: Time,
+    ) -> &mut Vec<Fact> {
+        if self.usage_at == Time::ZERO || now.since(self.usage_at) > USAGE_AGE {
+            self.usage_at = now;
+            self.resident_bytes = Usage::now().resident_bytes;
+        }
+        self.facts.clear();
+        let process = [u64::from(epoch), self.resident_bytes, role];
+        self.facts.push(Fact::new(Topic::Process, 0, process));
+        let counts = [received.buffer_drops, received.no_buffers, received.dropped, sent.lost];
+        board::network_facts(counts, &mut self.facts);
+        self.board.facts(&mut self.facts);
+        &mut self.facts
+    }
+
+    /// The page that `request` asks for, of what was gathered.
+    pub(super) fn answer<T: Transmit>(
+        &self,
+        request: &StatusRequest<'_>,
+        from: Address,
+        out: &mut Post<'_, T>,
+    ) {
+        let size = request.facts().min(PAGE_FACTS);
+        let Some(pages) = self
+            .facts
+            .len()
+            .checked_div(size)
+            .map(|whole| whole + usize::from(whole * size < self.facts.len()))
+        else {
+            return; // No room for a single fact: nothing that may be answered.
+        };
+        let page = usize::try_from(request.page).unwrap_or(usize::MAX);
+        let Some(facts) = self.facts.chunks(size).nth(page) else { return };
+        let count = |n: usize| u32::try_from(n).expect("few pages");
+        let page = StatusPage {
+            number: request.number,
+            page: request.page,
+            pages: count(pages),
+            facts: Facts::of(facts),
+        };
+        out.send(Destination::Address(from), RingId(0), &Message::StatusPage(page));
+    }
+}

@@ -1,0 +1,174 @@
+//! Asking every node of a cluster what it has to say of itself: one socket, no threads, by datagrams
+//! that are sent again until they are answered or patience ends.
+
+use super::{board, remote};
+use crate::config::{self, Cluster};
+use crate::host::clock;
+use crate::host::usage::draw_incarnation;
+use crate::types::{NodeId, Time};
+use crate::wire::{
+    self, DecodeError, Fact, HEADER_LENGTH, Header, Identity, Kind, Message, StatusPage,
+    StatusRequest, Writer,
+};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
+
+/// Room for facts in a request: what an answer may take.
+const ROOM: usize = 1152;
+/// Between two requests for the same page.
+const REPEAT: Duration = Duration::from_millis(100);
+
+/// What a node said.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Its facts; `None`: it did not answer.
+    pub facts: Option<Vec<Fact>>,
+    /// Why it does not talk to us.
+    pub mismatch: Option<DecodeError>,
+}
+
+/// The name of a reason in a fact on drops.
+#[must_use]
+pub fn drop_reason(fact: &Fact) -> &'static str {
+    board::reason(fact.index)
+}
+
+/// Asks every node of `cluster`, in the order of [`Cluster::nodes`].
+///
+/// # Errors
+/// If there is no socket to ask by.
+pub fn inquire(
+    cluster: &Cluster,
+    interface: Option<Ipv4Addr>,
+    patience: Duration,
+) -> io::Result<Vec<Said>> {
+    let first = cluster.acceptors[0].address;
+    let interface = interface.unwrap_or_else(|| remote::interface_to(first));
+    let socket = UdpSocket::bind((interface, 0))?;
+    let mut inquiry = Inquiry {
+        socket,
+        identity: Identity {
+            cluster: cluster.id,
+            configuration: cluster.digests.configuration(),
+            epoch: cluster.epoch,
+            incarnation: draw_incarnation()?,
+        },
+        sender: NodeId(u16::MAX - 1),
+        counter: 0,
+        asked: cluster.nodes().map(Asked::new).collect(),
+    };
+    let until = clock::now() + patience;
+    let mut repeat_at = Time::ZERO;
+    loop {
+        let now = clock::now();
+        if now >= until || inquiry.asked.iter().all(Asked::is_over) {
+            return Ok(inquiry.asked.into_iter().map(Asked::finish).collect());
+        }
+        if now >= repeat_at {
+            repeat_at = now + REPEAT;
+            inquiry.ask_all();
+        }
+        let wait = repeat_at.min(until).since(now).max(Duration::from_millis(1));
+        inquiry.socket.set_read_timeout(Some(wait))?;
+        inquiry.receive();
+    }
+}
+
+/// A node that is asked.
+#[derive(Debug)]
+struct Asked {
+    address: SocketAddrV4,
+    /// Its pages so far; `None` inside: not here yet. Empty: nobody knows how many there are.
+    pages: Vec<Option<Vec<Fact>>>,
+    mismatch: Option<DecodeError>,
+}
+
+impl Asked {
+    const fn new(node: &config::Node) -> Self {
+        Self { address: node.address, pages: Vec::new(), mismatch: None }
+    }
+
+    fn is_over(&self) -> bool {
+        let is_whole = !self.pages.is_empty() && self.pages.iter().all(Option::is_some);
+        is_whole || self.mismatch.is_some()
+    }
+
+    /// The first page that is missing.
+    fn missing(&self) -> usize {
+        self.pages.iter().position(Option::is_none).unwrap_or(0)
+    }
+
+    fn take(&mut self, page: &StatusPage<'_>) {
+        // The number of pages may have changed since the first of them.
+        self.pages.resize(page.pages as usize, None);
+        self.pages[page.page as usize] = Some(page.facts.iter().collect());
+    }
+
+    fn finish(self) -> Said {
+        let is_known = self.pages.iter().any(Option::is_some);
+        let facts = self.pages.into_iter().flatten().flatten().collect();
+        Said { facts: is_known.then_some(facts), mismatch: self.mismatch }
+    }
+}
+
+struct Inquiry {
+    socket: UdpSocket,
+    identity: Identity,
+    sender: NodeId,
+    counter: u64,
+    asked: Vec<Asked>,
+}
+
+impl Inquiry {
+    fn ask_all(&mut self) {
+        for index in 0..self.asked.len() {
+            if !self.asked[index].is_over() {
+                self.ask(index);
+            }
+        }
+    }
+
+    fn ask(&mut self, index: usize) {
+        let asked = &self.asked[index];
+        let page = u32::try_from(asked.missing()).expect("few pages");
+        let number = u64::try_from(index).expect("few nodes");
+        let request = StatusRequest { number, page, room: &[0; ROOM] };
+        let message = Message::StatusRequest(request);
+        let mut datagram = vec![0; message.encoded_length()];
+        message.encode(&mut Writer::new(&mut datagram[HEADER_LENGTH..]));
+        self.counter += 1;
+        let header = Header {
+            kind: message.kind() as u8,
+            counter: self.counter,
+            sender: self.sender,
+            target: NodeId::ALL,
+            ..Header::default()
+        };
+        wire::seal(&self.identity, header, &mut datagram);
+        // A node that cannot be reached is one that does not answer.
+        let _ = self.socket.send_to(&datagram, asked.address);
+    }
+
+    /// Takes one datagram, if one comes in time.
+    fn receive(&mut self) {
+        let mut buffer = [0; wire::MAX_DATAGRAM];
+        let Ok((length, SocketAddr::V4(from))) = self.socket.recv_from(&mut buffer) else { return };
+        let datagram = &buffer[..length];
+        let Some(index) = self.asked.iter().position(|asked| asked.address == from) else { return };
+        let message = wire::open(&self.identity, datagram)
+            .and_then(|(header, body)| Message::decode(header.kind, body));
+        match message {
+            Ok(Message::StatusPage(page)) if page.number == index as u64 => {
+                self.asked[index].take(&page);
+                if !self.asked[index].is_over() {
+                    self.ask(index);
+                }
+            }
+            Err(reason) if wire::kind_of(datagram) == Some(Kind::Mismatch) => {
+                self.asked[index].mismatch = Some(reason);
+            }
+            _ => {}
+        }
+    }
+}
