@@ -168,6 +168,7 @@ fn launch(
         generators,
         network: bench::network(&figures),
         rings: Vec::new(),
+        logs: Default::default(),
         replicas: Vec::new(),
         synchronous: bench::Synchronous::default(),
     })
