@@ -1,6 +1,7 @@
 //! The directory of one node: whose it is, who uses it now, and whether there was a life before.
 
 use crate::config::Cluster;
+use crate::host::file::lock_patiently;
 use crate::ring_paxos::Memory;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -67,7 +68,7 @@ impl Home {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
         let lock = options.open(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
+        match lock_patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(HomeError::InUse { path, id: id.to_owned() });

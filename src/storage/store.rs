@@ -6,6 +6,7 @@ use super::manifest::{Manifest, RingEntry};
 use super::ring_log::RingLog;
 use super::scan::{Image, Scan};
 use super::segment::{Geometry, Segments, sync_directory};
+use crate::host::file::lock_patiently;
 use crate::ring_paxos::{Memory, Record, Replay};
 use crate::types::{NodeId, Random, RingId};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -260,7 +261,7 @@ fn lock(directory: &Path) -> Result<Arc<File>, StorageError> {
     let path = directory.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(StorageError::of("opening", &path))?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => Ok(Arc::new(file)),
         Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(StorageError::of("locking", &path)(source)),
