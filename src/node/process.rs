@@ -17,6 +17,7 @@ use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
 use crate::host::threads::{Ended, Team};
 use crate::replica::Shared;
+use crate::ring_paxos::Memory;
 use crate::service::Optimistic;
 use crate::storage::{self, StorageError};
 use crate::sync::{CoreUse, WaitPolicy, Waker};
@@ -160,6 +161,10 @@ impl Process {
         let mut process = Self { parts: Vec::new() };
         for (bound, service) in bound.into_iter().zip(services) {
             let id = bound.node.id.clone();
+            starter.make_logs(&bound).map_err(|error| NodeError::Start {
+                id: id.clone(),
+                source: ClusterError::from(error).into(),
+            })?;
             bound.home.begin()?;
             match starter.start(bound, service) {
                 Ok(part) => process.parts.push(part),
@@ -400,6 +405,21 @@ impl<'a> Starter<'a> {
         let configuration = cluster.digests.immutable;
         let identity = storage::Identity { cluster: cluster.id, configuration, node };
         Logs::reopen(&durability, &identity, home.memory())
+    }
+
+    /// The logs of an acceptor's first life are whole before anything says that it has lived: a life
+    /// whose log is gone has no vote.
+    fn make_logs(&self, bound: &Bound<'_>) -> Result<(), StorageError> {
+        let Role::Acceptor(index) = bound.role else { return Ok(()) };
+        if bound.home.memory() != Memory::Fresh {
+            return Ok(());
+        }
+        let me = self.launch.cluster.acceptor_node(index);
+        let mut logs = self.logs(me, &bound.home)?;
+        for ring in self.builder.roster.rings() {
+            logs.open(me, ring, self.builder.blueprint.ring.instances)?;
+        }
+        Ok(())
     }
 
     fn start_acceptor(
