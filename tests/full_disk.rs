@@ -1,6 +1,8 @@
 //! A log on a file system of its own, which is too small for it or has no direct writes. It is
 //! mounted and removed here; without the right to do so these tests say so and stop.
 
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 use psmr::ring_paxos::{Log, Memory, Record, Replay};
 use psmr::storage::{Identity, StorageError, Store};
 use psmr::types::{Instance, NodeId, RingId, Slot, Time};
