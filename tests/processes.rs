@@ -279,6 +279,27 @@ fn the_status_shows_every_node_and_replicas_agree_on_digests_at_equal_positions(
 }
 
 #[test]
+fn a_client_goes_on_with_the_session_of_an_earlier_one_and_hears_of_one_that_is_gone() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    cluster.start(&ALL);
+    let output = cluster.client_output(&[], "insert 1 10\ninsert 2 20\n");
+    let told = lines(&output.stderr);
+    let session = told[0].rsplit(' ').next().expect("a number");
+    for _ in 0..2 {
+        let output =
+            cluster.client_output(&["--session", session], "update 1 11\nread 1\nread 2\n");
+        assert_eq!(lines(&output.stdout), ["ok", "value 11", "value 20"]);
+        assert_eq!(lines(&output.stderr), told);
+    }
+    let answers = cluster.client(&["--session", "4660"], "read 1\nread 2\n");
+    assert!(answers.iter().all(|line| line.contains("session 4660 is closed")), "{answers:?}");
+    cluster.stop();
+}
+
+#[test]
 fn a_client_and_an_asker_with_other_settings_hear_why_nobody_answers() {
     if !is_supported() {
         return;

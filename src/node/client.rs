@@ -125,6 +125,8 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
         if proxy.is_ready() {
             work += submit((proxy, load), &mut self.waiting, &mut self.command, now, &mut out);
             self.is_over = load.is_over(now);
+        } else if let Some(session) = proxy.lost_session() {
+            load.on_session_lost(session);
         }
         proxy.flush(now, &mut out);
         transmit.flush()?;

@@ -34,6 +34,11 @@ pub trait Load: Send {
         let _ = (reason, by);
     }
 
+    /// The session that was to be resumed does not exist any more: nothing will be issued.
+    fn on_session_lost(&mut self, session: SessionId) {
+        let _ = session;
+    }
+
     /// Whether the load has ended: the agent stops.
     fn is_over(&self, now: Time) -> bool;
 }

@@ -13,6 +13,7 @@ use crate::service::GroupMap;
 use crate::sync::{CoreUse, WaitPolicy, Waker};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
+use crate::types::SessionId;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,6 +26,8 @@ pub struct RemoteClient<'a> {
     pub cluster: &'a Cluster,
     /// When a command is given up as unknown.
     pub deadline: Duration,
+    /// The session that the first of them goes on with; `None`: all are new.
+    pub session: Option<SessionId>,
     /// The address of the interface that they use; `None`: the one that leads to the cluster.
     pub interface: Option<Ipv4Addr>,
     /// What a bad network does to received datagrams.
@@ -78,11 +81,15 @@ impl<L: Load + 'static> Clients<L> {
             clients.wakers.push(seed.waker());
             let config = builder.proxy(seed.address(), sessions);
             let name = format!("client-{index}");
+            let mut proxy = Proxy::new(config, map.clone(), clock::now());
+            if let Some(session) = client.session.filter(|_| index == 0) {
+                proxy.resume(0, session);
+            }
             let body = ClientBody {
                 thread: thread.named(&name),
                 me: builder.roster.client(index),
                 book: book.clone(),
-                proxy: Proxy::new(config, map.clone(), clock::now()),
+                proxy,
                 load,
                 left: clients.left.clone(),
             };

@@ -52,7 +52,10 @@ impl<M: GroupMap> Proxy<M> {
         let groups = GroupSet::all(self.config.groups);
         let ring = groups.ring(self.config.groups);
         for session in self.sessions.iter().filter(|session| !session.is_open()) {
-            let mut control = Control::new(ControlKind::Open);
+            let resumed = session.resuming.as_ref().map(|resuming| resuming.id);
+            let kind = if resumed.is_some() { ControlKind::Resume } else { ControlKind::Open };
+            let mut control = Control::new(kind);
+            control.session = resumed.unwrap_or_default();
             control.reply_to = self.config.reply_to;
             control.client = self.config.client;
             control.number = session.opening;

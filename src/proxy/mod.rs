@@ -11,6 +11,7 @@ mod completion;
 mod config;
 mod flow;
 mod parts;
+mod resume;
 mod rings;
 mod round_trip;
 mod session;
@@ -212,6 +213,9 @@ impl<M: GroupMap> Proxy<M> {
         }
         let Some(place) = self.find(reply.session) else {
             self.counters.duplicates += 1;
+            if reply.status == Status::NoSession {
+                self.on_no_session(reply.session);
+            }
             return;
         };
         let session = &mut self.sessions[place];
@@ -309,10 +313,12 @@ impl<M: GroupMap> Proxy<M> {
         else {
             return;
         };
-        let Some(session) = self.sessions.get_mut(place) else { return };
-        if session.is_open() || report.session == SessionId(0) {
+        let Some(session) = self.sessions.get(place) else { return };
+        let is_open = session.is_open();
+        if is_open || report.session == SessionId(0) || !self.is_resumed(place, reply, &report) {
             return;
         }
+        let session = &mut self.sessions[place];
         assert!(report.window >= self.config.window as u64, "the replicas' window is no smaller");
         session.id = report.session;
         self.ready += 1;

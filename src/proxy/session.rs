@@ -1,5 +1,6 @@
 //! One session of a client: its window of open commands.
 
+use super::resume::Resuming;
 use crate::types::{Sequence, SessionId, Time};
 use crate::wire::{CommandHeader, Mode};
 
@@ -42,6 +43,8 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// The number of the control command that opens it.
     pub(super) opening: u64,
+    /// It goes on with a session of an earlier client, which is not known to be there yet.
+    pub(super) resuming: Option<Resuming>,
     /// The next command's number.
     pub(super) next: Sequence,
     /// The lowest number without an answer; `next` if there is none.
@@ -54,7 +57,8 @@ impl Session {
         assert!(window.is_power_of_two(), "the window of a session is a power of two");
         let empty = || Entry { payload: Vec::with_capacity(32), ..Entry::default() };
         let entries = std::iter::repeat_with(empty).take(window).collect();
-        Self { id: SessionId(0), opening, next: Sequence(1), lowest: Sequence(1), entries }
+        let first = Sequence(1);
+        Self { id: SessionId(0), opening, resuming: None, next: first, lowest: first, entries }
     }
 
     pub(super) const fn is_open(&self) -> bool {

@@ -48,6 +48,8 @@ pub(super) enum Told {
     Unknown,
     /// It was taken back before it was sent.
     Withdrawn,
+    /// The session that should have been resumed is gone.
+    Lost(SessionId),
     /// A node refused to talk to us.
     Mismatch(DecodeError, Address),
     /// The client's thread has ended.
@@ -62,6 +64,8 @@ pub(super) struct Exchange {
     number: u64,
     /// Who refused to talk to us last, and why.
     pub(super) mismatch: Option<(DecodeError, Address)>,
+    /// The session that was to be resumed, if it is gone.
+    lost: Option<SessionId>,
 }
 
 /// The client's side.
@@ -70,20 +74,24 @@ pub(super) struct Lines {
     requests: Receiver<Request>,
     answers: Sender<Ended>,
     is_over: bool,
+    is_lost: bool,
 }
 
 /// Both sides.
 pub(super) fn pair() -> (Lines, Exchange) {
     let (requests, received) = channel();
     let (answers, answered) = channel();
-    let lines = Lines { requests: received, answers, is_over: false };
-    (lines, Exchange { requests, answers: answered, number: 0, mismatch: None })
+    let lines = Lines { requests: received, answers, is_over: false, is_lost: false };
+    (lines, Exchange { requests, answers: answered, number: 0, mismatch: None, lost: None })
 }
 
 impl Exchange {
     /// Has `command` executed, and waits for its end, at most `deadline`. `waker` is of the client's
     /// thread.
     pub(super) fn ask(&mut self, command: Vec<u8>, waker: &Waker, deadline: Duration) -> Told {
+        if let Some(session) = self.lost {
+            return Told::Lost(session);
+        }
         self.number += 1;
         let state = Arc::new(AtomicU8::new(WAITING));
         let request = Request { number: self.number, command, state: Arc::clone(&state) };
@@ -98,6 +106,10 @@ impl Exchange {
                 Ok(Ended { number, told }) if number == self.number => return told,
                 Ok(Ended { told: Told::Mismatch(reason, by), .. }) => {
                     self.mismatch = Some((reason, by));
+                }
+                Ok(Ended { told: Told::Lost(session), .. }) => {
+                    self.lost = Some(session);
+                    return Told::Lost(session);
                 }
                 // Of a command that was given up before.
                 Ok(_) => {}
@@ -149,6 +161,12 @@ impl Load for Lines {
         };
         // The reader may have ended.
         let _ = self.answers.send(Ended { number: completion.tag, told });
+    }
+
+    fn on_session_lost(&mut self, session: SessionId) {
+        if !std::mem::replace(&mut self.is_lost, true) {
+            let _ = self.answers.send(Ended { number: 0, told: Told::Lost(session) });
+        }
     }
 
     fn on_mismatch(&mut self, reason: DecodeError, by: Address) {

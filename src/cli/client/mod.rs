@@ -8,6 +8,7 @@ use super::{Failure, complain, config, show};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{BuildError, Clients, ClusterError, RemoteClient, WithService, with_service};
 use crate::service::{GroupMap, Optimistic};
+use crate::types::SessionId;
 use crate::wire::DecodeError;
 use clap::{Args, Subcommand};
 use exchange::{Exchange, Lines, Told};
@@ -32,6 +33,9 @@ pub(super) struct ClientArgs {
     /// Address of the interface to use [default: the one that leads to the cluster]
     #[arg(long, value_name = "ADDRESS", global = true)]
     interface: Option<Ipv4Addr>,
+    /// Goes on with a session of an earlier client, by the number that it wrote to standard error
+    #[arg(long, value_name = "ID")]
+    session: Option<u64>,
     /// One command: insert K V, update K V, delete K, read K or range A B [LIMIT]; without it
     /// commands are read from standard input, one a line
     #[arg(value_name = "COMMAND")]
@@ -51,14 +55,23 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     if let Some(Load::Load(load)) = &args.load {
         let deadline = args.deadline.unwrap_or(cluster.client.deadline);
         let interface = args.interface;
-        return load::run(load, &RemoteClient { cluster, deadline, interface, faults: None });
+        return load::run(
+            load,
+            &RemoteClient { cluster, deadline, session: None, interface, faults: None },
+        );
     }
     if !matches!(cluster.service, Service::Btree(_)) {
         let message = "service: its commands have no lines: use a cluster of the service btree";
         return Err(Failure::Usage(message.to_owned()));
     }
     let deadline = args.deadline.unwrap_or(cluster.client.deadline);
-    let client = RemoteClient { cluster, deadline, interface: args.interface, faults: None };
+    let client = RemoteClient {
+        cluster,
+        deadline,
+        session: args.session.map(SessionId),
+        interface: args.interface,
+        faults: None,
+    };
     let (lines, exchange) = exchange::pair();
     let connect = Connect { client: &client, lines };
     let clients = with_service(&cluster.service, cluster.threads, connect)
@@ -166,6 +179,10 @@ impl Session<'_> {
                 }
                 self.state = State::Heard;
                 lines::answer(outcome, &payload)
+            }
+            Told::Lost(session) => {
+                self.state = State::Heard;
+                lines::Answer::of(format!("not-applied session {session} is closed or unknown"))
             }
             Told::Unknown => lines::Answer::of("unknown".to_owned()),
             Told::Withdrawn => {
