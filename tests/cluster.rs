@@ -137,6 +137,12 @@ fn workers_that_share_a_thread_serve_alike() {
 }
 
 #[test]
+fn turns_of_many_slots_end_although_no_ring_fills_one() {
+    let config = config(Model::OptPsmr, Transport::Memory, ClientPath::InProcess);
+    assert_serves(&ClusterConfig { m: 5_000, ..config }, 2_000);
+}
+
+#[test]
 fn loss_delays_commands_but_loses_and_repeats_none() {
     for model in models() {
         let transport = Transport::Uring(uring::Config::default());
