@@ -34,7 +34,7 @@ pub(super) fn launch(
         Service::Btree => {
             let tree = tree_settings(settings);
             let build = || build_tree(settings, tree).map(Arc::new);
-            let services = replicas(settings, build).map_err(|error| environment(&error))?;
+            let services = replicas(settings, build).map_err(|error| no_tree(settings, &error))?;
             run(settings, tree.digest(), services, &PartitionMap::new(&tree), generators)
         }
         Service::Null => {
@@ -57,6 +57,13 @@ pub(super) fn launch(
     }
 }
 
+fn no_tree(settings: &Settings, error: &btree::LoadError) -> RunError {
+    let (keys, message) = (settings.keys, one_line(error));
+    RunError::Environment(format!(
+        "--keys {keys}: {message}: load fewer, or raise the limits of memory (see `ulimit -v`)"
+    ))
+}
+
 fn replicas<S, E>(
     settings: &Settings,
     build: impl Fn() -> Result<Arc<S>, E>,
@@ -64,7 +71,7 @@ fn replicas<S, E>(
     (0..settings.replicas).map(|_| build()).collect()
 }
 
-fn tree_settings(settings: &Settings) -> btree::Settings {
+pub(super) fn tree_settings(settings: &Settings) -> btree::Settings {
     btree::Settings {
         groups: settings.threads,
         key_space: settings.key_space,
@@ -80,7 +87,10 @@ fn tree_settings(settings: &Settings) -> btree::Settings {
 }
 
 /// The even keys, each its own value.
-fn build_tree(settings: &Settings, tree: btree::Settings) -> Result<BTree, btree::LoadError> {
+pub(super) fn build_tree(
+    settings: &Settings,
+    tree: btree::Settings,
+) -> Result<BTree, btree::LoadError> {
     let pair = |key: u64| Pair { key, value: key };
     if !settings.grown {
         return BTree::load(tree, (0..settings.keys).map(|n| pair(2 * n)));
@@ -195,7 +205,7 @@ fn cpus(settings: &Settings) -> Vec<CpuId> {
 }
 
 /// The node fills in what differs between endpoints.
-fn endpoint(settings: &Settings) -> uring::Config {
+pub(super) fn endpoint(settings: &Settings) -> uring::Config {
     uring::Config {
         interface: settings.interface,
         socket_buffer: settings.socket_buffer,
@@ -259,7 +269,7 @@ fn synchronous(settings: &Settings, figures: &ClusterFigures) -> Synchronous {
 }
 
 /// An error and its sources, told once each.
-fn one_line(error: &dyn std::error::Error) -> String {
+pub(super) fn one_line(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn every_run_of_the_demonstration_is_valid_and_together_they_are_short() {
         for cores in [1, 2, 64] {
-            let machine = Machine { cores, memberships: 20 };
+            let machine = Machine { cores, memberships: 20, memory: u64::MAX };
             let plan = demo_plan(1_000_000, 2.0, &machine);
             assert_eq!(plan.len(), 15);
             assert!(plan.iter().all(|settings| settings.validate(&machine).is_ok()));

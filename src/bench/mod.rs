@@ -5,12 +5,14 @@
 //! them counted. What a generator does for a command costs some nanoseconds and allocates nothing:
 //! it shares the cores with the cluster that it measures.
 
+mod check;
 mod cluster;
 mod demo;
 mod generator;
 mod histogram;
 mod history;
 mod keys;
+mod machine;
 mod options;
 mod report;
 mod run;
@@ -20,12 +22,14 @@ mod tally;
 mod window;
 mod workload;
 
+pub use check::check;
 pub use cluster::network;
 pub use demo::demo_plan;
 pub use generator::Generator;
 pub use histogram::Histogram;
 pub use history::{History, HistoryError};
 pub use keys::{KeyDraw, Zipf};
+pub use machine::Machine;
 pub use options::{
     Barrier, ClientPath, Distribution, Durability, Executor, Mix, Model, ParseError, Pin, Reply,
     Retry, Separators, Service, Transport, Wait,
@@ -35,7 +39,7 @@ pub use report::{
     ProgramResults, RangeResults, ReadResults, Replica, Report, Results, Ring, SCHEMA, Synchronous,
 };
 pub use run::{Observed, RunError, run, run_on, run_through_failures};
-pub use settings::{Machine, Settings, SettingsError};
+pub use settings::{Settings, SettingsError};
 pub use table::{chart, comparison, human};
 pub use tally::{Kind, Tally};
 pub use window::{Sample, Window};

@@ -3,7 +3,7 @@
 use super::cluster;
 use super::history::{HistoryError, HistoryFile};
 use super::report::{Logs, Network, Replica, Ring, Synchronous};
-use super::{Generator, Machine, Report, Settings, SettingsError, Tally, Window};
+use super::{Generator, Machine, Report, Settings, SettingsError, Tally, Window, check};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -56,6 +56,7 @@ pub struct Observed {
 /// # Errors
 /// See [`run_on`].
 pub fn run(settings: &Settings) -> Result<Report, RunError> {
+    check(settings, &Machine::read())?;
     run_on(settings, cluster::launch)
 }
 

@@ -1,13 +1,12 @@
 //! The settings of a run: complete, checked, and part of its report.
 
 use super::{
-    Barrier, ClientPath, Distribution, Durability, Executor, Mix, Model, Pin, Reply, Retry,
+    Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply, Retry,
     Separators, Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;
 use serde::Serialize;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -190,56 +189,6 @@ impl Default for Settings {
     }
 }
 
-/// What the settings are held against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// Logical CPUs of this process.
-    pub cores: usize,
-    /// net.ipv4.igmp_max_memberships: multicast groups that one socket may join.
-    pub memberships: usize,
-}
-
-impl Machine {
-    /// This machine.
-    #[must_use]
-    pub fn read() -> Self {
-        let path = "/proc/sys/net/ipv4/igmp_max_memberships";
-        let memberships = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-        let cores = crate::host::affinity::allowed_cpus().len();
-        Self { cores, memberships: memberships.unwrap_or(20) }
-    }
-
-    /// K that suits the machine: clamp(cores / (replicas + 1), 2, 8).
-    #[must_use]
-    pub fn suitable_threads(&self, replicas: usize) -> usize {
-        (self.cores / (replicas + 1)).clamp(2, 8)
-    }
-
-    /// Threads that host the acceptors of all rings: one on a small machine.
-    #[must_use]
-    pub const fn suitable_ordering_threads(&self, acceptors: usize) -> usize {
-        if self.cores < 8 { 1 } else { acceptors }
-    }
-
-    /// Threads for the workers of a replica: one each if every thread of `settings` then has a
-    /// core, otherwise the replica's share of the cores.
-    #[must_use]
-    pub fn suitable_worker_threads(&self, settings: &Settings) -> usize {
-        let Settings { threads, replicas, ordering_threads, client_threads, .. } = *settings;
-        if ordering_threads + replicas * threads + client_threads <= self.cores {
-            threads
-        } else {
-            (self.cores / replicas.max(1)).clamp(1, threads.max(1))
-        }
-    }
-
-    /// Threads that the clients share.
-    #[must_use]
-    pub fn suitable_client_threads(&self) -> usize {
-        (self.cores / 8).max(1)
-    }
-}
-
 impl Settings {
     /// The most bytes of a command.
     pub const COMMAND_LIMIT: usize = 1 << 20;
@@ -250,11 +199,32 @@ impl Settings {
     const CLIENTS: usize = 4096;
     /// The most keys that are loaded: 4 bytes name a node.
     const KEYS: u64 = 1 << 31;
+    /// The most slots a second that an idle ring skips.
+    const LAMBDA: u64 = 1_000_000_000;
+    /// The most received datagrams that are dropped, percent.
+    const LOSS: f64 = 50.0;
+    /// The longest that a wait gathers or polls, far below the time-out of an election.
+    const WAIT_US: u64 = 10_000;
 
     /// How many rings there are: one a group and one for all; with one group one alone.
     #[must_use]
     pub const fn rings(&self) -> usize {
         if self.threads == 1 { 1 } else { self.threads + 1 }
+    }
+
+    /// The replicas, for people: how many workers each has, on how many threads.
+    #[must_use]
+    pub fn crews(&self) -> String {
+        let counted = |count: usize, what: &str| {
+            format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+        };
+        let (replicas, threads) = (counted(self.replicas, "replica"), self.worker_threads);
+        let workers = counted(self.threads, "worker");
+        let each = if self.replicas == 1 { "" } else { " each" };
+        if threads == self.threads {
+            return format!("{replicas} of {workers}");
+        }
+        format!("{replicas} of {workers} on {}{each}", counted(threads, "thread"))
     }
 
     /// Threads of the whole process that are busy.
@@ -269,7 +239,8 @@ impl Settings {
         Demand {
             ordering: self.ordering_threads,
             replicas: self.replicas,
-            workers: self.worker_threads,
+            groups: self.threads,
+            worker_threads: self.worker_threads,
             clients: self.client_threads,
         }
     }
@@ -321,8 +292,16 @@ impl Settings {
             let problem = "a majority of an even number tolerates no more than one less does";
             return refuse("acceptors", self.acceptors, problem, "choose 1, 3, 5, ..");
         }
-        range("ordering-threads", self.ordering_threads, 1, self.acceptors)?;
-        range("worker-threads", self.worker_threads, 1, self.threads)?;
+        let acceptors =
+            format!("they host the acceptors of a ring, --acceptors {}", self.acceptors);
+        shared("ordering-threads", self.ordering_threads, self.acceptors, &acceptors)?;
+        let workers = match self.model {
+            Model::Smr => "--model smr has one worker a replica".to_owned(),
+            Model::Psmr | Model::OptPsmr => {
+                format!("they run the workers of a replica, --threads {}", self.threads)
+            }
+        };
+        shared("worker-threads", self.worker_threads, self.threads, &workers)?;
         self.validate_durability()?;
         let (rings, allowed) = (self.rings(), machine.memberships);
         if self.transport == Transport::Uring && rings > allowed {
@@ -337,18 +316,32 @@ impl Settings {
             );
             return refuse("threads", self.threads, problem, remedy);
         }
-        if self.transport == Transport::Memory && self.client_path == ClientPath::Datagram {
-            let problem = "--transport memory has no sockets that datagrams could reach";
-            let remedy = "choose --client-path in-process or --transport uring";
-            return refuse("client-path", self.client_path, problem, remedy);
-        }
+        self.validate_network()?;
         let threads = self.busy_threads();
         if self.wait == Wait::Spin && threads > machine.cores {
             let problem =
                 format!("{threads} threads on {} cores would keep each other out", machine.cores);
             return refuse("wait", self.wait, problem, "choose yield or park");
         }
-        range("turn", self.turn, 1, 1 << 20)
+        range("turn", self.turn, 1, 1 << 20)?;
+        range("lambda", self.lambda, 0, Self::LAMBDA)
+    }
+
+    fn validate_network(&self) -> Result<(), SettingsError> {
+        let interface = self.interface;
+        if interface.is_unspecified() || interface.is_multicast() || interface.is_broadcast() {
+            let problem = "not the address of one interface";
+            return refuse("interface", interface, problem, "give one that `ip addr` shows");
+        }
+        range("socket-buffer", self.socket_buffer, 1 << 16, 1 << 30)?;
+        range("min-wait-us", self.min_wait_us, 0, Self::WAIT_US)?;
+        range("busy-poll-us", self.busy_poll_us, 0, Self::WAIT_US)?;
+        if self.transport == Transport::Memory && self.client_path == ClientPath::Datagram {
+            let problem = "--transport memory has no sockets that datagrams could reach";
+            let remedy = "choose --client-path in-process or --transport uring";
+            return refuse("client-path", self.client_path, problem, remedy);
+        }
+        Ok(())
     }
 
     fn validate_durability(&self) -> Result<(), SettingsError> {
@@ -394,7 +387,7 @@ impl Settings {
             return refuse("dependent", dependent, problem, "give one of the two");
         }
         if let Some(dependent) = self.dependent {
-            percent("dependent", dependent, 100.0)?;
+            percent("dependent", dependent)?;
         }
         if self.service != Service::Btree {
             let other = |option, value: String| {
@@ -413,16 +406,22 @@ impl Settings {
 
     fn validate_clients(&self) -> Result<(), SettingsError> {
         range("clients", self.clients, 1, Self::CLIENTS)?;
-        range("client-threads", self.client_threads, 1, self.clients)?;
+        let clients = format!("they run the clients, --clients {}", self.clients);
+        shared("client-threads", self.client_threads, self.clients, &clients)?;
+        let most = self.clients * Self::CLIENT_WINDOW;
+        if self.outstanding == 0 {
+            let problem = "nothing would ever be submitted";
+            return refuse("outstanding", 0, problem, format!("choose 1 to {most}"));
+        }
         if self.outstanding < self.clients {
             let problem = format!("fewer than --clients {}, so some would be idle", self.clients);
             let remedy = "raise it, or choose fewer clients";
             return refuse("outstanding", self.outstanding, problem, remedy);
         }
-        let most = self.clients * Self::CLIENT_WINDOW;
         if self.outstanding > most {
-            let problem = format!("{} clients have at most {most} together", self.clients);
-            return refuse("outstanding", self.outstanding, problem, "choose less or more clients");
+            let problem = format!("a client has at most {}", Self::CLIENT_WINDOW);
+            let remedy = format!("choose {most} or less, or more than --clients {}", self.clients);
+            return refuse("outstanding", self.outstanding, problem, remedy);
         }
         Ok(())
     }
@@ -436,9 +435,9 @@ impl Settings {
             let problem = "the warm-up is 0 to 3600 seconds";
             return refuse("warmup", self.warmup, problem, "choose a length in that range");
         }
-        percent("loss", self.loss, 100.0)?;
-        if self.loss >= 100.0 {
-            return refuse("loss", self.loss, "nothing would ever arrive", "choose less than 100");
+        if !(0.0..=Self::LOSS).contains(&self.loss) {
+            let problem = "of what loses more, clients hear nothing before they give up";
+            return refuse("loss", self.loss, problem, format!("choose 0 to {}", Self::LOSS));
         }
         Ok(())
     }
@@ -467,18 +466,27 @@ fn range<T: PartialOrd + ToString>(
     refuse(option, value, "out of range", remedy)
 }
 
-fn percent(option: &str, value: f64, most: f64) -> Result<(), SettingsError> {
-    if (0.0..=most).contains(&value) {
+fn percent(option: &str, value: f64) -> Result<(), SettingsError> {
+    if (0.0..=100.0).contains(&value) {
         return Ok(());
     }
-    refuse(option, value, "not a percentage", format!("choose 0 to {most}"))
+    refuse(option, value, "not a percentage", "choose 0 to 100")
+}
+
+/// Threads that share `most` things, at least one each; `what` they are.
+fn shared(option: &str, threads: usize, most: usize, what: &str) -> Result<(), SettingsError> {
+    if (1..=most).contains(&threads) {
+        return Ok(());
+    }
+    let remedy = if most == 1 { "choose 1".to_owned() } else { format!("choose 1 to {most}") };
+    refuse(option, threads, what, remedy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine { cores: 4, memberships: 20 };
+    const MACHINE: Machine = Machine { cores: 4, memberships: 20, memory: u64::MAX };
 
     fn error(change: impl FnOnce(&mut Settings)) -> String {
         let mut settings = Settings::default();
@@ -490,7 +498,7 @@ mod tests {
     #[test]
     fn each_setting_that_cannot_run_is_named_with_its_remedy() {
         type Change = fn(&mut Settings);
-        let wrong: [(&str, Change); 20] = [
+        let wrong: [(&str, Change); 31] = [
             ("--threads 0: ", |s| s.threads = 0),
             ("--threads 65: ", |s| s.threads = 65),
             ("--threads 20: needs 21 multicast groups", |s| s.threads = 20),
@@ -507,6 +515,19 @@ mod tests {
             ("--outstanding 4: fewer than --clients 8", |s| s.outstanding = 4),
             ("--seconds 0: ", |s| s.seconds = 0.0),
             ("--loss 100: ", |s| s.loss = 100.0),
+            ("--loss 51: of what loses more, ", |s| s.loss = 51.0),
+            ("--outstanding 0: nothing would ever be submitted", |s| s.outstanding = 0),
+            ("--outstanding 999999: a client has at most 16384", |s| s.outstanding = 999_999),
+            ("--client-threads 9: they run the clients, --clients 8", |s| s.client_threads = 9),
+            ("--worker-threads 3: they run the workers of a replica", |s| s.worker_threads = 3),
+            ("--worker-threads 2: --model smr has one worker a replica: choose 1", |s| {
+                (s.model, s.threads) = (Model::Smr, 1);
+            }),
+            ("--ordering-threads 4: they host the acceptors", |s| s.ordering_threads = 4),
+            ("--interface 0.0.0.0: not the address", |s| s.interface = Ipv4Addr::UNSPECIFIED),
+            ("--socket-buffer 0: out of range: choose 65536 to ", |s| s.socket_buffer = 0),
+            ("--min-wait-us 99999999: out of range", |s| s.min_wait_us = 99_999_999),
+            ("--lambda 18446744073709551615: out of range", |s| s.lambda = u64::MAX),
             ("--wait spin: 6 threads on 4 cores", |s| s.wait = Wait::Spin),
             ("--client-path datagram: ", |s| s.transport = Transport::Memory),
             ("--durability sync: it needs a place", |s| s.durability = Durability::Sync),
@@ -520,17 +541,22 @@ mod tests {
     }
 
     #[test]
+    fn a_replicas_workers_are_told_with_their_threads() {
+        let crews = |replicas, threads, worker_threads| {
+            Settings { replicas, threads, worker_threads, ..Settings::default() }.crews()
+        };
+        assert_eq!(crews(2, 2, 2), "2 replicas of 2 workers");
+        assert_eq!(crews(2, 2, 1), "2 replicas of 2 workers on 1 thread each");
+        assert_eq!(crews(1, 3, 2), "1 replica of 3 workers on 2 threads");
+        assert_eq!(crews(1, 1, 1), "1 replica of 1 worker");
+    }
+
+    #[test]
     fn clients_and_commands_are_divided_among_the_threads() {
         let settings =
             Settings { clients: 7, client_threads: 3, outstanding: 11, ..Settings::default() };
         assert_eq!(settings.shares(), [(3, 4), (2, 4), (2, 3)]);
         assert_eq!(Settings { threads: 1, ..settings.clone() }.rings(), 1);
         assert_eq!(settings.rings(), 3);
-    }
-
-    #[test]
-    fn as_many_workers_as_suit_the_machine() {
-        let suitable = |cores| Machine { cores, ..MACHINE }.suitable_threads(2);
-        assert_eq!([1, 2, 9, 12, 100].map(suitable), [2, 2, 3, 4, 8]);
     }
 }

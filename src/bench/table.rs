@@ -23,15 +23,13 @@ pub fn human(report: &Report) -> String {
 fn measured(report: &Report) -> Vec<(String, String)> {
     let config = &report.config;
     let run = format!(
-        "{} on {}, {} threads x {} replicas, {} acceptors a ring, {} transport, {} clients, {} \
-         outstanding",
+        "{} on {}: {}, {} a ring, {} transport, {}, {} outstanding",
         config.model,
         config.service,
-        config.threads,
-        config.replicas,
-        config.acceptors,
+        config.crews(),
+        counted(config.acceptors, "acceptor"),
         config.transport,
-        config.clients,
+        counted(config.clients, "client"),
         config.outstanding
     );
     let throughput = format!(
@@ -101,7 +99,14 @@ fn cluster(report: &Report) -> Vec<(String, String)> {
 
 fn latency(latency: &Latency) -> String {
     let Latency { mean, p50, p90, p99, p999, max } = latency;
-    format!("{mean} us mean; 50 % {p50}, 90 % {p90}, 99 % {p99}, 99.9 % {p999}, max {max}")
+    format!(
+        "{mean:.1} us mean; 50 % {p50:.1}, 90 % {p90:.1}, 99 % {p99:.1}, 99.9 % {p999:.1}, max \
+         {max:.1}"
+    )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "megabytes for people")]
@@ -247,7 +252,7 @@ mod tests {
     use crate::bench::{Machine, demo_plan};
 
     fn reports() -> Vec<Report> {
-        let machine = Machine { cores: 2, memberships: 20 };
+        let machine = Machine { cores: 2, memberships: 20, memory: u64::MAX };
         let report = |(index, settings)| {
             let mut report = Report::new(settings);
             report.commands_per_s = [900e3, 850e3, 700e3, 420e3, 300e3][index % 5];

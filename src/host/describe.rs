@@ -62,7 +62,9 @@ impl Description {
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory_gib = self.memory_bytes.div_ceil(1 << 30);
-        write!(f, "{} cores of {}, {memory_gib} GiB, ", self.cores, self.cpu)?;
+        let cores =
+            if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
+        write!(f, "{cores} of {}, {memory_gib} GiB, ", self.cpu)?;
         write!(f, "{}, Linux {}", self.system, self.kernel)?;
         if self.debug_build {
             write!(f, ", debug build")?;
@@ -72,13 +74,13 @@ impl fmt::Display for Description {
 }
 
 /// The value of the first line `name : value`.
-fn field<'a>(text: &'a str, name: &str) -> &'a str {
+pub(super) fn field<'a>(text: &'a str, name: &str) -> &'a str {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.find(|(key, _)| key.trim() == name).map_or("", |(_, value)| value.trim())
 }
 
 /// The number that `text` starts with.
-fn number(text: &str) -> u64 {
+pub(super) fn number(text: &str) -> u64 {
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod clock;
 pub mod describe;
 pub mod file;
+pub mod memory;
 pub mod plan;
 pub mod signals;
 pub mod threads;

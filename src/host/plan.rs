@@ -20,8 +20,10 @@ pub struct Demand {
     pub ordering: usize,
     /// Replicas in this process.
     pub replicas: usize,
-    /// Workers of each replica.
-    pub workers: usize,
+    /// Groups: workers of each replica.
+    pub groups: usize,
+    /// Threads that run the workers of a replica: worker i is on thread i modulo this.
+    pub worker_threads: usize,
     /// Client threads.
     pub clients: usize,
 }
@@ -30,18 +32,22 @@ impl Demand {
     /// How many threads that makes.
     #[must_use]
     pub const fn threads(&self) -> usize {
-        self.ordering + self.replicas * self.workers + self.clients
+        self.ordering + self.replicas * self.worker_threads + self.clients
     }
 
     /// The threads in the order in which a cluster starts them: ordering, workers replica by
     /// replica, clients.
     fn each(&self) -> impl Iterator<Item = ThreadKind> + use<> {
-        let Self { ordering, replicas, workers, clients } = *self;
-        let worker =
-            move |n: usize| ThreadKind::Worker { replica: n / workers, worker: n % workers };
+        let Self { ordering, replicas, groups, worker_threads, clients } = *self;
+        let worker = move |n: usize| ThreadKind::Workers {
+            replica: n / worker_threads,
+            thread: n % worker_threads,
+            threads: worker_threads,
+            groups,
+        };
         (0..ordering)
             .map(ThreadKind::Ordering)
-            .chain((0..replicas * workers).map(worker))
+            .chain((0..replicas * worker_threads).map(worker))
             .chain((0..clients).map(ThreadKind::Client))
     }
 }
@@ -51,12 +57,16 @@ impl Demand {
 pub enum ThreadKind {
     /// Coordinators and acceptors.
     Ordering(usize),
-    /// Worker `worker` of replica `replica`.
-    Worker {
+    /// Workers of a replica.
+    Workers {
         /// The replica.
         replica: usize,
-        /// The worker in it.
-        worker: usize,
+        /// Which of the threads that run its workers.
+        thread: usize,
+        /// How many there are: they take the workers in turn.
+        threads: usize,
+        /// How many workers it has.
+        groups: usize,
     },
     /// Clients.
     Client(usize),
@@ -64,9 +74,14 @@ pub enum ThreadKind {
 
 impl fmt::Display for ThreadKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Ordering(n) => write!(f, "ordering {n}"),
-            Self::Worker { replica, worker } => write!(f, "replica {replica} worker {worker}"),
+            Self::Workers { replica, thread, threads, groups } => {
+                let workers: Vec<_> =
+                    (thread..groups).step_by(threads).map(|worker| worker.to_string()).collect();
+                let plural = if workers.len() == 1 { "" } else { "s" };
+                write!(f, "replica {replica} worker{plural} {}", workers.join(","))
+            }
             Self::Client(n) => write!(f, "clients {n}"),
         }
     }
@@ -149,7 +164,8 @@ impl Plan {
     pub fn note(&self) -> Option<String> {
         let (threads, cpus) = (self.cpus.len(), self.available);
         (self.core_use == CoreUse::Shared).then(|| {
-            format!("{threads} threads share {cpus} CPUs: they yield and park, never spin")
+            let cpus = if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") };
+            format!("{threads} threads share {cpus}: they yield and park, never spin")
         })
     }
 }
@@ -159,7 +175,7 @@ fn place_apart(topology: &Topology, demand: Demand) -> Vec<CpuId> {
     let mut free = Free::new(topology, demand.threads());
     // The workers first: they are the ones that must be close to each other.
     let replicas: Vec<_> =
-        (0..demand.replicas).flat_map(|_| free.take_together(demand.workers)).collect();
+        (0..demand.replicas).flat_map(|_| free.take_together(demand.worker_threads)).collect();
     let mut cpus = free.take_together(demand.ordering);
     cpus.extend(replicas);
     cpus.extend(free.take_together(demand.clients));
@@ -213,14 +229,14 @@ fn place_shared(topology: &Topology, demand: Demand) -> Vec<CpuId> {
     ordered.sort_by_key(|cpu| (cpu.domain, cpu.core, cpu.id));
     let count = ordered.len();
     let mut load = vec![0_usize; count];
-    let mut workers = Vec::with_capacity(demand.replicas * demand.workers);
+    let mut workers = Vec::with_capacity(demand.replicas * demand.worker_threads);
     for replica in 0..demand.replicas {
         let share = if demand.replicas < count {
             replica * count / demand.replicas..(replica + 1) * count / demand.replicas
         } else {
             replica % count..replica % count + 1
         };
-        for worker in 0..demand.workers {
+        for worker in 0..demand.worker_threads {
             let place = share.start + worker % share.len();
             load[place] += 1;
             workers.push(ordered[place].id);
@@ -254,7 +270,7 @@ mod tests {
     use super::*;
 
     fn demand(ordering: usize, replicas: usize, workers: usize, clients: usize) -> Demand {
-        Demand { ordering, replicas, workers, clients }
+        Demand { ordering, replicas, groups: workers, worker_threads: workers, clients }
     }
 
     fn domain_of(topology: &Topology, id: CpuId) -> usize {
@@ -315,6 +331,14 @@ mod tests {
         );
         let note = plan.note().unwrap();
         assert_eq!(note, "6 threads share 2 CPUs: they yield and park, never spin");
+    }
+
+    #[test]
+    fn a_thread_is_named_by_all_workers_that_it_runs() {
+        let demand = Demand { groups: 3, ..demand(0, 1, 2, 0) };
+        let plan = Plan::new(&machine(1, 2, 1), demand);
+        let names: Vec<_> = plan.placements().map(|(thread, _)| thread.to_string()).collect();
+        assert_eq!(names, ["replica 0 workers 0,2", "replica 0 worker 1"]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Arena {
             if mapped + self.chunk > self.limit {
                 return Err(io::Error::new(
                     io::ErrorKind::OutOfMemory,
-                    "the arena's limit is reached",
+                    format!("{} MiB are all that could be reserved", self.limit >> 14),
                 ));
             }
             // SAFETY: the chunk lies inside the reserved range.

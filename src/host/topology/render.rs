@@ -57,8 +57,15 @@ fn write_cards(out: &mut String, cards: &[NetworkCard]) -> std::fmt::Result {
 
 fn write_note(out: &mut String, plan: &Plan) -> std::fmt::Result {
     match plan.note() {
-        Some(note) => writeln!(out, "{note}"),
-        None => writeln!(out, "every thread has a CPU of its own"),
+        Some(note) => {
+            writeln!(out, "{note}")?;
+            let tied = "so `psmr bench run` ties none to the CPU drawn here unless told --pin plan";
+            writeln!(out, "{tied}")
+        }
+        None => writeln!(
+            out,
+            "every thread has a CPU of its own: `psmr bench run` ties it there unless told --pin none"
+        ),
     }
 }
 
@@ -165,6 +172,10 @@ mod tests {
     use super::*;
     use crate::host::plan::Demand;
 
+    fn demand(replicas: usize, clients: usize) -> Demand {
+        Demand { ordering: 1, replicas, groups: 1, worker_threads: 1, clients }
+    }
+
     fn card() -> NetworkCard {
         NetworkCard {
             name: "eth0".into(),
@@ -179,7 +190,7 @@ mod tests {
     #[test]
     fn a_shared_machine_is_drawn_with_its_threads() {
         let topology = machine(1, 2, 1);
-        let demand = Demand { ordering: 1, replicas: 2, workers: 1, clients: 1 };
+        let demand = demand(2, 1);
         let drawn = render(&topology, &[card()], &Plan::new(&topology, demand));
         let expected = "\
 1 package, 2 cores, 2 CPUs, 1 last-level cache
@@ -191,6 +202,7 @@ mod tests {
          └─ CPU 1: replica 1 worker 0, clients 0
 network card eth0, 1000 Mbit/s, 8 receive queues, memory node 0, interrupts CPU 0,1
 4 threads share 2 CPUs: they yield and park, never spin
+so `psmr bench run` ties none to the CPU drawn here unless told --pin plan
 ";
         assert_eq!(drawn, expected);
     }
@@ -198,10 +210,11 @@ network card eth0, 1000 Mbit/s, 8 receive queues, memory node 0, interrupts CPU 
     #[test]
     fn siblings_are_drawn_under_their_core() {
         let topology = machine(2, 1, 2);
-        let demand = Demand { ordering: 1, replicas: 1, workers: 1, clients: 0 };
+        let demand = demand(1, 0);
         let drawn = render(&topology, &[], &Plan::new(&topology, demand));
         assert!(drawn.contains("core 1\n         ├─ CPU 1"), "{drawn}");
-        assert!(drawn.ends_with("every thread has a CPU of its own\n"));
+        let last = "every thread has a CPU of its own: `psmr bench run` ties it there";
+        assert!(drawn.lines().last().is_some_and(|line| line.starts_with(last)), "{drawn}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Loading: bottom-up from sorted pairs, or grown by inserts.
 
 use super::command::Outcome;
+use super::node::Layout;
 use super::tree::BTree;
 use super::warm::WARM_BATCH;
 use super::{Pair, Separators, Settings, SettingsError};
+use crate::mem::Line;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use thiserror::Error;
@@ -33,6 +35,17 @@ pub enum LoadError {
     /// No memory for the nodes.
     #[error("no memory for the tree's nodes")]
     Memory(#[from] io::Error),
+}
+
+impl Settings {
+    /// About as many bytes as the nodes of a tree take into which [`BTree::load`] puts `pairs` pairs.
+    #[must_use]
+    pub fn bytes_loaded(&self, pairs: u64) -> u64 {
+        let leaves = pairs.div_ceil(self.leaf_fill() as u64);
+        // Each level has 1 / fill of the nodes below it: together 1 / (fill - 1) of the leaves.
+        let inner = leaves.div_ceil(self.inner_fill() as u64 - 1);
+        (leaves + inner) * (Layout::new(self.capacity).lines() * size_of::<Line>()) as u64
+    }
 }
 
 /// How many entries the next node takes of `remaining`, all that are left: `fill`, unless too few

@@ -73,6 +73,9 @@ impl Path {
 }
 
 impl BTree {
+    /// The most bytes of nodes.
+    pub const LIMIT_BYTES: u64 = (LIMIT_LINES * size_of::<Line>()) as u64;
+
     /// A tree without nodes.
     pub(super) fn bare(settings: Settings) -> Result<Self, LoadError> {
         settings.validate()?;

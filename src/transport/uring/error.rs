@@ -49,16 +49,29 @@ pub enum LaunchError {
         missing: &'static str,
     },
     /// The interface address is of no interface here.
-    #[error("interface {interface}: no interface of this machine has that address: see `ip addr`")]
+    #[error(
+        "--interface {interface}: no interface of this machine has that address: give one that \
+         `ip addr` shows"
+    )]
     NoInterface {
+        /// The setting.
+        interface: Ipv4Addr,
+    },
+    /// The interface is down.
+    #[error(
+        "--interface {interface}: no interface that is up has that address: run `ip link set {} \
+         up`, or give another that `ip addr` shows; or use --transport memory",
+        if interface.is_loopback() { "lo" } else { "NAME" }
+    )]
+    InterfaceDown {
         /// The setting.
         interface: Ipv4Addr,
     },
     /// The interface carries no multicast.
     #[error(
-        "interface {interface} carries no multicast to {group}: `ip link set dev NAME multicast \
-         on` and, if the route is missing, `ip route add 239.0.0.0/8 dev NAME`; or choose another \
-         interface"
+        "--interface {interface} carries no multicast to {group}: `ip link set dev NAME multicast \
+         on` and, if the route is missing, `ip route add 239.0.0.0/8 dev NAME`; or give another \
+         interface, or use --transport memory"
     )]
     NoMulticast {
         /// The setting.
@@ -71,7 +84,8 @@ pub enum LaunchError {
     /// Another process has the port, and does not share it.
     #[error(
         "{setting} {address}: the port is in use by another process (`ss -ulpn sport = :{}`): \
-         stop it or choose another port", address.port()
+         stop it or choose another port (one that was drawn is another at the next start)",
+        address.port()
     )]
     PortInUse {
         /// Which setting names it.

@@ -124,7 +124,11 @@ fn open_unicast(config: &Config) -> Result<Socket, LaunchError> {
         .set_multicast_if_v4(&config.interface)
         .and_then(|()| socket.set_multicast_loop_v4(true))
         .and_then(|()| socket.set_multicast_ttl_v4(config.ttl.into()));
-    result.map_err(LaunchError::of_call("setsockopt IP_MULTICAST_IF, LOOP, TTL"))?;
+    result.map_err(|source| match source.raw_os_error() {
+        // The address could be bound to, so it is of this machine.
+        Some(libc::EADDRNOTAVAIL) => LaunchError::InterfaceDown { interface: config.interface },
+        _ => LaunchError::of_call("setsockopt IP_MULTICAST_IF, LOOP, TTL")(source),
+    })?;
     Ok(socket)
 }
 
