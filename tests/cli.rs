@@ -1,5 +1,7 @@
 //! The binary as a user meets it: bad input, its status and its one line, and the report's keys.
 
+#[path = "cli/environment.rs"]
+mod environment;
 #[path = "cli/sim.rs"]
 mod sim;
 
@@ -52,6 +54,18 @@ fn a_setting_out_of_its_range_is_named_with_its_range() {
         (&["--keys", "0"], &["--keys 0"]),
         (&["--fill", "101"], &["--fill 101", "50 to 100"]),
         (&["--seconds", "0"], &["--seconds 0"]),
+        (&["--loss", "101"], &["--loss 101", "choose 0 to 50"]),
+        (&["--outstanding", "0"], &["--outstanding 0", "choose 1 to"]),
+        (
+            &["--worker-threads", "9", "--threads", "2"],
+            &["--worker-threads 9", "--threads 2", "1 to 2"],
+        ),
+        (
+            &["--model", "smr", "--worker-threads", "2"],
+            &["--worker-threads 2", "--model smr", "choose 1"],
+        ),
+        (&["--socket-buffer", "0"], &["--socket-buffer 0", "65536 to"]),
+        (&["--min-wait-us", "99999999999"], &["--min-wait-us 99999999999", "0 to 10000"]),
         (&["--mix", "read=50,insert=49"], &["--mix", "99", "100"]),
         (&["--mix", "read=50,write=50"], &["--mix", "write=50", "update"]),
         (&["--distribution", "normal"], &["--distribution", "zipf:THETA"]),
@@ -87,6 +101,75 @@ fn settings_that_contradict_each_other_are_named() {
 }
 
 #[test]
+fn a_setting_that_others_leave_without_effect_is_refused_if_it_is_given() {
+    let memory = ["--transport", "memory"];
+    let counters = ["--service", "counters"];
+    let null = ["--service", "null"];
+    let smr = ["--model", "smr"];
+    let psmr_model = ["--model", "psmr"];
+    let cases: &[(&[&str], &[&str], &str)] = &[
+        (&memory, &["--interface", "127.0.0.1"], "--transport uring"),
+        (&memory, &["--socket-buffer", "65536"], "--transport uring"),
+        (&memory, &["--min-wait-us", "5"], "--transport uring"),
+        (&memory, &["--send-zc"], "--transport uring"),
+        (&counters, &["--capacity", "64"], "--service btree"),
+        (&counters, &["--grown"], "--service btree"),
+        (&null, &["--keys", "1000"], "--key-space"),
+        (&null, &["--separators", "aligned"], "--service btree"),
+        (&smr, &["--barrier", "instance"], "--model psmr or opt-psmr"),
+        (&smr, &["--executor", "lowest"], "--model psmr or opt-psmr"),
+        (&smr, &["--turn", "2"], "--model psmr or opt-psmr"),
+        (&["--threads", "1"], &["--lambda", "9000"], "--threads 2"),
+        (&smr, &["--retry", "client"], "--model opt-psmr"),
+        (&psmr_model, &["--retry", "client"], "--model opt-psmr"),
+        (&["--grown"], &["--fill", "80"], "--grown"),
+        (&[], &["--range-keys", "10"], "--mix"),
+    ];
+    for (other, idle, remedy) in cases {
+        let (named, other_named) = (idle.join(" "), other.join(" "));
+        let parts = [named.as_str(), other_named.as_str(), remedy, "leave it out"];
+        refuses(&[&["bench", "run"], *other, *idle].concat(), 2, &parts);
+    }
+}
+
+#[test]
+fn an_error_names_the_help_of_its_subcommand() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["frobnicate"], "`psmr --help`"),
+        (&["bench"], "`psmr bench --help`"),
+        (&["bench", "run", "--colour"], "`psmr bench run --help`"),
+        (&["sim", "--runs", "x"], "`psmr sim --help`"),
+        (&["sim", "--runs", "-1"], "not a whole number"),
+        (&["sim", "--loss", "some"], "not a number"),
+        (&["topo", "--threads", "-"], "`psmr topo --help`"),
+        (&["demo", "--seconds", "x"], "`psmr demo --help`"),
+        (&["demo", "--seconds", "-1"], "--seconds -1"),
+    ];
+    for (arguments, help) in cases {
+        refuses(arguments, 2, &[help]);
+    }
+}
+
+#[test]
+fn the_object_of_a_demonstration_has_its_runs() {
+    let output = psmr(&["demo", "--json", "--keys", "1000", "--seconds", "0.05"]);
+    let errors = text(&output.stderr);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(json["schema"], "psmr.demo/1");
+    assert_eq!(json["ok"], output.status.success(), "{errors}");
+    if output.status.code() == Some(3) {
+        println!("skipped: {errors}");
+        return;
+    }
+    let runs = json["runs"].as_array().expect("runs");
+    if output.status.success() {
+        assert_eq!((runs.len(), &json["error"]), (15, &Value::Null));
+    }
+    assert!(runs.iter().all(|run| run["schema"] == "psmr.bench/1"));
+    assert_eq!(runs[0]["config"]["model"], "smr");
+}
+
+#[test]
 fn more_groups_than_a_socket_may_join_are_refused() {
     let most = Machine::read().memberships;
     if most < 64 {
@@ -112,9 +195,12 @@ fn the_machine_and_the_plan_of_its_threads_are_printed() {
     for part in ["package 0", "core 0", "CPU ", "ordering 0", "replica 1 worker 2", "clients 0"] {
         assert!(drawn.contains(part), "{part} is not in {drawn}");
     }
+    assert!(drawn.contains("unless told --pin"), "{drawn}");
+    let shared = psmr(&["topo", "--threads", "2", "--worker-threads", "1"]).stdout;
+    assert!(text(&shared).contains("replica 1 workers 0,1"), "{}", text(&shared));
     let output = psmr(&[&["topo", "--json"][..], &counts].concat());
     let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    assert_eq!(json["schema"], "psmr.topo/1");
+    assert_eq!((&json["schema"], json.get("error")), (&"psmr.topo/1".into(), Some(&Value::Null)));
     let cpus: Vec<_> =
         json["cpus"].as_array().expect("CPUs").iter().map(|cpu| &cpu["id"]).collect();
     let threads = json["threads"].as_array().expect("threads");
@@ -168,6 +254,8 @@ fn the_object_of_a_failure_is_its_subcommands() {
     for (arguments, schema) in [
         (&["topo", "--threads", "0"][..], "psmr.topo/1"),
         (&["topo", "--colour"], "psmr.topo/1"),
+        (&["demo", "--keys", "0"], "psmr.demo/1"),
+        (&["demo", "--colour"], "psmr.demo/1"),
         (&["sim", "--loss", "100"], "psmr.sim/1"),
         (&["sim", "--runs", "many"], "psmr.sim/1"),
     ] {
@@ -175,6 +263,7 @@ fn the_object_of_a_failure_is_its_subcommands() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
         assert_eq!((&json["ok"], &json["schema"]), (&Value::Bool(false), &schema.into()));
+        assert!(json["error"].is_string(), "{json}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `psmr bench run`: one configuration under load.
 
+use super::idle::Given;
 use super::{Failure, show};
 use crate::bench::{
     self, Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply,
@@ -20,7 +21,7 @@ pub(super) struct RunArgs {
     /// What is replicated
     #[arg(long, value_enum, default_value_t = Service::Btree, help_heading = "Cluster")]
     service: Service,
-    /// Groups, and workers a replica [default: clamp(cores / (replicas + 1), 2, 8); 1 with smr]
+    /// K: groups, and workers a replica [default: clamp(cores / (replicas + 1), 2, 8); 1 with smr]
     #[arg(long, value_name = "K", help_heading = "Cluster")]
     threads: Option<usize>,
     /// Replicas
@@ -157,11 +158,12 @@ struct NetworkArgs {
     /// How clients reach the cluster [default: datagram; in-process with --transport memory]
     #[arg(long, value_enum)]
     client_path: Option<ClientPath>,
-    /// Drops received datagrams, percent, each segment of a train alone
+    /// Drops received datagrams, 0 to 50 percent, each segment of a train alone
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     loss: f64,
-    /// Address of the interface that carries the multicast
+    /// Address of the interface that carries the multicast, as `ip addr` shows it
     #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
+    #[arg(value_parser = interface)]
     interface: Ipv4Addr,
     /// Socket buffer to ask for, bytes a socket
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
@@ -180,11 +182,17 @@ struct NetworkArgs {
     busy_poll_us: u64,
 }
 
+fn interface(text: &str) -> Result<Ipv4Addr, String> {
+    let wanted = "write the IPv4 address of one interface as `ip addr` shows it, as in 127.0.0.1";
+    text.parse().map_err(|_| wanted.to_owned())
+}
+
 /// Runs it.
-pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+pub(super) fn run(args: RunArgs, given: &Given) -> Result<(), Failure> {
     let json = args.json;
-    let settings = args.settings(&Machine::read());
-    let outcome = settings.check().and_then(|()| Ok(bench::run(&settings.settings)?));
+    let machine = Machine::read();
+    let settings = args.settings(&machine, given);
+    let outcome = settings.check(&machine).and_then(|()| Ok(bench::run(&settings.settings)?));
     let report = match outcome {
         Ok(report) => report,
         Err(failure) => {
@@ -223,14 +231,16 @@ struct Effective {
 }
 
 impl Effective {
-    fn check(&self) -> Result<(), Failure> {
+    /// A setting that cannot be comes before one that has no effect.
+    fn check(&self, machine: &Machine) -> Result<(), Failure> {
+        self.settings.validate(machine)?;
         self.contradiction.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
 impl RunArgs {
-    fn settings(self, machine: &Machine) -> Effective {
-        let contradiction = self.contradiction();
+    fn settings(self, machine: &Machine, given: &Given) -> Effective {
+        let foreign_cpu = self.foreign_cpu();
         let Self { service_args, load, network, .. } = self;
         let suitable = match self.model {
             Model::Smr => 1,
@@ -299,40 +309,17 @@ impl RunArgs {
         } else {
             Pin::None
         });
+        let contradiction = foreign_cpu.or_else(|| given.without_effect(&settings));
         Effective { settings, contradiction }
     }
 
-    /// What was given and would have no effect.
-    fn contradiction(&self) -> Option<SettingsError> {
-        let contradiction = |option: &str, value: String, problem: &str, remedy: &str| {
-            Some(SettingsError::new(option, value, problem, remedy))
-        };
-        if let Some(pin @ Pin::List(cpus)) = &self.pin {
-            let allowed = allowed_cpus();
-            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-                let problem = format!("this process may not use CPU {cpu}");
-                let remedy = format!("choose among {}", Pin::List(allowed));
-                return contradiction("pin", pin.to_string(), &problem, &remedy);
-            }
-        }
-        if let Some(bytes) = self.load.command_bytes
-            && self.service != Service::Null
-        {
-            let problem = "commands of other services than null have a length of their own";
-            return contradiction("command-bytes", bytes.to_string(), problem, "leave it out");
-        }
-        let network = &self.network;
-        if network.transport == Transport::Uring {
-            return None;
-        }
-        let given = [
-            ("sqpoll", network.sqpoll, String::new()),
-            ("send-zc", network.send_zc, String::new()),
-            ("min-wait-us", network.min_wait_us > 0, network.min_wait_us.to_string()),
-            ("busy-poll-us", network.busy_poll_us > 0, network.busy_poll_us.to_string()),
-        ];
-        let (option, _, value) = given.into_iter().find(|(_, is_given, _)| *is_given)?;
-        let remedy = "leave it out, or choose --transport uring";
-        contradiction(option, value, "--transport memory has no io_uring", remedy)
+    /// CPUs to tie threads to that this process may not use.
+    fn foreign_cpu(&self) -> Option<SettingsError> {
+        let Some(pin @ Pin::List(cpus)) = &self.pin else { return None };
+        let allowed = allowed_cpus();
+        let cpu = cpus.iter().find(|cpu| !allowed.contains(cpu))?;
+        let problem = format!("this process may not use CPU {cpu}");
+        let remedy = format!("choose among {}", Pin::List(allowed));
+        Some(SettingsError::new("pin", pin, problem, remedy))
     }
 }

@@ -1,14 +1,19 @@
 //! `psmr demo`: the main job, shown.
 
-use super::{Failure, complain, show};
+use super::{Failure, complain, counted, show};
 use crate::bench::{self, Machine, Report, Settings};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+/// The format of the JSON object.
+const SCHEMA: &str = "psmr.demo/1";
+
 /// The options of `psmr demo`.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct DemoArgs {
     /// Keys loaded into the tree; 10000000 is the papers' size
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
@@ -16,32 +21,74 @@ pub(super) struct DemoArgs {
     /// Seconds measured of each of the 15 runs
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     seconds: f64,
+    /// Writes one JSON object to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+struct Object<'a> {
+    schema: &'static str,
+    version: &'static str,
+    ok: bool,
+    /// Why the demonstration ended early.
+    error: Option<&'a str>,
+    /// The runs that took place, in their order, each as `psmr bench run --json` would write it.
+    runs: &'a [Report],
 }
 
 /// Runs it.
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
+    let mut reports = Vec::new();
+    let outcome = run_all(args, &mut reports);
+    if args.json {
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        show_object(error.as_deref(), &reports)?;
+        return outcome;
+    }
+    outcome?;
+    let host = reports.first().map_or_else(String::new, |report| report.host.to_string());
+    let (table, chart) = (bench::comparison(&reports), bench::chart(&reports));
+    let agreement = "The replicas' digests are equal at an equal position in every run.";
+    show(&format!("{host}\n\n{table}\n{chart}\n{agreement}\n"))
+}
+
+/// The object of a command line that cannot be followed.
+pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
+    show_object(Some(message), &[])
+}
+
+fn show_object(error: Option<&str>, runs: &[Report]) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let object = Object { schema: SCHEMA, version, ok: error.is_none(), error, runs };
+    let json = serde_json::to_string(&object).expect("reports have nothing that JSON has not");
+    show(&(json + "\n"))
+}
+
+fn run_all(args: &DemoArgs, reports: &mut Vec<Report>) -> Result<(), Failure> {
     let machine = Machine::read();
     let plan = bench::demo_plan(args.keys, args.seconds, &machine);
     for settings in &plan {
         settings.validate(&machine)?;
     }
+    // What one of the runs needs of the machine all of them do.
+    if let Some(settings) = plan.last() {
+        bench::check(settings, &machine)?;
+    }
     let progress = Progress::new(&plan, &machine);
-    let mut reports: Vec<Report> = Vec::new();
     for settings in &plan {
         progress.begin(settings);
         let report = bench::run(settings)?;
         progress.end(&report);
-        if let Some(error) = &report.error {
-            let run = name(settings);
-            return Err(Failure::Run(format!("{run}: {error}")));
-        }
+        let error = report.error.as_ref().map(|error| format!("{}: {error}", name(settings)));
         reports.push(report);
+        if let Some(error) = error {
+            return Err(Failure::Run(error));
+        }
     }
     progress.finish();
-    let host = reports.first().map_or_else(String::new, |report| report.host.to_string());
-    let (table, chart) = (bench::comparison(&reports), bench::chart(&reports));
-    let agreement = "The replicas' digests are equal at an equal position in every run.";
-    show(&format!("{host}\n\n{table}\n{chart}\n{agreement}\n"))
+    Ok(())
 }
 
 fn name(settings: &Settings) -> String {
@@ -60,16 +107,16 @@ impl Progress {
         if let Some(settings) = largest {
             let (keys, threads) = (settings.keys, settings.busy_threads());
             let cluster = format!(
-                "{} rings of {} acceptors, {} replicas of {} workers, {keys} keys, on loopback",
+                "{} rings of {} acceptors, {}, {keys} keys, on loopback",
                 settings.rings(),
                 settings.acceptors,
-                settings.replicas,
-                settings.threads
+                settings.crews(),
             );
             complain(&cluster);
             if threads > machine.cores {
                 let cores = machine.cores;
-                complain(&format!("{threads} threads share {cores} cores: they yield, none spins"));
+                let cores = counted(cores, "core");
+                complain(&format!("{threads} threads share {cores}: they yield, none spins"));
             }
         }
         let bar = io::stderr().is_terminal().then(|| {

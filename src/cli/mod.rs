@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod config;
 mod demo;
+mod idle;
 mod node;
 mod sim;
 mod status;
@@ -15,7 +16,8 @@ mod topo;
 
 use crate::bench::{RunError, SettingsError};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use idle::Given;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -106,21 +108,43 @@ impl From<SettingsError> for Failure {
 /// Runs the command line `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let outcome = match Cli::try_parse_from(&arguments) {
-        Ok(Cli { command: Command::Demo(args) }) => demo::run(&args),
-        Ok(Cli { command: Command::Bench(BenchCommand::Run(args)) }) => bench::run(*args),
-        Ok(Cli { command: Command::Sim(args) }) => sim::run(&args),
-        Ok(Cli { command: Command::Config(ConfigCommand::Init(args)) }) => config::init(&args),
-        Ok(Cli { command: Command::Node(args) }) => node::run(&args),
-        Ok(Cli { command: Command::Client(args) }) => client::run(&args),
-        Ok(Cli { command: Command::Status(args) }) => status::run(&args),
-        Ok(Cli { command: Command::Topo(args) }) => topo::run(&args),
+    let parsed = Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let outcome = match parsed {
+        Ok((Cli { command }, matches)) => follow(command, &matches),
         Err(error) => reject(&error, &arguments),
     };
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     complain(&failure.to_string());
     failure.status()
 }
+
+fn follow(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(BenchCommand::Run(args)) => {
+            let run = ["bench", "run"];
+            let matches = run.iter().try_fold(matches, |of, name| of.subcommand_matches(name));
+            bench::run(*args, &matches.map(Given::of).unwrap_or_default())
+        }
+        Command::Sim(args) => sim::run(&args),
+        Command::Config(ConfigCommand::Init(args)) => config::init(&args),
+        Command::Node(args) => node::run(&args),
+        Command::Client(args) => client::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Topo(args) => topo::run(&args),
+    }
+}
+
+/// What the standard library says of numbers, and what a user needs to hear.
+const WORDS: [(&str, &str); 5] = [
+    ("invalid digit found in string", "not a whole number from 0 on"),
+    ("cannot parse integer from empty string", "not a whole number from 0 on"),
+    ("number too large to fit in target type", "too large"),
+    ("invalid float literal", "not a number"),
+    ("cannot parse float from empty string", "not a number"),
+];
 
 /// Help and version are no failures; everything else is one line.
 fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
@@ -136,9 +160,13 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
     let told =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
-    let message = told.join(" ").trim_start_matches("error: ").to_owned();
+    let mut message = told.join(" ").trim_start_matches("error: ").to_owned();
+    for (theirs, ours) in WORDS {
+        message = message.replace(theirs, ours);
+    }
     if arguments.iter().any(|argument| argument == "--json") {
         match arguments.get(1).and_then(|argument| argument.to_str()) {
+            Some("demo") => demo::show_failure(&message)?,
             Some("sim") => sim::show_failure(&message)?,
             Some("topo") => topo::show_failure(&message)?,
             _ => bench::show_failure(&message)?,

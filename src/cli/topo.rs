@@ -16,7 +16,7 @@ const SCHEMA: &str = "psmr.topo/1";
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct TopoArgs {
-    /// Groups, and workers a replica [default: clamp(cores / (replicas + 1), 2, 8)]
+    /// K: groups, and workers a replica [default: clamp(cores / (replicas + 1), 2, 8)]
     #[arg(long, value_name = "K")]
     threads: Option<usize>,
     /// Replicas
@@ -45,12 +45,16 @@ pub(super) struct TopoArgs {
 struct Report<'a> {
     schema: &'static str,
     ok: bool,
+    /// None here: see [`show_failure`].
+    error: Option<&'static str>,
     #[serde(flatten)]
     topology: &'a Topology,
     network_cards: &'a [NetworkCard],
     threads: Vec<Placement>,
     /// Whether threads share CPUs.
     shared: bool,
+    /// Whether `psmr bench run` ties threads to these CPUs unless told otherwise.
+    pinned_by_default: bool,
     note: Option<String>,
 }
 
@@ -80,6 +84,7 @@ pub(super) fn run(args: &TopoArgs) -> Result<(), Failure> {
     let report = Report {
         schema: SCHEMA,
         ok: true,
+        error: None,
         topology: &topology,
         network_cards: &cards,
         threads: plan
@@ -87,6 +92,7 @@ pub(super) fn run(args: &TopoArgs) -> Result<(), Failure> {
             .map(|(thread, cpu)| Placement { thread: thread.to_string(), cpu })
             .collect(),
         shared: plan.core_use() == CoreUse::Shared,
+        pinned_by_default: plan.core_use() == CoreUse::Own,
         note: plan.note(),
     };
     let json = serde_json::to_string(&report).expect("a topology has nothing that JSON has not");

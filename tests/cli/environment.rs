@@ -1,0 +1,94 @@
+//! What the machine may refuse: each refusal is one line that names the setting and the remedy.
+
+use super::{psmr, refuses, text};
+use std::process::{Command, Output};
+
+#[expect(clippy::print_stdout, reason = "who runs the tests should know")]
+fn skip(reason: &str) {
+    println!("skipped: {reason}");
+}
+
+/// Runs `psmr` in a network of its own, after the commands of `setup`. `None` where users may not
+/// have such.
+fn isolated(setup: &str, arguments: &str) -> Option<Output> {
+    let script = |line: &str| {
+        let unshare = ["--user", "--map-root-user", "--net", "sh", "-c", line];
+        Command::new("unshare").args(unshare).output().ok()
+    };
+    let possible = script("ip link set lo up && ip link set lo down");
+    if !possible.is_some_and(|output| output.status.success()) {
+        skip("this machine gives users no network of their own");
+        return None;
+    }
+    script(&format!("{setup}\n{} {arguments}", env!("CARGO_BIN_EXE_psmr")))
+}
+
+/// Refused by the environment, in one line that has all of `parts`.
+fn refused(output: Option<Output>, parts: &[&str]) {
+    let Some(output) = output else { return };
+    let errors = text(&output.stderr);
+    if errors.contains("io_uring") {
+        skip(&errors);
+        return;
+    }
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(output.stdout.is_empty());
+    for part in parts {
+        assert!(errors.contains(part), "{part:?} is not in {errors}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_down_is_named_before_anything_is_loaded() {
+    let parts = ["--interface 127.0.0.1", "`ip link set lo up`", "--transport memory"];
+    for arguments in ["demo", "bench run"] {
+        refused(isolated("", arguments), &parts);
+    }
+}
+
+#[test]
+fn an_interface_that_carries_too_small_packets_is_named() {
+    let setup = "ip link set lo up; ip tuntap add d0 mode tun && ip addr add 10.9.9.9/24 dev d0 \
+                 && ip link set d0 mtu 1500 up";
+    let Some(output) = isolated(setup, "bench run --interface 10.9.9.9") else { return };
+    if text(&output.stderr).contains("/dev/net/tun") {
+        skip("no device of one's own");
+        return;
+    }
+    let parts = ["--interface 10.9.9.9", "8192 bytes", "1472", "mtu 9000", "--transport memory"];
+    refused(Some(output), &parts);
+}
+
+#[test]
+fn an_interface_of_another_machine_or_by_name_is_refused() {
+    let interface = |value| ["bench", "run", "--interface", value];
+    refuses(&interface("8.8.8.8"), 3, &["--interface 8.8.8.8", "`ip addr`"]);
+    for wrong in ["8.8.8.8:", "nosuch", "lo", ""] {
+        refuses(&interface(wrong), 2, &["--interface", "IPv4 address", "127.0.0.1"]);
+    }
+    for wrong in ["0.0.0.0", "239.1.1.1", "255.255.255.255"] {
+        refuses(&interface(wrong), 2, &["--interface", wrong, "`ip addr`"]);
+    }
+}
+
+#[test]
+fn keys_beyond_the_machines_memory_are_refused_before_any_is_loaded() {
+    let many = ["--keys", "2000000000"];
+    let replicas = ["bench", "run", "--replicas", "32"];
+    refuses(&[&replicas[..], &many].concat(), 3, &["--keys 2000000000", "GiB", "--replicas 32"]);
+    let nodes = ["bench", "run", "--capacity", "4"];
+    refuses(&[&nodes[..], &many].concat(), 2, &["--keys 2000000000", "64.0 GiB"]);
+    let json = psmr(&[&["demo", "--json"], &["--keys", "99999999999"][..]].concat());
+    assert_eq!(json.status.code(), Some(2), "{}", text(&json.stderr));
+}
+
+#[test]
+fn memory_that_a_limit_withholds_is_told_by_the_setting_that_takes_it() {
+    let line = format!(
+        "ulimit -v 600000; {} bench run --transport memory --keys 20000000",
+        env!("CARGO_BIN_EXE_psmr")
+    );
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    refused(Some(output), &["--keys 20000000", "ulimit -v"]);
+}
