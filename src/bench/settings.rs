@@ -1,8 +1,8 @@
 //! The settings of a run: complete, checked, and part of its report.
 
 use super::{
-    Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply, Retry,
-    Separators, Service, Transport, Wait,
+    Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply,
+    Retry, Separators, Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;

@@ -238,6 +238,15 @@ impl Effective {
     }
 }
 
+/// Decides how workers share threads and whether threads are tied to cores, as far as that was not
+/// given.
+fn place(settings: &mut Settings, machine: &Machine, given: (Option<usize>, Option<Pin>)) {
+    let (worker_threads, pin) = given;
+    settings.worker_threads = worker_threads.unwrap_or(machine.suitable_worker_threads(settings));
+    let has_cores = settings.busy_threads() <= machine.cores;
+    settings.pin = pin.unwrap_or(if has_cores { Pin::Plan } else { Pin::None });
+}
+
 impl RunArgs {
     fn settings(self, machine: &Machine, given: &Given) -> Effective {
         let foreign_cpu = self.foreign_cpu();
@@ -302,13 +311,7 @@ impl RunArgs {
             json: self.json,
             history: self.history,
         };
-        settings.worker_threads =
-            self.worker_threads.unwrap_or(machine.suitable_worker_threads(&settings));
-        settings.pin = self.pin.unwrap_or(if settings.busy_threads() <= machine.cores {
-            Pin::Plan
-        } else {
-            Pin::None
-        });
+        place(&mut settings, machine, (self.worker_threads, self.pin));
         let contradiction = foreign_cpu.or_else(|| given.without_effect(&settings));
         Effective { settings, contradiction }
     }
