@@ -4,15 +4,14 @@ use super::config::ProxyConfig;
 use super::flow::Flow;
 use super::parts::Parts;
 use super::round_trip::RoundTrip;
-use crate::ring_paxos::{Destination, Outbox, Proposer};
+use crate::ring_paxos::{Destination, OpenProposal, Outbox, Proposer};
 use crate::types::{Ballot, RingId, Time};
 use crate::wire::{Chunk, Command, CommandHeader, MAX_BATCH, Message, Propose, Writer};
 use std::time::Duration;
 
 #[derive(Debug)]
 struct Ring {
-    proposer: Proposer,
-    open: Vec<u8>,
+    proposal: OpenProposal,
     /// When something was last heard of what the ring ordered.
     heard: Time,
     /// Somebody said who coordinates, and nothing was sent there since.
@@ -35,9 +34,9 @@ pub(super) struct Rings(Vec<Ring>);
 impl Rings {
     pub(super) fn new(count: usize, config: &ProxyConfig, now: Time) -> Self {
         let commands = config.sessions * config.window;
+        let proposer = |ring| Proposer::new(ring, config.acceptors.clone());
         let ring = |ring| Ring {
-            proposer: Proposer::new(RingId(ring), config.acceptors.clone()),
-            open: Vec::with_capacity(MAX_BATCH),
+            proposal: OpenProposal::new(ring, proposer(ring)),
             heard: now,
             is_redirected: false,
             turned_at: now,
@@ -47,7 +46,7 @@ impl Rings {
             round_trip: RoundTrip::new(config.attempt_timeout),
             lengthened: now,
         };
-        Self((0u16..).take(count).map(ring).collect())
+        Self((0u16..).take(count).map(RingId).map(ring).collect())
     }
 
     /// Appends a command to its ring's proposal; a full one leaves first. Returns the number of the
@@ -59,15 +58,9 @@ impl Rings {
         command: &Command<'_>,
         out: &mut impl Outbox,
     ) -> u64 {
-        let length = command.encoded_length();
-        let Ring { proposer, open, .. } = &mut self.0[usize::from(ring.0)];
-        if open.len() + length > MAX_BATCH {
-            propose(ring, proposer, open, out);
-        }
-        let at = open.len();
-        open.resize(at + length, 0);
-        command.encode(&mut Writer::new(&mut open[at..]));
-        proposer.upcoming_number()
+        let proposal = &mut self.0[usize::from(ring.0)].proposal;
+        command.encode(&mut Writer::new(proposal.reserve(command.encoded_length(), out)));
+        proposal.number()
     }
 
     /// What of `ring` may be unanswered.
@@ -104,7 +97,7 @@ impl Rings {
 
     /// `count` numbers of `ring`'s proposals that follow each other; the first of them.
     pub(super) fn take_numbers(&mut self, ring: RingId, count: u64) -> u64 {
-        self.0[usize::from(ring.0)].proposer.take_numbers(count)
+        self.0[usize::from(ring.0)].proposal.proposer_mut().take_numbers(count)
     }
 
     /// Proposes one part of a long command, and asks for a confirmation.
@@ -127,7 +120,7 @@ impl Rings {
         command.encode(&mut Writer::new(&mut proposal[..length]));
         let commands = &proposal[..length];
         let message = Message::Propose(Propose { number, is_confirmed: true, commands });
-        let target = self.0[usize::from(ring.0)].proposer.target();
+        let target = self.0[usize::from(ring.0)].proposal.proposer().target();
         out.send(Destination::Node(target), ring, &message);
     }
 
@@ -138,10 +131,8 @@ impl Rings {
 
     /// Sends what is open.
     pub(super) fn flush(&mut self, out: &mut impl Outbox) {
-        for (ring, Ring { proposer, open, .. }) in (0u16..).map(RingId).zip(&mut self.0) {
-            if !open.is_empty() {
-                propose(ring, proposer, open, out);
-            }
+        for ring in &mut self.0 {
+            ring.proposal.flush(out);
         }
     }
 
@@ -174,7 +165,7 @@ impl Rings {
         // What was sent again a moment ago is the first that goes to whom was named.
         let is_redirected = std::mem::take(&mut ring.is_redirected);
         if now.since(ring.heard) >= patience && !is_redirected {
-            ring.proposer.on_silence();
+            ring.proposal.proposer_mut().on_silence();
             (ring.heard, ring.turned_at) = (now, now);
         }
     }
@@ -214,19 +205,9 @@ impl Rings {
 
 impl Ring {
     fn turn(&mut self, follow: impl FnOnce(&mut Proposer)) -> bool {
-        let before = self.proposer.target();
-        follow(&mut self.proposer);
-        self.has_strays |= self.proposer.target() != before;
+        let before = self.proposal.proposer().target();
+        follow(self.proposal.proposer_mut());
+        self.has_strays |= self.proposal.proposer().target() != before;
         self.has_strays
     }
-}
-
-fn propose(ring: RingId, proposer: &mut Proposer, open: &mut Vec<u8>, out: &mut impl Outbox) {
-    let message = Message::Propose(Propose {
-        number: proposer.next_number(),
-        is_confirmed: false,
-        commands: open,
-    });
-    out.send(Destination::Node(proposer.target()), ring, &message);
-    open.clear();
 }

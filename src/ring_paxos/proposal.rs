@@ -13,13 +13,15 @@ pub struct OpenProposal {
     ring: RingId,
     proposer: Proposer,
     commands: Vec<u8>,
+    /// Taken with the first command: whoever takes numbers meanwhile does not change it.
+    number: u64,
 }
 
 impl OpenProposal {
     /// Nothing yet, for `ring`.
     #[must_use]
     pub fn new(ring: RingId, proposer: Proposer) -> Self {
-        Self { ring, proposer, commands: Vec::with_capacity(MAX_BATCH) }
+        Self { ring, proposer, commands: Vec::with_capacity(MAX_BATCH), number: 0 }
     }
 
     /// Room for a command of `length` bytes; a proposal that is too full for it leaves first.
@@ -32,16 +34,19 @@ impl OpenProposal {
         if self.commands.len() + length > MAX_BATCH {
             self.flush(out);
         }
+        if self.commands.is_empty() {
+            self.number = self.proposer.next_number();
+        }
         let at = self.commands.len();
         self.commands.resize(at + length, 0);
         &mut self.commands[at..]
     }
 
-    /// The number that what was gathered leaves under.
+    /// The number that what was gathered last leaves under.
     #[inline]
     #[must_use]
     pub const fn number(&self) -> u64 {
-        self.proposer.upcoming_number()
+        self.number
     }
 
     /// Sends what was gathered.
@@ -49,8 +54,8 @@ impl OpenProposal {
         if self.commands.is_empty() {
             return;
         }
-        let number = self.proposer.next_number();
-        let propose = Propose { number, is_confirmed: false, commands: &self.commands };
+        let Self { number, ref commands, .. } = *self;
+        let propose = Propose { number, is_confirmed: false, commands };
         let to = Destination::Node(self.proposer.target());
         out.send(to, self.ring, &Message::Propose(propose));
         self.commands.clear();
@@ -95,11 +100,12 @@ mod tests {
             assert_eq!(proposal.reserve(length, &mut out).len(), length);
             assert_eq!(proposal.number(), 1);
         }
+        assert_eq!(proposal.proposer_mut().take_numbers(5), 2);
         assert_eq!(out.0, [], "exactly full");
         proposal.reserve(1, &mut out)[0] = 1;
-        assert_eq!((&out.0[..], proposal.number()), (&[(1, MAX_BATCH)][..], 2));
+        assert_eq!((&out.0[..], proposal.number()), (&[(1, MAX_BATCH)][..], 7));
         proposal.flush(&mut out);
         proposal.flush(&mut out);
-        assert_eq!(out.0, [(1, MAX_BATCH), (2, 1)]);
+        assert_eq!(out.0, [(1, MAX_BATCH), (7, 1)]);
     }
 }

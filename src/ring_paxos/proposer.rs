@@ -42,12 +42,6 @@ impl Proposer {
         first
     }
 
-    /// The number that [`Proposer::next_number`] gives next.
-    #[must_use]
-    pub const fn upcoming_number(&self) -> u64 {
-        self.number + 1
-    }
-
     /// An acceptor does not coordinate, and this is the highest ballot that it knows.
     pub fn on_redirect(&mut self, ballot: Ballot) {
         self.follow(ballot);
