@@ -245,6 +245,20 @@ fn a_paused_coordinator_that_wakes_with_an_old_ballot_decides_nothing_and_steps_
 }
 
 #[test]
+fn a_member_that_was_paused_listens_before_it_stands() {
+    let mut net = ring(3);
+    let ballot = net.member(0).ballot();
+    net.pause(1, 2_000 * MILLI);
+    // What its coordinator said meanwhile is lost to it.
+    net.filter = Box::new(|packet| packet.to != NodeId(1));
+    net.run(1_999 * MILLI);
+    net.filter = Box::new(|_| true);
+    net.run(500 * MILLI);
+    assert_eq!(net.member(1).counters().candidacies, 0);
+    assert_eq!((net.coordinator(), net.member(1).ballot()), (Some(0), ballot));
+}
+
+#[test]
 fn a_full_log_survives_its_coordinator_and_goes_on_when_learners_report() {
     let mut config = RingConfig::new(RingId(0), (0..3).map(NodeId).collect());
     (config.instances, config.apply_bound, config.learners) = (16, 1_000, 1);

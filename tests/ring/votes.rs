@@ -1,8 +1,9 @@
 //! 2Bs around the ring: early, late, lost, twice; and members that say nothing at all.
 
 use super::net::{Net, Packet};
-use psmr::types::NodeId;
-use psmr::wire::{Kind, Message};
+use psmr::ring_paxos::{Envelope, Role};
+use psmr::types::{Address, Incarnation, Instance, NodeId, RingId};
+use psmr::wire::{Accepted, DecidedRanges, Kind, Message, Range};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -137,4 +138,36 @@ fn votes_of_one_duty_cycle_leave_as_one_range() {
     net.run(MILLI);
     assert_eq!(net.decided.len(), 8);
     assert!(masks(&net, first).len() < 8, "{} datagrams", masks(&net, first).len());
+}
+
+#[test]
+fn only_votes_of_equal_masks_share_a_2b() {
+    let mut net = Net::new(7, 3);
+    net.run(5 * MILLI);
+    let third = net.member(0).layout().members()[2];
+    net.filter = Box::new(|packet| packet.kind != Kind::Accepted);
+    for number in 1..=2 {
+        net.propose(0, number, b"one");
+        net.run(Duration::from_micros(200));
+    }
+    let accepts: Vec<_> = net.heard.iter().filter(|packet| packet.kind == Kind::Accept).collect();
+    let named = accepts.iter().map(|packet| match packet.message() {
+        Message::Accept(accept) => (accept.instance, accept.ballot, accept.id),
+        other => panic!("{other:?}"),
+    });
+    let named: Vec<_> = named.collect();
+    let now = net.now;
+    // Of the first instance it hears one member before it, of the second both, in one duty cycle.
+    net.step(usize::from(third.0), |member, out| {
+        for ((instance, ballot, id), mask) in named.into_iter().zip([0b001, 0b011]) {
+            let ranges = [Range::one(instance, id)];
+            let ranges = DecidedRanges::new(&ranges);
+            let accepted = Accepted { ballot, mask, slowest: Instance(0), ranges };
+            let (ring, from) = (RingId(0), Address::NONE);
+            let envelope = Envelope { ring, sender: NodeId(9), incarnation: Incarnation(1), from };
+            member.on_message(&envelope, &Message::Accepted(accepted), now, out);
+        }
+        member.on_cycle_end(now, out);
+    });
+    assert_eq!(masks(&net, third), [0b101, 0b111]);
 }
