@@ -85,14 +85,7 @@ fn network(settings: &Settings) -> Result<(), RunError> {
         Err(LaunchError::PortInUse { .. }) => return Ok(()),
         Err(error) => return Err(environment(&error)),
     };
-    let (interface, limit) = (config.interface, endpoint.effective().segment_limit);
-    if limit < MAX_DATAGRAM {
-        return Err(RunError::Environment(format!(
-            "--interface {interface}: datagrams have up to {MAX_DATAGRAM} bytes, but in one packet \
-             it carries {limit}: run `ip link set dev NAME mtu 9000`, give another interface, or \
-             use --transport memory"
-        )));
-    }
+    let interface = config.interface;
     echo(&mut endpoint, ring, ECHO_LOOKS).map_err(|source| {
         environment(&LaunchError::NoMulticast { interface, group: *group.ip(), source })
     })

@@ -18,6 +18,7 @@ use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
 use crate::types::{Digest, Random};
+use crate::wire::MAX_DATAGRAM;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,6 +209,7 @@ fn cpus(settings: &Settings) -> Vec<CpuId> {
 pub(super) fn endpoint(settings: &Settings) -> uring::Config {
     uring::Config {
         interface: settings.interface,
+        largest: MAX_DATAGRAM,
         socket_buffer: settings.socket_buffer,
         sqpoll: settings.sqpoll,
         send_zc: settings.send_zc,

@@ -14,7 +14,7 @@ use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::uring;
 use crate::types::{Address, NodeId, RingId};
-use crate::wire::Identity;
+use crate::wire::{Identity, MAX_DATAGRAM};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Who is who; this process has `clients` threads of clients.
@@ -144,6 +144,7 @@ pub(super) fn sockets(
         groups: cluster.groups().collect(),
         subscribe,
         ttl,
+        largest: MAX_DATAGRAM,
         buffers,
         buffer_bytes,
         socket_buffer,

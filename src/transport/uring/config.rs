@@ -18,6 +18,9 @@ pub struct Config {
     pub subscribe: Vec<RingId>,
     /// How many routers a multicast may pass; 0 stays on the host, 1 on its network.
     pub ttl: u8,
+    /// The largest datagram that will be sent, in bytes: the interface must carry it in one packet.
+    /// 0 asks for nothing.
+    pub largest: usize,
     /// Receive buffers, a power of two up to 32,768.
     pub buffers: u16,
     /// Bytes a receive buffer; with `gro` a whole train must fit.
@@ -48,6 +51,7 @@ impl Default for Config {
             groups: Vec::new(),
             subscribe: Vec::new(),
             ttl: 1,
+            largest: 0,
             buffers: 64,
             buffer_bytes: 64 * 1024,
             socket_buffer: 4 << 20,

@@ -67,6 +67,20 @@ pub enum LaunchError {
         /// The setting.
         interface: Ipv4Addr,
     },
+    /// The interface would cut datagrams into several packets.
+    #[error(
+        "--interface {interface}: datagrams have up to {largest} bytes, but in one packet it \
+         carries {limit}: run `ip link set dev NAME mtu 9000`, give another interface, or use \
+         --transport memory"
+    )]
+    SmallPackets {
+        /// The setting.
+        interface: Ipv4Addr,
+        /// The largest datagram, in bytes.
+        largest: usize,
+        /// What a packet carries of a datagram, in bytes.
+        limit: usize,
+    },
     /// The interface carries no multicast.
     #[error(
         "--interface {interface} carries no multicast to {group}: `ip link set dev NAME multicast \

@@ -51,6 +51,10 @@ impl Sockets {
             joined.push(*group.ip());
         }
         let segment_limit = (mtu(config)? - HEADERS).min(MAX_SEND);
+        if segment_limit < config.largest {
+            let Config { interface, largest, .. } = *config;
+            return Err(LaunchError::SmallPackets { interface, largest, limit: segment_limit });
+        }
         let mut effective = Effective { segment_limit, gro: config.gro, ..Effective::default() };
         effective.socket_buffer = usize::MAX;
         effective.busy_poll = !config.busy_poll.is_zero();
