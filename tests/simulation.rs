@@ -91,25 +91,31 @@ fn every_planted_bug_is_caught_by_some_test_program() {
 
 #[test]
 fn each_planted_bug_is_caught_by_its_stored_seed_and_by_nothing_else_there() {
-    let stored: Vec<(Bug, Range<u64>)> = lines(include_str!("scenarios/planted.txt"))
+    let stored: Vec<(Bug, Range<u64>, Options)> = lines(include_str!("scenarios/planted.txt"))
         .map(|line| {
             let bug = Bug::from_name(line[0]);
             let bug = bug.unwrap_or_else(|| panic!("no bug called {}", line[0]));
             let (first, runs): (u64, u64) = (line[1].parse().unwrap(), line[2].parse().unwrap());
-            (bug, first..first + runs)
+            let loss = line.get(3).map(|percent| percent.parse::<u32>().unwrap() * 10_000);
+            let commands = line.get(4).map(|commands| commands.parse().unwrap());
+            let options = Options { loss, commands, ..Options::default() };
+            (bug, first..first + runs, options)
         })
         .collect();
-    let options = Options::default();
     {
         let _guard = without_bugs();
-        let seeds: BTreeSet<u64> = stored.iter().flat_map(|(_, seeds)| seeds.clone()).collect();
-        seeds.into_iter().for_each(|seed| assert_holds(seed, &options));
+        let runs = stored.iter().flat_map(|(_, seeds, options)| {
+            seeds.clone().map(move |seed| (seed, options.loss, options.commands))
+        });
+        for (seed, loss, commands) in runs.collect::<BTreeSet<_>>() {
+            assert_holds(seed, &Options { loss, commands, ..Options::default() });
+        }
     }
     let _guard = PLANTED.write().unwrap_or_else(PoisonError::into_inner);
     let mut missed = Vec::new();
-    for (bug, seeds) in stored {
+    for (bug, mut seeds, options) in stored {
         assert!(Bug::plant(Some(bug)), "a build with debug assertions has planted bugs");
-        let is_caught = seeds.into_iter().any(|seed| !run(seed, &options).violations.is_empty());
+        let is_caught = seeds.any(|seed| !run(seed, &options).violations.is_empty());
         Bug::plant(None);
         if !is_caught {
             missed.push(bug.name());
