@@ -347,7 +347,10 @@ impl<S: Optimistic> Cluster<S> {
     pub fn digests(&mut self) -> Vec<Digest> {
         self.settle();
         self.answers.clear();
-        self.control(ControlKind::Digest, |control| control.number = 77);
+        self.control(ControlKind::Digest, |control| {
+            control.number = 77;
+            control.reply_to = Address::memory(77);
+        });
         self.settle();
         let read = |answer: &Answer| {
             let report: DigestReport = bytemuck::pod_read_unaligned(&answer.payload);
