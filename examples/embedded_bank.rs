@@ -13,6 +13,7 @@ use psmr::service::counters::{self, Bank, Command, Settings};
 use psmr::sync::WaitPolicy;
 use psmr::transport::uring;
 use psmr::types::{Digest, Random, Time};
+use psmr::wire::Room;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         cpus: Vec::new(),
         m: 1,
         lambda_per_s: 0,
+        room: Room::MOST,
         command_limit: 1 << 10,
         service_digest: Digest(u64::from(ACCOUNTS)),
         loss_percent: 0.0,

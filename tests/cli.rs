@@ -65,6 +65,7 @@ fn a_setting_out_of_its_range_is_named_with_its_range() {
             &["--worker-threads 2", "--model smr", "choose 1"],
         ),
         (&["--socket-buffer", "0"], &["--socket-buffer 0", "65536 to"]),
+        (&["--datagram-bytes", "1231"], &["--datagram-bytes 1231", "1232 to 8192"]),
         (&["--min-wait-us", "99999999999"], &["--min-wait-us 99999999999", "0 to 10000"]),
         (&["--mix", "read=50,insert=49"], &["--mix", "99", "100"]),
         (&["--mix", "read=50,write=50"], &["--mix", "write=50", "update"]),

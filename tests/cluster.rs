@@ -9,6 +9,7 @@ use psmr::service::null::Null;
 use psmr::sync::WaitPolicy;
 use psmr::transport::uring;
 use psmr::types::{Digest, Time};
+use psmr::wire::Room;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         cpus: Vec::new(),
         m: 1,
         lambda_per_s: 0,
+        room: Room::MOST,
         command_limit: 1 << 20,
         service_digest: Digest(0),
         loss_percent: 0.0,
@@ -163,6 +165,23 @@ fn commands_of_a_mebibyte_are_answered_although_no_buffer_holds_one() {
             let config = config(model, transport, ClientPath::Datagram);
             let config = ClusterConfig { loss_percent, window: 4, ..config };
             assert_serves_bytes(&config, 20, 1 << 20);
+        }
+    }
+}
+
+#[test]
+fn networks_of_small_packets_carry_commands_of_every_length() {
+    let rooms = [Room::within(1_472).expect("packets of Ethernet"), Room::LEAST];
+    for (model, room) in models().into_iter().flat_map(|model| rooms.map(|room| (model, room))) {
+        // No datagram may be larger: the transport would refuse it.
+        let transport = Transport::Uring(uring::Config {
+            largest: room.datagram(),
+            ..uring::Config::default()
+        });
+        let config = config(model, transport, ClientPath::Datagram);
+        let config = ClusterConfig { room, loss_percent: 1.0, ..config };
+        for (commands, bytes) in [(2_000, 8), (500, 700), (200, 2_000), (4, 1 << 20)] {
+            assert_serves_bytes(&config, commands, bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::service::btree::BTree;
 use crate::transport::uring::{self, LaunchError};
 use crate::transport::{Endpoint as _, Receive as _, Target, Transmit as _};
 use crate::types::{RingId, Time};
-use crate::wire::MAX_DATAGRAM;
+use crate::wire::Room;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -68,6 +68,15 @@ fn memory(settings: &Settings, available: u64) -> Result<(), RunError> {
     )))
 }
 
+/// The largest datagrams that `interface` carries in one packet, as far as they may be, in bytes;
+/// `None` if it is none of this host, or carries no multicast.
+#[must_use]
+pub fn datagram_bytes(interface: Ipv4Addr) -> Option<usize> {
+    let config = uring::Config { interface, ..uring::Config::default() };
+    let limit = uring::segment_limit(&config).ok()?;
+    Some(limit.clamp(Room::LEAST.datagram(), Room::MOST.datagram()))
+}
+
 /// Opens what a thread's network needs, has a datagram of the largest size come back by multicast,
 /// and closes it.
 fn network(settings: &Settings) -> Result<(), RunError> {
@@ -86,15 +95,19 @@ fn network(settings: &Settings) -> Result<(), RunError> {
         Err(error) => return Err(environment(&error)),
     };
     let interface = config.interface;
-    echo(&mut endpoint, ring, ECHO_LOOKS).map_err(|source| {
+    echo(&mut endpoint, (ring, settings.datagram_bytes), ECHO_LOOKS).map_err(|source| {
         environment(&LaunchError::NoMulticast { interface, group: *group.ip(), source })
     })
 }
 
-/// Waits until a multicast to `ring` has come back, for that many looks.
-fn echo(endpoint: &mut uring::Endpoint, ring: RingId, looks: u32) -> io::Result<()> {
+/// Waits until a multicast of `length` bytes to `ring` has come back, for that many looks.
+fn echo(
+    endpoint: &mut uring::Endpoint,
+    (ring, length): (RingId, usize),
+    looks: u32,
+) -> io::Result<()> {
     let (_, transmit) = endpoint.split();
-    let room = transmit.reserve(Target::Group(ring), MAX_DATAGRAM);
+    let room = transmit.reserve(Target::Group(ring), length);
     room.ok_or(io::ErrorKind::OutOfMemory)?.fill(0);
     transmit.flush()?;
     let mut frames = Vec::with_capacity(1);
@@ -163,8 +176,8 @@ mod tests {
                 return;
             }
         };
-        assert!(echo(&mut endpoint, ring, ECHO_LOOKS).is_ok());
-        let error = echo(&mut endpoint, other, 1).expect_err("a group that is not heard");
+        assert!(echo(&mut endpoint, (ring, 64), ECHO_LOOKS).is_ok());
+        let error = echo(&mut endpoint, (other, 64), 1).expect_err("a group that is not heard");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

@@ -18,7 +18,6 @@ use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
 use crate::types::{Digest, Random};
-use crate::wire::MAX_DATAGRAM;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +186,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         cpus: cpus(settings),
         m: settings.turn,
         lambda_per_s: settings.lambda,
+        room: settings.room(),
         command_limit: Settings::COMMAND_LIMIT,
         service_digest: Digest::default(),
         loss_percent: settings.loss,
@@ -209,7 +209,7 @@ fn cpus(settings: &Settings) -> Vec<CpuId> {
 pub(super) fn endpoint(settings: &Settings) -> uring::Config {
     uring::Config {
         interface: settings.interface,
-        largest: MAX_DATAGRAM,
+        largest: settings.datagram_bytes,
         socket_buffer: settings.socket_buffer,
         sqpoll: settings.sqpoll,
         send_zc: settings.send_zc,

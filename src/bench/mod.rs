@@ -22,7 +22,7 @@ mod tally;
 mod window;
 mod workload;
 
-pub use check::check;
+pub use check::{check, datagram_bytes};
 pub use cluster::network;
 pub use demo::demo_plan;
 pub use generator::Generator;

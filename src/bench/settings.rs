@@ -6,6 +6,7 @@ use super::{
 };
 use crate::host::plan::Demand;
 use crate::types::MAX_GROUPS;
+use crate::wire::Room;
 use serde::Serialize;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub transport: Transport,
     /// Address of the interface that carries the multicast.
     pub interface: Ipv4Addr,
+    /// The largest datagram, bytes.
+    pub datagram_bytes: usize,
     /// Socket buffer that is asked for, bytes a socket.
     pub socket_buffer: usize,
     /// Whether a kernel thread submits.
@@ -166,6 +169,7 @@ impl Default for Settings {
             client_path: ClientPath::Datagram,
             transport: Transport::Uring,
             interface: Ipv4Addr::LOCALHOST,
+            datagram_bytes: Room::MOST.datagram(),
             socket_buffer: 4 << 20,
             sqpoll: false,
             send_zc: false,
@@ -210,6 +214,15 @@ impl Settings {
     #[must_use]
     pub const fn rings(&self) -> usize {
         if self.threads == 1 { 1 } else { self.threads + 1 }
+    }
+
+    /// How much a datagram holds.
+    ///
+    /// # Panics
+    /// If the settings were not validated.
+    #[must_use]
+    pub const fn room(&self) -> Room {
+        Room::new(self.datagram_bytes).expect("validated")
     }
 
     /// The replicas, for people: how many workers each has, on how many threads.
@@ -333,6 +346,8 @@ impl Settings {
             let problem = "not the address of one interface";
             return refuse("interface", interface, problem, "give one that `ip addr` shows");
         }
+        let datagram_bytes = self.datagram_bytes;
+        range("datagram-bytes", datagram_bytes, Room::LEAST.datagram(), Room::MOST.datagram())?;
         range("socket-buffer", self.socket_buffer, 1 << 16, 1 << 30)?;
         range("min-wait-us", self.min_wait_us, 0, Self::WAIT_US)?;
         range("busy-poll-us", self.busy_poll_us, 0, Self::WAIT_US)?;

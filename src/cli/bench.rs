@@ -7,6 +7,7 @@ use crate::bench::{
     Report, Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
 };
 use crate::host::affinity::allowed_cpus;
+use crate::wire::Room;
 use clap::Args;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -165,6 +166,9 @@ struct NetworkArgs {
     #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
     #[arg(value_parser = interface)]
     interface: Ipv4Addr,
+    /// Largest datagram [default: what the interface carries in one packet, up to 8192]
+    #[arg(long, value_name = "BYTES")]
+    datagram_bytes: Option<usize>,
     /// Socket buffer to ask for, bytes a socket
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     socket_buffer: usize,
@@ -180,6 +184,17 @@ struct NetworkArgs {
     /// How long a wait polls the network card, microseconds
     #[arg(long, value_name = "US", default_value_t = 0)]
     busy_poll_us: u64,
+}
+
+impl NetworkArgs {
+    /// An interface that cannot be asked is refused later, with the cause.
+    fn datagram_bytes(&self) -> usize {
+        let asked = || match self.transport {
+            Transport::Uring => bench::datagram_bytes(self.interface),
+            Transport::Memory => None,
+        };
+        self.datagram_bytes.or_else(asked).unwrap_or(Room::MOST.datagram())
+    }
 }
 
 fn interface(text: &str) -> Result<Ipv4Addr, String> {
@@ -291,6 +306,7 @@ impl RunArgs {
             }),
             transport: network.transport,
             interface: network.interface,
+            datagram_bytes: network.datagram_bytes(),
             socket_buffer: network.socket_buffer,
             sqpoll: network.sqpoll,
             send_zc: network.send_zc,

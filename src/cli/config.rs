@@ -1,7 +1,7 @@
 //! `psmr config init`, and how every subcommand reads a cluster.toml.
 
 use super::{Failure, show};
-use crate::bench::{Model, Service};
+use crate::bench::{self, Model, Service};
 use crate::config::{self, Config, Durability, Init};
 use crate::host::usage::draw_incarnation;
 use clap::{Args, ValueEnum};
@@ -9,6 +9,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+
+/// What a packet of Ethernet carries of a datagram, in bytes.
+const ETHERNET: usize = 1_500 - 28;
 
 /// The options of `psmr config init`.
 #[derive(Debug, Args)]
@@ -46,6 +49,10 @@ pub(super) struct InitArgs {
     /// The port of all groups; the nodes have those that follow
     #[arg(long, value_name = "PORT", default_value_t = 21_000)]
     port_base: u16,
+    /// Largest datagram, what a packet carries on every network between the nodes and clients
+    /// [default: that of the hosts' interfaces which are here, else of Ethernet; 8192 on loopback]
+    #[arg(long, value_name = "BYTES")]
+    datagram_bytes: Option<usize>,
     /// Where nodes keep their data, a directory each [default: psmr-data/ID beside the file]
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
@@ -90,6 +97,7 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Failure> {
         hosts: args.hosts()?,
         group_base: args.group_base.unwrap_or(Ipv4Addr::new(239, 192 + a % 4, b, 1)),
         port_base: args.port_base,
+        datagram_bytes: args.datagram_bytes()?,
         data_dir: args.data_dir.clone(),
     };
     let count = |option, count: usize| {
@@ -117,6 +125,16 @@ impl InitArgs {
             return Ok(vec![self.interface.unwrap_or(Ipv4Addr::LOCALHOST)]);
         }
         self.hosts.iter().map(|host| resolve(host)).collect()
+    }
+
+    /// What does not go without saying.
+    fn datagram_bytes(&self) -> Result<Option<usize>, Failure> {
+        if self.datagram_bytes.is_some() {
+            return Ok(self.datagram_bytes);
+        }
+        let far: Vec<_> = self.hosts()?.into_iter().filter(|host| !host.is_loopback()).collect();
+        let here = far.iter().filter_map(|host| bench::datagram_bytes(*host)).min();
+        Ok((!far.is_empty()).then(|| here.unwrap_or(ETHERNET)))
     }
 
     fn write(&self, text: &str) -> Result<(), Failure> {

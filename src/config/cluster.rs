@@ -2,6 +2,7 @@
 
 use super::Digests;
 use crate::types::{NodeId, RingId};
+use crate::wire::Room;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -185,6 +186,8 @@ pub struct Client {
 /// Sockets and rings of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// How much a datagram holds.
+    pub room: Room,
     /// How many routers a multicast may pass.
     pub ttl: u8,
     /// Socket buffer that is asked for, bytes a socket.

@@ -29,6 +29,7 @@ impl Digests {
             execution.command_bytes as u64,
             execution.sessions as u64,
             execution.window as u64,
+            cluster.network.room.datagram() as u64,
         ];
         immutable.words(&words);
         match cluster.service {

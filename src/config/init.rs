@@ -31,6 +31,8 @@ pub struct Init {
     pub group_base: Ipv4Addr,
     /// The port of all groups; nodes have those that follow.
     pub port_base: u16,
+    /// The largest datagram that all interfaces carry in one packet; `None`: the default.
+    pub datagram_bytes: Option<usize>,
     /// Where nodes keep their data; `None`: a directory named after the cluster.
     pub data_dir: Option<String>,
 }
@@ -88,6 +90,12 @@ impl Init {
         text += &format!("\n[service]\nname = {}\n", quoted(self.service));
         if let Some(keys) = self.keys {
             text += &format!("keys = {keys}\n");
+        }
+        if let Some(bytes) = self.datagram_bytes {
+            text += &format!(
+                "\n[network]\n# What a packet carries on the networks of all nodes and clients.\n\
+                 datagram_bytes = {bytes}\n"
+            );
         }
         if self.hosts.iter().any(|host| !host.is_loopback()) {
             text += "\n# Datagrams are not authenticated: keep this cluster on a network of its \

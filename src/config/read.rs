@@ -6,6 +6,7 @@ use super::cluster::{
 };
 use super::section::{Section, Source};
 use super::{ConfigError, Digests, SCHEMA, check};
+use crate::wire::Room;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
     let acceptors = nodes(source, root, "acceptor", &hosts)?;
     let replicas = nodes(source, root, "replica", &hosts)?;
     let rings = rings(source, root, head.threads)?;
+    let network = network(source, root)?;
     let cluster = Cluster {
         id: head.id,
         epoch: head.epoch,
@@ -66,11 +68,11 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
         acceptors,
         replicas,
         rings,
-        ordering: ordering(source, root)?,
+        ordering: ordering(source, root, network.room)?,
         execution: execution(source, root, head.threads)?,
         service: service(source, root)?,
         client: client(source, root)?,
-        network: network(source, root)?,
+        network,
         wait: threads(source, root)?,
         is_insecure: authentication(source, root)?,
         digests: Digests::default(),
@@ -213,7 +215,7 @@ fn rings(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Result<
     })
 }
 
-fn ordering(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Ordering> {
+fn ordering(source: &mut Source<'_>, root: &DeTable<'_>, room: Room) -> Result<Ordering> {
     let keys = [
         "turn",
         "lambda",
@@ -232,7 +234,7 @@ fn ordering(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Ordering> {
     let ordering = Ordering {
         turn: section.number("turn", 1, 1..=1 << 20)?,
         lambda: section.number("lambda", 0, 0..=1 << 32)?,
-        batch_bytes: section.size("batch_bytes", 7680, 64..=7680)?,
+        batch_bytes: section.size("batch_bytes", room.batch(), 64..=room.batch())?,
         batch_delay: section.duration("batch_delay", "50us", Duration::ZERO..=10 * MS)?,
         queue: section.number("queue", 64, 1..=1 << 16)?,
         window_bytes: section.size("window_bytes", 0, 0..=1 << 30)?,
@@ -352,6 +354,7 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
     let keys = [
         "transport",
         "io",
+        "datagram_bytes",
         "ttl",
         "socket_buffer",
         "buffers",
@@ -369,7 +372,10 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
         }
     }
     let microseconds = Duration::ZERO..=SECOND;
+    let (least, most) = (Room::LEAST.datagram(), Room::MOST.datagram());
+    let datagram = section.size("datagram_bytes", most, least..=most)?;
     let network = Network {
+        room: Room::new(datagram).expect("within its range"),
         ttl: u8::try_from(section.number("ttl", 1, 0..=255)?).expect("within its range"),
         socket_buffer: section.size("socket_buffer", 4 << 20, 4096..=1 << 30)?,
         buffers: u16::try_from(section.number("buffers", 64, 4..=1 << 15)?)

@@ -16,6 +16,7 @@ fn init() -> Init {
         hosts: vec![Ipv4Addr::LOCALHOST],
         group_base: Ipv4Addr::new(239, 192, 7, 1),
         port_base: 21_000,
+        datagram_bytes: None,
         data_dir: None,
     }
 }
@@ -63,6 +64,19 @@ fn hosts_get_their_nodes_in_turn_and_one_thread_has_one_ring() {
     let hosts: Vec<u8> = cluster.nodes().map(|node| node.address.ip().octets()[3]).collect();
     assert_eq!((hosts, cluster.rings.len()), (vec![1, 2, 3, 1, 2], 1));
     assert!(!cluster.is_local() && cluster.is_insecure);
+}
+
+#[test]
+fn smaller_datagrams_hold_smaller_batches_and_part_clusters() {
+    let init = Init { datagram_bytes: Some(1_472), ..init() };
+    let Config { cluster, .. } = Config::read(&init.text().unwrap()).unwrap();
+    assert_eq!((cluster.network.room.datagram(), cluster.ordering.batch_bytes), (1_472, 960));
+    let whole = Config::read(&text()).unwrap().cluster;
+    assert_eq!((whole.network.room.datagram(), whole.ordering.batch_bytes), (8_192, 7_680));
+    assert_ne!(cluster.digests.immutable, whole.digests.immutable);
+    let batch = text() + "\n[network]\ndatagram_bytes = 1472\n[ordering]\nbatch_bytes = 961\n";
+    let message = Config::read(&batch).unwrap_err().to_string();
+    assert!(message.contains("ordering.batch_bytes") && message.contains("64 to 960"), "{message}");
 }
 
 #[test]

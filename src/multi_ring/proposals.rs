@@ -2,17 +2,17 @@
 
 use crate::ring_paxos::{OpenProposal, Outbox, Proposer};
 use crate::types::RingId;
-use crate::wire::{Command, Message, Writer};
+use crate::wire::{Command, Message, Room, Writer};
 
 /// The open proposal of each ring: commands that a replica multicasts again.
 #[derive(Debug)]
 pub struct Proposals(Box<[OpenProposal]>);
 
 impl Proposals {
-    /// One a ring, from ring 0 on; the last of several is g_all's.
+    /// One a ring, from ring 0 on; the last of several is g_all's. Datagrams are of `room`.
     #[must_use]
-    pub fn new(proposers: impl IntoIterator<Item = Proposer>) -> Self {
-        let open = |(ring, proposer)| OpenProposal::new(RingId(ring), proposer);
+    pub fn new(proposers: impl IntoIterator<Item = Proposer>, room: Room) -> Self {
+        let open = |(ring, proposer)| OpenProposal::new(RingId(ring), proposer, room);
         Self((0u16..).zip(proposers).map(open).collect())
     }
 
@@ -66,7 +66,7 @@ mod tests {
     fn a_command_leaves_by_the_ring_of_its_groups_to_whom_that_ring_named() {
         let acceptors = || (10..13).map(NodeId).collect();
         let mut proposals =
-            Proposals::new((0..3).map(|ring| Proposer::new(RingId(ring), acceptors())));
+            Proposals::new((0..3).map(|ring| Proposer::new(RingId(ring), acceptors())), Room::MOST);
         let mut out = Sent::default();
         let one = |group| GroupSet::one(GroupId::new(group));
         for groups in [one(0), one(1), one(1), GroupSet::all(2)] {

@@ -97,6 +97,7 @@ impl Builder {
             executor: blueprint.executor,
             retry: blueprint.retry,
             reply: blueprint.reply,
+            room: blueprint.ring.room,
             ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
         };
         let subscription = SubscriptionConfig { rings, m: blueprint.m };
@@ -125,6 +126,7 @@ impl Builder {
             attempt_timeout: blueprint.attempt_timeout,
             deadline: blueprint.deadline,
             command_limit: blueprint.command_limit,
+            room: blueprint.ring.room,
         }
     }
 }

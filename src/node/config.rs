@@ -12,6 +12,7 @@ use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
 use crate::types::{Digest, Random, RingId};
+use crate::wire::Room;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -87,6 +88,8 @@ pub struct ClusterConfig {
     pub m: u64,
     /// Slots a second that idle rings skip without hearing of others; 0: only as far as they hear.
     pub lambda_per_s: u64,
+    /// How much a datagram holds.
+    pub room: Room,
     /// The largest payload of a command, in bytes.
     pub command_limit: usize,
     /// Digest of the service's immutable settings.
@@ -122,7 +125,7 @@ impl ClusterConfig {
             reply: self.reply,
             m: self.m,
             lambda_per_s: self.lambda_per_s,
-            ring: RingConfig::new(RingId(0), acceptors),
+            ring: RingConfig::new(RingId(0), acceptors).with_room(self.room),
             command_limit: self.command_limit,
             window: self.window,
             attempt_timeout: self.attempt_timeout,
@@ -142,6 +145,7 @@ impl ClusterConfig {
             self.retry as u64,
             self.window as u64,
             self.m,
+            self.room.datagram() as u64,
             self.service_digest.0,
         ];
         words.iter().fold(0, |digest, word| Random::new(digest ^ *word).next())

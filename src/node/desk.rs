@@ -8,8 +8,7 @@ use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, RingId, Time};
 use crate::wire::{
-    DecodeError, Fact, Facts, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, StatusPage,
-    StatusRequest, Topic, kind_of,
+    DecodeError, Fact, Facts, Kind, Message, Room, StatusPage, StatusRequest, Topic, kind_of,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +18,7 @@ const MISMATCH_PAUSE: Duration = Duration::from_millis(5);
 /// How old the figure of resident memory may be.
 const USAGE_AGE: Duration = Duration::from_millis(500);
 /// Facts of an answer beyond its page limit are none of this version's.
-const PAGE_FACTS: usize =
-    (MAX_DATAGRAM - HEADER_LENGTH - StatusPage::FIXED_LENGTH) / size_of::<Fact>();
+const PAGE_FACTS: usize = (Room::LEAST.body() - StatusPage::FIXED_LENGTH) / size_of::<Fact>();
 
 /// The desk of one thread.
 #[derive(Debug)]

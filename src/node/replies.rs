@@ -1,11 +1,10 @@
 //! Replies on their way out: gathered by address, so that many share a datagram.
 
 use crate::types::Address;
-use crate::wire::{HEADER_LENGTH, MAX_DATAGRAM, Reply, Writer};
+use crate::wire::{Reply, Room, Writer};
 
 /// How many addresses gather replies at once; beyond it the oldest datagram leaves early.
 const OPEN: usize = 32;
-const ROOM: usize = MAX_DATAGRAM - HEADER_LENGTH;
 
 #[derive(Debug)]
 struct Open {
@@ -20,12 +19,16 @@ pub(super) struct OpenReplies {
     open: Vec<Open>,
     used: usize,
     last: usize,
+    /// Bytes of replies in one datagram.
+    room: usize,
 }
 
 impl OpenReplies {
-    pub(super) fn new() -> Self {
-        let empty = || Open { to: Address::NONE, length: 0, bytes: vec![0; ROOM].into() };
-        Self { open: std::iter::repeat_with(empty).take(OPEN).collect(), used: 0, last: 0 }
+    pub(super) fn new(room: Room) -> Self {
+        let room = room.body();
+        let empty = || Open { to: Address::NONE, length: 0, bytes: vec![0; room].into() };
+        let open = std::iter::repeat_with(empty).take(OPEN).collect();
+        Self { open, used: 0, last: 0, room }
     }
 
     /// Adds `reply` to the datagram for `to`; `send` takes a datagram's body that is full.
@@ -37,9 +40,9 @@ impl OpenReplies {
         send: impl FnMut(Address, &[u8]),
     ) {
         let length = reply.encoded_length();
-        assert!(length <= ROOM, "larger replies travel as parts");
+        assert!(length <= self.room, "larger replies travel as parts");
         let hit = self.last < self.used && self.open[self.last].to == to;
-        if !hit || self.open[self.last].length + length > ROOM {
+        if !hit || self.open[self.last].length + length > self.room {
             self.find(to, length, send);
         }
         let open = &mut self.open[self.last];
@@ -60,7 +63,7 @@ impl OpenReplies {
         self.last = index;
         let open = &mut self.open[index];
         open.to = to;
-        if open.length + length > ROOM {
+        if open.length + length > self.room {
             send(to, &open.bytes[..open.length]);
             open.length = 0;
         }

@@ -14,7 +14,7 @@ use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::uring;
 use crate::types::{Address, NodeId, RingId};
-use crate::wire::{Identity, MAX_DATAGRAM};
+use crate::wire::Identity;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Who is who; this process has `clients` threads of clients.
@@ -63,6 +63,7 @@ fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
         lambda_per_s: ordering.lambda,
         ring: RingConfig {
             instances: ordering.log_instances,
+            room: cluster.network.room,
             batch_limit: ordering.batch_bytes,
             batch_delay: ordering.batch_delay,
             queue_limit: ordering.queue,
@@ -144,7 +145,7 @@ pub(super) fn sockets(
         groups: cluster.groups().collect(),
         subscribe,
         ttl,
-        largest: MAX_DATAGRAM,
+        largest: cluster.network.room.datagram(),
         buffers,
         buffer_bytes,
         socket_buffer,

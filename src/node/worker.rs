@@ -148,7 +148,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         (workers, desk): (Vec<WorkerParts<S>>, Desk),
         digests: Option<DigestTimer>,
     ) -> Self {
-        let proposers = workers.first().expect("a thread has a worker").proposers.clone();
+        let first = workers.first().expect("a thread has a worker");
+        let (proposers, room) = (first.proposers.clone(), first.worker.config().room);
         let seat = |parts: WorkerParts<S>| {
             let WorkerParts { me, subscription, worker, progressed, .. } = parts;
             Seat { me, subscription, worker, progressed }
@@ -159,8 +160,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             book,
             counter: 0,
             seats: workers.into_iter().map(seat).collect(),
-            replies: OpenReplies::new(),
-            proposals: Proposals::new(proposers),
+            replies: OpenReplies::new(room),
+            proposals: Proposals::new(proposers, room),
             frames: Vec::with_capacity(super::FRAMES),
             desk,
             digests,

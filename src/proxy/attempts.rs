@@ -5,7 +5,7 @@
 //! that is overdue: without loss a look costs a few nanoseconds a session, not a command.
 
 use super::completion::{Completion, Outcome};
-use super::{Proxy, parts, send, unanswered};
+use super::{Proxy, send, unanswered};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{GroupSet, Sequence, Time};
@@ -123,7 +123,7 @@ impl<M: GroupMap> Proxy<M> {
         entry.sent = now;
         entry.due = now + patience + jitter;
         self.counters.retries += 1;
-        if parts::is_long(&entry.payload) {
+        if self.rings.is_long(&entry.payload) {
             entry.is_held = true;
             self.rings.flow(ring).leave(false);
             self.rings.parts(ring).push(place, sequence);

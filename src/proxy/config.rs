@@ -1,6 +1,7 @@
 //! The settings of a proxy, and why it refuses a command.
 
 use crate::types::{Address, NodeId};
+use crate::wire::Room;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -40,6 +41,8 @@ pub struct ProxyConfig {
     pub deadline: Duration,
     /// The largest payload of a command, in bytes; above a batch it travels in parts.
     pub command_limit: usize,
+    /// How much a datagram holds.
+    pub room: Room,
 }
 
 /// Why a command was not taken. It certainly was not sent.

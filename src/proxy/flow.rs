@@ -6,22 +6,17 @@
 //! limit starts without bound, falls to what the ring did take when it refuses, and rises by a
 //! sixteenth for each limit's worth of answers.
 
-use super::session::Entry;
+use super::pause::Pause;
 use super::{Proxy, send};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{RingId, Sequence, Time};
 use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The lowest limit, in commands.
 const LEAST: u32 = 8;
 /// The limit rises by one after as many answers.
 const ANSWERS: u32 = 16;
-/// How long nothing leaves after a refusal, at first; doubles with each refusal before an answer.
-const FIRST_PAUSE: Duration = Duration::from_micros(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-
 /// Held commands that are kept without an allocation.
 const READY: usize = 1 << 14;
 
@@ -41,8 +36,7 @@ pub(super) struct Flow {
     /// Answers since the limit rose.
     answers: u32,
     held: VecDeque<Held>,
-    resume_at: Time,
-    pause: Duration,
+    pause: Pause,
 }
 
 impl Flow {
@@ -53,8 +47,7 @@ impl Flow {
             limit: u32::MAX,
             answers: 0,
             held: VecDeque::with_capacity(commands.min(READY)),
-            resume_at: Time::ZERO,
-            pause: FIRST_PAUSE,
+            pause: Pause::new(),
         }
     }
 
@@ -78,7 +71,7 @@ impl Flow {
         if self.limit == u32::MAX || !has_answer {
             return;
         }
-        self.pause = FIRST_PAUSE;
+        self.pause.on_answer();
         self.answers += 1;
         if self.answers == ANSWERS {
             self.answers = 0;
@@ -93,12 +86,12 @@ impl Flow {
 
     /// When something held may leave; `None`: answers come first, or nothing is held.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        (!self.held.is_empty() && self.in_flight < self.limit).then_some(self.resume_at)
+        (!self.held.is_empty() && self.in_flight < self.limit).then(|| self.pause.until())
     }
 
     /// What may leave at `now`: then it is in flight.
     fn release(&mut self, now: Time) -> Option<Held> {
-        if self.in_flight >= self.limit || now < self.resume_at {
+        if self.in_flight >= self.limit || !self.pause.is_over(now) {
             return None;
         }
         self.held.pop_front()
@@ -108,8 +101,7 @@ impl Flow {
     pub(super) fn on_refused(&mut self, now: Time) {
         self.limit = self.in_flight.max(LEAST);
         self.answers = 0;
-        self.resume_at = now + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause.on_refused(now);
     }
 }
 
@@ -121,12 +113,8 @@ impl<M: GroupMap> Proxy<M> {
         }
         for ring in (0u16..).map(RingId).take(self.rings.count()) {
             while let Some(Held { place, sequence }) = self.rings.flow(ring).release(now) {
-                let session = &mut self.sessions[place];
-                let lowest = session.lowest;
-                let groups = self.config.groups;
-                let waits_here =
-                    |entry: &&mut Entry| entry.is_held && entry.header.groups.ring(groups) == ring;
-                let Some(entry) = session.open_entry(sequence).filter(waits_here) else {
+                let held = self.sessions[place].held_entry(sequence, ring, self.config.groups);
+                let Some((lowest, entry)) = held else {
                     continue; // It ended meanwhile, or waits for another ring.
                 };
                 self.rings.flow(ring).enter();
@@ -147,7 +135,7 @@ impl<M: GroupMap> Proxy<M> {
                 let Some(entry) = self.sessions[place].open_entry(sequence) else { continue };
                 let ring = entry.header.groups.ring(self.config.groups);
                 let is_refused = self.refused.binary_search(&(ring, entry.proposal)).is_ok();
-                if entry.is_held || !is_refused || super::parts::is_long(&entry.payload) {
+                if entry.is_held || !is_refused || self.rings.is_long(&entry.payload) {
                     continue;
                 }
                 entry.is_held = true;

@@ -11,6 +11,7 @@ mod completion;
 mod config;
 mod flow;
 mod parts;
+mod pause;
 mod resume;
 mod rings;
 mod round_trip;
@@ -403,7 +404,7 @@ fn launch(
     (place, entry): (usize, &mut Entry),
     out: &mut impl Outbox,
 ) {
-    if parts::is_long(&entry.payload) {
+    if rings.is_long(&entry.payload) {
         entry.is_held = true;
         rings.parts(ring).push(place, entry.sequence);
         return;

@@ -8,33 +8,28 @@
 //! by one for each window of confirmations.
 
 use super::flow::Held;
+use super::pause::Pause;
 use super::session::{Entry, Joined};
 use super::{Proxy, unanswered};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
-use crate::types::{RingId, Time};
-use crate::wire::{COMMAND_HEADER_LENGTH, Chunk, CommandHeader, MAX_BATCH, Mode, Refusal, Refused};
+use crate::types::{RingId, Sequence, Time};
+use crate::wire::{Chunk, CommandHeader, Mode, Refusal, Refused, Room};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Payload of one part of a command that is above a batch.
-const PART: usize = MAX_BATCH - COMMAND_HEADER_LENGTH - size_of::<Chunk>();
 /// The longest reply that is joined from parts.
 const REPLY_LIMIT: usize = 1 << 20;
 
-/// Parts in flight: the kernel charges a datagram of 8 KiB twice its size, so that as many fill
-/// half of a stock socket buffer.
-const WINDOW: usize = 6;
+/// Bytes in flight, as the kernel charges them: half of a stock socket buffer.
+const WINDOW_BYTES: usize = 104 * 1024;
 /// Confirmations of later parts that show a part to be lost.
 const OVERTAKEN: u64 = 3;
-/// How long nothing leaves after a refusal, at first; doubles with each until a confirmation.
-const FIRST_PAUSE: Duration = Duration::from_micros(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Whether a command of this payload travels in parts.
-#[inline]
-pub(super) const fn is_long(payload: &[u8]) -> bool {
-    payload.len() + COMMAND_HEADER_LENGTH > MAX_BATCH
+/// How many parts may be in flight: of a datagram the kernel charges twice its size and its own
+/// overhead.
+const fn most_in_flight(room: Room) -> usize {
+    WINDOW_BYTES / (2 * room.datagram() + 1024)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +56,17 @@ pub(super) struct Parts {
     /// Where what waits begins, at the earliest.
     from: usize,
     window: usize,
+    most: usize,
     /// Confirmations since the window grew.
     confirmed: usize,
     /// When what is in flight counts as lost.
     due: Time,
-    resume_at: Time,
-    pause: Duration,
+    pause: Pause,
 }
 
 impl Parts {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(room: Room) -> Self {
+        let most = most_in_flight(room);
         Self {
             queue: VecDeque::new(),
             parts: Vec::new(),
@@ -78,16 +74,16 @@ impl Parts {
             in_flight: 0,
             sent: 0,
             from: 0,
-            window: WINDOW,
+            window: most,
+            most,
             confirmed: 0,
             due: Time::NEVER,
-            resume_at: Time::ZERO,
-            pause: FIRST_PAUSE,
+            pause: Pause::new(),
         }
     }
 
     /// A long command waits for its turn.
-    pub(super) fn push(&mut self, place: usize, sequence: crate::types::Sequence) {
+    pub(super) fn push(&mut self, place: usize, sequence: Sequence) {
         self.queue.push_back(Held { place, sequence });
     }
 
@@ -95,7 +91,7 @@ impl Parts {
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let has_room = self.in_flight < self.window && self.next().is_some();
         let resumes = (!self.queue.is_empty() && (self.parts.is_empty() || has_room))
-            .then_some(self.resume_at);
+            .then(|| self.pause.until());
         let lost = (self.in_flight > 0).then_some(self.due);
         [resumes, lost].into_iter().flatten().min()
     }
@@ -118,9 +114,11 @@ impl Parts {
         self.in_flight == 0 && !self.parts.is_empty() && self.next().is_none()
     }
 
-    fn index(&self, number: u64) -> Option<usize> {
+    /// The part that flies under this number, and its order.
+    fn flying(&self, number: u64) -> Option<(usize, u64)> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        matches!(self.parts.get(index)?, Part::Flies { .. }).then_some(index)
+        let Part::Flies { order } = *self.parts.get(index)? else { return None };
+        Some((index, order))
     }
 
     /// The part at `index` is to be sent again.
@@ -145,26 +143,24 @@ impl Parts {
     }
 
     fn on_taken(&mut self, number: u64, now: Time, timeout: Duration) {
-        let Some(index) = self.index(number) else { return };
-        let Part::Flies { order } = self.parts[index] else { return };
+        let Some((index, order)) = self.flying(number) else { return };
         self.parts[index] = Part::Taken;
         self.in_flight -= 1;
         self.due = now + timeout;
-        self.pause = FIRST_PAUSE;
+        self.pause.on_answer();
         self.confirmed += 1;
         if self.confirmed >= self.window {
             self.confirmed = 0;
-            self.window = (self.window + 1).min(WINDOW);
+            self.window = (self.window + 1).min(self.most);
         }
         self.lose(|other| other + OVERTAKEN <= order);
     }
 
     fn on_refused(&mut self, number: u64, now: Time) -> bool {
-        let Some(index) = self.index(number) else { return false };
+        let Some((index, _)) = self.flying(number) else { return false };
         self.wait(index);
-        if now >= self.resume_at {
-            self.resume_at = now + self.pause;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if self.pause.is_over(now) {
+            self.pause.on_refused(now); // Several were refused at once: that is one pause.
         }
         true
     }
@@ -196,13 +192,9 @@ impl<M: GroupMap> Proxy<M> {
     pub(super) fn send_parts(&mut self, now: Time, out: &mut impl Outbox) {
         for ring in (0u16..).map(RingId).take(self.rings.count()) {
             while let Some(&Held { place, sequence }) = self.rings.parts(ring).queue.front() {
-                let session = &mut self.sessions[place];
-                let lowest = session.lowest;
-                let groups = self.config.groups;
-                let waits_here =
-                    |entry: &&mut Entry| entry.is_held && entry.header.groups.ring(groups) == ring;
-                let Some(entry) = session.open_entry(sequence).filter(waits_here) else {
-                    self.rings.parts(ring).leave(); // It has come to its end meanwhile.
+                let held = self.sessions[place].held_entry(sequence, ring, self.config.groups);
+                let Some((lowest, entry)) = held else {
+                    self.rings.parts(ring).leave();
                     continue;
                 };
                 if self.rings.parts(ring).parts.is_empty() {
@@ -225,8 +217,8 @@ impl<M: GroupMap> Proxy<M> {
 impl super::rings::Rings {
     /// Sends of one command what waits, as far as there is room.
     fn send_parts(&mut self, ring: RingId, entry: &Entry, now: Time, out: &mut impl Outbox) {
-        let number = |n: usize| u32::try_from(n).expect("a command is at most 16 MiB");
-        let count = entry.payload.len().div_ceil(PART);
+        let room = self.room.command();
+        let count = Chunk::count(entry.payload.len(), room);
         let timeout = self.timeout(ring);
         if self.parts(ring).parts.is_empty() {
             let first = self.take_numbers(ring, count as u64);
@@ -242,7 +234,7 @@ impl super::rings::Rings {
         let header = CommandHeader { mode, ..entry.header };
         loop {
             let parts = self.parts(ring);
-            if parts.in_flight == parts.window.max(1) || now < parts.resume_at {
+            if parts.in_flight >= parts.window || !parts.pause.is_over(now) {
                 return;
             }
             let Some(index) = parts.next() else { return };
@@ -254,15 +246,8 @@ impl super::rings::Rings {
             parts.in_flight += 1;
             parts.from = index + 1;
             let proposal = parts.first + index as u64;
-            let offset = index * PART;
-            let bytes = &entry.payload[offset..entry.payload.len().min(offset + PART)];
-            let chunk = Chunk {
-                part: number(index),
-                parts: number(count),
-                total: number(entry.payload.len()),
-                offset: number(offset),
-            };
-            self.propose_part(ring, proposal, &header, (chunk, bytes), out);
+            let part = Chunk::cut(&entry.payload, room, index);
+            self.propose_part(ring, proposal, &header, part, out);
         }
     }
 }

@@ -6,7 +6,9 @@ use super::parts::Parts;
 use super::round_trip::RoundTrip;
 use crate::ring_paxos::{Destination, OpenProposal, Outbox, Proposer};
 use crate::types::{Ballot, RingId, Time};
-use crate::wire::{Chunk, Command, CommandHeader, MAX_BATCH, Message, Propose, Writer};
+use crate::wire::{
+    COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, MAX_BATCH, Message, Propose, Room, Writer,
+};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -29,24 +31,34 @@ struct Ring {
 
 /// One open proposal a ring.
 #[derive(Debug)]
-pub(super) struct Rings(Vec<Ring>);
+pub(super) struct Rings {
+    rings: Vec<Ring>,
+    pub(super) room: Room,
+}
 
 impl Rings {
     pub(super) fn new(count: usize, config: &ProxyConfig, now: Time) -> Self {
         let commands = config.sessions * config.window;
         let proposer = |ring| Proposer::new(ring, config.acceptors.clone());
         let ring = |ring| Ring {
-            proposal: OpenProposal::new(ring, proposer(ring)),
+            proposal: OpenProposal::new(ring, proposer(ring), config.room),
             heard: now,
             is_redirected: false,
             turned_at: now,
             has_strays: false,
             flow: Flow::new(commands),
-            parts: Parts::new(),
+            parts: Parts::new(config.room),
             round_trip: RoundTrip::new(config.attempt_timeout),
             lengthened: now,
         };
-        Self((0u16..).take(count).map(RingId).map(ring).collect())
+        let rings = (0u16..).take(count).map(RingId).map(ring).collect();
+        Self { rings, room: config.room }
+    }
+
+    /// Whether a command of this payload travels in parts.
+    #[inline]
+    pub(super) const fn is_long(&self, payload: &[u8]) -> bool {
+        payload.len() > self.room.command()
     }
 
     /// Appends a command to its ring's proposal; a full one leaves first. Returns the number of the
@@ -58,7 +70,7 @@ impl Rings {
         command: &Command<'_>,
         out: &mut impl Outbox,
     ) -> u64 {
-        let proposal = &mut self.0[usize::from(ring.0)].proposal;
+        let proposal = &mut self.rings[usize::from(ring.0)].proposal;
         command.encode(&mut Writer::new(proposal.reserve(command.encoded_length(), out)));
         proposal.number()
     }
@@ -66,18 +78,18 @@ impl Rings {
     /// What of `ring` may be unanswered.
     #[inline]
     pub(super) fn flow(&mut self, ring: RingId) -> &mut Flow {
-        &mut self.0[usize::from(ring.0)].flow
+        &mut self.rings[usize::from(ring.0)].flow
     }
 
     /// The long commands on their way to `ring`.
     #[inline]
     pub(super) fn parts(&mut self, ring: RingId) -> &mut Parts {
-        &mut self.0[usize::from(ring.0)].parts
+        &mut self.rings[usize::from(ring.0)].parts
     }
 
     /// When something held, or a part, may leave.
     pub(super) fn next_timeouts(&self) -> impl Iterator<Item = Time> {
-        self.0
+        self.rings
             .iter()
             .flat_map(|ring| [ring.flow.next_timeout(), ring.parts.next_timeout()])
             .flatten()
@@ -86,18 +98,18 @@ impl Rings {
     /// How long an answer of `ring` is waited for at a first attempt.
     #[inline]
     pub(super) fn timeout(&self, ring: RingId) -> Duration {
-        self.0[usize::from(ring.0)].round_trip.timeout()
+        self.rings[usize::from(ring.0)].round_trip.timeout()
     }
 
     /// The shortest of these waits.
     pub(super) fn shortest_timeout(&self) -> Duration {
-        let timeouts = self.0.iter().map(|ring| ring.round_trip.timeout());
+        let timeouts = self.rings.iter().map(|ring| ring.round_trip.timeout());
         timeouts.min().expect("at least one ring")
     }
 
     /// `count` numbers of `ring`'s proposals that follow each other; the first of them.
     pub(super) fn take_numbers(&mut self, ring: RingId, count: u64) -> u64 {
-        self.0[usize::from(ring.0)].proposal.proposer_mut().take_numbers(count)
+        self.rings[usize::from(ring.0)].proposal.proposer_mut().take_numbers(count)
     }
 
     /// Proposes one part of a long command, and asks for a confirmation.
@@ -110,28 +122,26 @@ impl Rings {
         out: &mut impl Outbox,
     ) {
         let mut proposal = [0; MAX_BATCH];
-        let mut payload = [0; MAX_BATCH];
-        let (head, body) = payload.split_at_mut(size_of::<Chunk>());
-        head.copy_from_slice(bytemuck::bytes_of(&chunk));
-        body[..bytes.len()].copy_from_slice(bytes);
-        let payload = &payload[..size_of::<Chunk>() + bytes.len()];
-        let command = Command { header: *header, payload };
-        let length = command.encoded_length();
-        command.encode(&mut Writer::new(&mut proposal[..length]));
-        let commands = &proposal[..length];
+        let length = size_of::<Chunk>() + bytes.len();
+        let mut writer = Writer::new(&mut proposal[..COMMAND_HEADER_LENGTH + length]);
+        let length = u16::try_from(length).expect("a part fits a batch");
+        writer.pod(&CommandHeader { length, ..*header });
+        writer.pod(&chunk);
+        writer.bytes(bytes);
+        let commands = &proposal[..COMMAND_HEADER_LENGTH + usize::from(length)];
         let message = Message::Propose(Propose { number, is_confirmed: true, commands });
-        let target = self.0[usize::from(ring.0)].proposal.proposer().target();
+        let target = self.rings[usize::from(ring.0)].proposal.proposer().target();
         out.send(Destination::Node(target), ring, &message);
     }
 
     /// How many rings there are.
     pub(super) const fn count(&self) -> usize {
-        self.0.len()
+        self.rings.len()
     }
 
     /// Sends what is open.
     pub(super) fn flush(&mut self, out: &mut impl Outbox) {
-        for ring in &mut self.0 {
+        for ring in &mut self.rings {
             ring.proposal.flush(out);
         }
     }
@@ -140,7 +150,7 @@ impl Rings {
     /// answer a cycle is measured: the first, which came with the oldest command.
     #[inline]
     pub(super) fn on_answer(&mut self, ring: RingId, now: Time, sent: Option<Time>) {
-        let ring = &mut self.0[usize::from(ring.0)];
+        let ring = &mut self.rings[usize::from(ring.0)];
         if ring.heard < now {
             ring.heard = now;
             if let Some(sent) = sent {
@@ -152,7 +162,7 @@ impl Rings {
     /// A command that went to `ring` was not answered in time. Of many that were lost at once the
     /// first lengthens the wait.
     pub(super) fn on_silence(&mut self, ring: RingId, now: Time) {
-        let ring = &mut self.0[usize::from(ring.0)];
+        let ring = &mut self.rings[usize::from(ring.0)];
         if now.since(ring.lengthened) >= ring.round_trip.timeout() {
             ring.lengthened = now;
             ring.round_trip.on_silence();
@@ -161,7 +171,7 @@ impl Rings {
 
     /// A command that went to `ring` has no answer: perhaps its coordinator is gone.
     pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: Duration) {
-        let ring = &mut self.0[usize::from(ring.0)];
+        let ring = &mut self.rings[usize::from(ring.0)];
         // What was sent again a moment ago is the first that goes to whom was named.
         let is_redirected = std::mem::take(&mut ring.is_redirected);
         if now.since(ring.heard) >= patience && !is_redirected {
@@ -172,32 +182,32 @@ impl Rings {
 
     /// Says whether commands went astray.
     pub(super) fn on_redirect(&mut self, ring: RingId, ballot: Ballot) -> bool {
-        let Some(ring) = self.0.get_mut(usize::from(ring.0)) else { return false };
+        let Some(ring) = self.rings.get_mut(usize::from(ring.0)) else { return false };
         ring.is_redirected = true;
         ring.turn(|proposer| proposer.on_redirect(ballot))
     }
 
     /// Says whether commands went astray.
     pub(super) fn on_heartbeat(&mut self, ring: RingId, ballot: Ballot) -> bool {
-        let Some(ring) = self.0.get_mut(usize::from(ring.0)) else { return false };
+        let Some(ring) = self.rings.get_mut(usize::from(ring.0)) else { return false };
         ring.turn(|proposer| proposer.on_heartbeat(ballot))
     }
 
     /// Whether a command that was sent to `ring` then went to an acceptor that turned it away, or
     /// may have.
     pub(super) fn is_astray(&self, ring: RingId, sent: Time) -> bool {
-        let ring = &self.0[usize::from(ring.0)];
+        let ring = &self.rings[usize::from(ring.0)];
         ring.has_strays && sent >= ring.turned_at
     }
 
     /// Whether anything went astray.
     pub(super) fn has_strays(&self) -> bool {
-        self.0.iter().any(|ring| ring.has_strays)
+        self.rings.iter().any(|ring| ring.has_strays)
     }
 
     /// What went astray was sent again.
     pub(super) fn on_strays_sent(&mut self, now: Time) {
-        for ring in self.0.iter_mut().filter(|ring| ring.has_strays) {
+        for ring in self.rings.iter_mut().filter(|ring| ring.has_strays) {
             (ring.has_strays, ring.turned_at) = (false, now);
         }
     }

@@ -1,7 +1,7 @@
 //! One session of a client: its window of open commands.
 
 use super::resume::Resuming;
-use crate::types::{Sequence, SessionId, Time};
+use crate::types::{RingId, Sequence, SessionId, Time};
 use crate::wire::{CommandHeader, Mode};
 
 /// An open command, kept until its answer or its deadline.
@@ -84,6 +84,20 @@ impl Session {
         let index = self.index(sequence);
         let entry = &mut self.entries[index];
         (entry.is_open && entry.sequence == sequence).then_some(entry)
+    }
+
+    /// The lowest number without an answer, and the entry of `sequence` if that waits for room at
+    /// `ring`; it may have come to its end meanwhile, or wait for another ring.
+    pub(super) fn held_entry(
+        &mut self,
+        sequence: Sequence,
+        ring: RingId,
+        groups: usize,
+    ) -> Option<(Sequence, &mut Entry)> {
+        let lowest = self.lowest;
+        let entry = self.open_entry(sequence)?;
+        let waits_there = entry.is_held && entry.header.groups.ring(groups) == ring;
+        waits_there.then_some((lowest, entry))
     }
 
     /// Takes the next number and its entry, which was free.

@@ -4,7 +4,7 @@ use super::*;
 use crate::ring_paxos::Destination;
 use crate::service::null::Null;
 use crate::types::{Address, GroupId, Incarnation, NodeId};
-use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Writer};
+use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Room, Writer};
 use crate::wire::{Refusal, Refused};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
@@ -46,6 +46,7 @@ fn config() -> ProxyConfig {
         attempt_timeout: 20 * MS,
         deadline: 1000 * MS,
         command_limit: 1 << 20,
+        room: Room::MOST,
     }
 }
 

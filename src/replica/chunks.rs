@@ -11,12 +11,13 @@
 use crate::types::{GroupSet, Sequence, SessionId};
 use crate::wire::{Chunk, Command, CommandHeader};
 
-/// The most parts of one command.
-const MAX_PARTS: u32 = 256;
+/// The most parts of one command: 1 MiB in the smallest datagrams has 1,560.
+const MAX_PARTS: u32 = 2048;
 
-/// A command that got no part while so many others passed is given up: a client has a few parts in
-/// flight, so that it bounds the clients whose parts take turns at about a hundred.
-const PATIENCE: u64 = 512;
+/// A command that got no part while so many others passed is given up: a client has 6 large parts
+/// in flight or some 30 small ones, so that it bounds the clients whose parts take turns at about
+/// 300 or 70.
+const PATIENCE: u64 = 2048;
 
 /// Whole commands that are remembered.
 const REMEMBERED: usize = 64;
@@ -134,7 +135,7 @@ impl Assemblies {
             slot.parts = chunk.parts;
             slot.total = chunk.total;
             slot.missing = chunk.parts;
-            slot.seen = [0; 4];
+            slot.seen.fill(0);
             slot.bytes.clear();
         }
         Some(index)
@@ -150,12 +151,8 @@ fn split(payload: &[u8]) -> Option<(Chunk, &[u8])> {
 /// Cuts `whole` into parts of at most `limit` bytes, their heads included, and hands each to
 /// `send`, written behind each other in `scratch`.
 pub(crate) fn cut(whole: &[u8], limit: usize, scratch: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
-    let room = limit - size_of::<Chunk>();
-    let number = |n: usize| u32::try_from(n).expect("payloads are below 16 MiB");
-    let parts = number(whole.len().div_ceil(room));
-    for (part, bytes) in (0..).zip(whole.chunks(room)) {
-        let offset = part * number(room);
-        let chunk = Chunk { part, parts, total: number(whole.len()), offset };
+    for part in 0..Chunk::count(whole.len(), limit) {
+        let (chunk, bytes) = Chunk::cut(whole, limit, part);
         scratch.clear();
         scratch.extend_from_slice(bytemuck::bytes_of(&chunk));
         scratch.extend_from_slice(bytes);
@@ -250,7 +247,7 @@ mod tests {
         for chunk in [
             Chunk { part: 2, parts: 2, total: 9, offset: 0 },
             Chunk { part: 0, parts: 2, total: 9, offset: u32::MAX },
-            Chunk { part: 0, parts: 257, total: 9, offset: 0 },
+            Chunk { part: 0, parts: MAX_PARTS + 1, total: 9, offset: 0 },
             Chunk { part: 0, parts: 0, total: 9, offset: 0 },
         ] {
             let joined = assemblies.add(&command(1, bytemuck::bytes_of(&chunk)), true);

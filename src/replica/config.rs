@@ -2,6 +2,7 @@
 //! they decide what is executed, where, and in which session tables it is remembered.
 
 use crate::types::{GroupId, ReplicaId};
+use crate::wire::Room;
 use std::time::Duration;
 
 /// How often the workers of a set meet in synchronous mode (PROTOCOL 3).
@@ -92,6 +93,8 @@ pub struct WorkerConfig {
     pub command_limit: usize,
     /// How many chunked commands of one ring may be incomplete at once; others come again later.
     pub assemblies: usize,
+    /// How much a datagram holds.
+    pub room: Room,
 }
 
 impl WorkerConfig {
@@ -113,6 +116,7 @@ impl WorkerConfig {
             retries: 4096,
             command_limit: 1 << 20,
             assemblies: 8,
+            room: Room::MOST,
         }
     }
 

@@ -9,15 +9,13 @@ use super::votes::{Occasion, VoteQueue};
 use super::{Destination, Envelope, Instance, Log, Lsn, Outbox, Record, Replay, RingConfig};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
 use crate::wire::{
-    Accept, Admission, DecidedRanges, Decision, HEADER_LENGTH, Heartbeat, Layout, MAX_BATCH,
-    MAX_DATAGRAM, Message, Prepare, Promise, PromiseRecord, PromiseRecords, Value, Writer,
+    Accept, Admission, DecidedRanges, Decision, Heartbeat, Layout, Message, Prepare, Promise,
+    PromiseRecord, PromiseRecords, Value, Writer,
 };
 use std::collections::VecDeque;
 
 /// Pages of one answer to a Prepare: 64 KiB, a third of a stock socket buffer.
 const BURST_PAGES: u32 = 8;
-/// Bytes of records in a page.
-const PAGE_BYTES: usize = MAX_DATAGRAM - HEADER_LENGTH - Promise::FIXED_LENGTH;
 
 /// An answer to a Prepare that waits for its record.
 #[derive(Clone, Copy, Debug)]
@@ -201,7 +199,7 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Accept { instance, ballot, id, ref layout, trim, value, .. } = *accept;
-        if ballot.node != envelope.sender || oversized(&value) {
+        if ballot.node != envelope.sender || self.is_oversized(&value) {
             self.counters.malformed += 1;
             return;
         }
@@ -399,15 +397,16 @@ impl<L: Log> Member<L> {
     /// Everything accepted from `due.first` on, as many pages as one answer may have.
     fn send_promise(&mut self, due: &PromiseDue, out: &mut impl Outbox) {
         let start = due.first.max(self.window.trim().next());
+        let room = self.page_bytes();
         let (pages, last) = self.measure_pages(start);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut instance = start.0;
         let end = last.min(self.window.highest()).0;
         for page in 0..pages {
-            let mut writer = Writer::new(&mut scratch[..PAGE_BYTES]);
+            let mut writer = Writer::new(&mut scratch[..room]);
             while instance <= end {
                 if let Some(record) = self.promise_record(Instance(instance)) {
-                    if writer.written() + record.encoded_length() > PAGE_BYTES {
+                    if writer.written() + record.encoded_length() > room {
                         break;
                     }
                     record.encode(&mut writer);
@@ -431,13 +430,19 @@ impl<L: Log> Member<L> {
         self.scratch = scratch;
     }
 
+    /// Bytes of records in one page.
+    const fn page_bytes(&self) -> usize {
+        self.config.room.body() - Promise::FIXED_LENGTH
+    }
+
     /// How many pages the answer from `start` on has, and up to which instance it speaks.
     fn measure_pages(&self, start: Instance) -> (u32, Instance) {
+        let room = self.page_bytes();
         let (mut pages, mut used) = (1, 0);
         for instance in start.0..=self.window.highest().0 {
             let Some(record) = self.promise_record(Instance(instance)) else { continue };
             let length = record.encoded_length();
-            if used + length > PAGE_BYTES {
+            if used + length > room {
                 if pages == BURST_PAGES {
                     return (pages, Instance(instance - 1));
                 }
@@ -455,6 +460,11 @@ impl<L: Log> Member<L> {
         Some(PromiseRecord { instance, ballot: entry.ballot, id: entry.id, value })
     }
 
+    /// Whether a value is above what a datagram has room for; no member makes one.
+    pub(super) fn is_oversized(&self, value: &Value<'_>) -> bool {
+        matches!(value, Value::Batch(bytes) if bytes.len() > self.config.room.batch())
+    }
+
     /// Asks `coordinator` to be re-admitted (rule 6).
     pub(super) fn request_admission(
         &self,
@@ -466,9 +476,4 @@ impl<L: Log> Member<L> {
         let request = Admission { ballot, life, last: Instance(0) };
         self.send(Destination::Node(coordinator), &Message::Admission(request), out);
     }
-}
-
-/// Whether a value is above what a slot holds; no member makes one.
-pub(super) fn oversized(value: &Value<'_>) -> bool {
-    matches!(value, Value::Batch(bytes) if bytes.len() > MAX_BATCH)
 }

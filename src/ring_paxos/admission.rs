@@ -186,7 +186,7 @@ impl<L: Log> Member<L> {
         let is_current = accept.ballot == self.acceptor.current
             && accept.ballot >= self.acceptor.promised
             && accept.ballot.node != self.me;
-        if !is_current || super::acceptor::oversized(&accept.value) {
+        if !is_current || self.is_oversized(&accept.value) {
             return;
         }
         self.accept(accept.instance, accept.ballot, accept.id, &accept.value, out);

@@ -1,7 +1,7 @@
 //! What one ring is told at its start. All of it is fixed for the ring's life.
 
 use crate::types::{NodeId, RingId};
-use crate::wire::{MAX_BATCH, MAX_RING};
+use crate::wire::{MAX_RING, Room};
 use std::time::Duration;
 
 /// The settings of one ring, the same at each of its acceptors.
@@ -16,6 +16,8 @@ pub struct RingConfig {
     pub learners: usize,
     /// Instances that an acceptor's log holds; a power of two.
     pub instances: usize,
+    /// How much a datagram holds.
+    pub room: Room,
     /// Bytes of commands at which a batch leaves without waiting.
     pub batch_limit: usize,
     /// How long a batch, or a decision, waits for company while something is in flight.
@@ -53,7 +55,8 @@ impl RingConfig {
             acceptors,
             learners: 0,
             instances: 1024,
-            batch_limit: MAX_BATCH,
+            room: Room::MOST,
+            batch_limit: Room::MOST.batch(),
             batch_delay: Duration::from_micros(50),
             queue_limit: 64,
             window_bytes: 192 * 1024,
@@ -63,6 +66,12 @@ impl RingConfig {
             election_timeout: Duration::from_millis(150),
             repair_rate: 32 * 1024,
         }
+    }
+
+    /// The same in datagrams of `room`, which a batch may fill.
+    #[must_use]
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, batch_limit: room.batch(), ..self }
     }
 
     /// f + 1: how many acceptors make a quorum, and a ring.

@@ -56,7 +56,7 @@ impl<L: Log> Member<L> {
         now: Time,
     ) -> Self {
         let index = config.index(me).expect("a member is one of the ring's acceptors");
-        assert!(config.batch_limit > 0 && config.batch_limit <= crate::wire::MAX_BATCH);
+        assert!(config.batch_limit > 0 && config.batch_limit <= config.room.batch());
         Self {
             me,
             index,
@@ -170,7 +170,10 @@ impl<L: Log> Member<L> {
 
     /// Sends, and holds every message to the limit of a datagram.
     pub(super) fn send(&self, to: Destination, message: &Message<'_>, out: &mut impl Outbox) {
-        debug_assert!(message.encoded_length() <= MAX_DATAGRAM, "{message:?} is too long");
+        debug_assert!(
+            message.encoded_length() <= self.config.room.datagram(),
+            "{message:?} is too long"
+        );
         out.send(to, self.config.ring, message);
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Destination, Outbox, Proposer};
 use crate::types::RingId;
-use crate::wire::{MAX_BATCH, Message, Propose};
+use crate::wire::{Message, Propose, Room};
 
 /// The open proposal of one ring, and whom it goes to.
 #[derive(Debug)]
@@ -13,15 +13,18 @@ pub struct OpenProposal {
     ring: RingId,
     proposer: Proposer,
     commands: Vec<u8>,
+    /// The most bytes of commands.
+    limit: usize,
     /// Taken with the first command: whoever takes numbers meanwhile does not change it.
     number: u64,
 }
 
 impl OpenProposal {
-    /// Nothing yet, for `ring`.
+    /// Nothing yet, for `ring`, in datagrams of `room`.
     #[must_use]
-    pub fn new(ring: RingId, proposer: Proposer) -> Self {
-        Self { ring, proposer, commands: Vec::with_capacity(MAX_BATCH), number: 0 }
+    pub fn new(ring: RingId, proposer: Proposer, room: Room) -> Self {
+        let limit = room.batch();
+        Self { ring, proposer, commands: Vec::with_capacity(limit), limit, number: 0 }
     }
 
     /// Room for a command of `length` bytes; a proposal that is too full for it leaves first.
@@ -30,8 +33,8 @@ impl OpenProposal {
     /// If no proposal is as long.
     #[inline]
     pub fn reserve(&mut self, length: usize, out: &mut impl Outbox) -> &mut [u8] {
-        assert!(length <= MAX_BATCH, "a longer command travels in parts");
-        if self.commands.len() + length > MAX_BATCH {
+        assert!(length <= self.limit, "a longer command travels in parts");
+        if self.commands.len() + length > self.limit {
             self.flush(out);
         }
         if self.commands.is_empty() {
@@ -77,6 +80,7 @@ impl OpenProposal {
 mod tests {
     use super::*;
     use crate::types::NodeId;
+    use crate::wire::MAX_BATCH;
 
     /// Number and length of what was sent.
     #[derive(Default)]
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn a_proposal_leaves_when_it_is_full_or_flushed_and_never_empty() {
         let proposer = Proposer::new(RingId(1), vec![NodeId(7), NodeId(8)]);
-        let mut proposal = OpenProposal::new(RingId(1), proposer);
+        let mut proposal = OpenProposal::new(RingId(1), proposer, Room::MOST);
         let mut out = Sent::default();
         proposal.flush(&mut out);
         for length in [MAX_BATCH / 2, MAX_BATCH - MAX_BATCH / 2] {

@@ -18,8 +18,6 @@ const TOGETHER: Duration = Duration::from_millis(1);
 const BURST_BYTES: usize = 96 * 1024;
 /// Bytes that a repair takes beside its payload.
 const REPAIR_OVERHEAD: usize = 256;
-/// Decisions of one answer.
-const DECISION_RANGES: usize = 64;
 
 /// A token bucket in bytes.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl<L: Log> Member<L> {
     }
 
     fn gather_decision(&self, instance: Instance, decisions: &mut Vec<Range>) {
-        if decisions.len() < DECISION_RANGES
+        if decisions.len() < DecidedRanges::MOST
             && let Some(entry) = self.window.entry(instance)
             && entry.chosen != crate::types::ValueId::NONE
         {

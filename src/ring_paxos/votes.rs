@@ -9,9 +9,6 @@ use super::{Destination, Instance, Log, Outbox};
 use crate::types::{Ballot, Bug, ValueId};
 use crate::wire::{Accepted, DecidedRanges, Layout, Message, Range, RepairRequest, Wanted};
 
-/// Ranges of one 2B.
-const VOTE_RANGES: usize = 64;
-
 /// Why a vote is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
@@ -30,7 +27,7 @@ pub(super) struct VoteQueue {
 
 impl VoteQueue {
     pub(super) fn new() -> Self {
-        Self { mask: 0, ranges: Vec::with_capacity(VOTE_RANGES) }
+        Self { mask: 0, ranges: Vec::with_capacity(DecidedRanges::MOST) }
     }
 
     /// Forgets what was gathered: its ballot is over.
@@ -40,7 +37,7 @@ impl VoteQueue {
 
     /// Whether (instance, id) can join without a flush.
     fn takes(&self, mask: u8) -> bool {
-        self.ranges.is_empty() || (self.mask == mask && self.ranges.len() < VOTE_RANGES)
+        self.ranges.is_empty() || (self.mask == mask && self.ranges.len() < DecidedRanges::MOST)
     }
 
     fn push(&mut self, mask: u8, instance: Instance, id: ValueId) {
@@ -216,7 +213,7 @@ impl<L: Log> Member<L> {
                     && entry.is_accepted()
                     && entry.ballot == ballot
                     && entry.lsn <= persisted
-                    && held.len() < VOTE_RANGES
+                    && held.len() < DecidedRanges::MOST
                 {
                     extend(&mut held, Instance(instance), entry.id);
                 }

@@ -135,7 +135,7 @@ impl<S: SimService> Cluster<S> {
                 subscription: Subscription::new(config, random.next(), Time::ZERO),
                 worker,
                 pool: FramePool::new(24),
-                proposals: Proposals::new(proposers),
+                proposals: Proposals::new(proposers, plan.room),
                 delivered: Vec::new(),
                 progress: Progress::Idle,
                 counter: 0,
@@ -201,7 +201,7 @@ fn ring_config(plan: &Plan, ring: RingId) -> RingConfig {
         apply_bound: plan.log as u64 - plan.log as u64 / 4,
         heartbeat: plan.timing.heartbeat,
         election_timeout: plan.timing.election,
-        ..defaults
+        ..defaults.with_room(plan.room)
     }
 }
 
@@ -212,6 +212,7 @@ fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
         executor: if plan.executor_is_lowest { Executor::Lowest } else { Executor::Rotate },
         retry: if plan.retry_is_client { Retry::Client } else { Retry::Replica },
         reply: if plan.reply_is_all { ReplyPolicy::All } else { ReplyPolicy::One },
+        room: plan.room,
         ..WorkerConfig::new(plan.groups, GroupId::new(worker), replica, plan.replicas)
     }
 }
@@ -234,5 +235,6 @@ fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
         attempt_timeout: plan.timing.attempt,
         deadline: plan.timing.deadline,
         command_limit: 1 << 20,
+        room: plan.room,
     }
 }

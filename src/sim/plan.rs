@@ -7,6 +7,7 @@ use super::network::NetworkFaults;
 use crate::multi_ring::SkipPolicy;
 use crate::service::btree::Separators;
 use crate::types::{NodeId, Random, RingId, Time};
+use crate::wire::Room;
 use std::time::Duration;
 
 /// The execution model of a run.
@@ -202,6 +203,8 @@ pub(super) struct Plan {
     /// The most steps of one poll of a worker.
     pub(super) budget: u32,
     pub(super) load: Load,
+    /// How much a datagram holds.
+    pub(super) room: Room,
     pub(super) timing: Timing,
     pub(super) network: NetworkFaults,
     pub(super) faults: Vec<Planned>,
@@ -277,6 +280,8 @@ impl Plan {
         let service = pick(&mut random, &[btree, btree, btree, null, counters]);
         let groups = pick(&mut random, &[1, 2, 2, 2, 3, 3, 4]);
         let log = pick(&mut random, &[256, 1_024]);
+        let ethernet = Room::new(1_472).expect("above the least");
+        let rooms = [Room::MOST, Room::MOST, ethernet, Room::LEAST];
         Self {
             seed,
             model,
@@ -296,6 +301,7 @@ impl Plan {
             reply_is_all: random.chance(1, 3),
             budget: u32::try_from(1 + random.below(16)).expect("at most 16"),
             load: Load::draw(&mut source.stream(2), options, most),
+            room: pick(&mut source.stream(6), &rooms),
             timing: if loses_replica { timing.without_lambda() } else { timing },
             network: network(&mut source.stream(3), options.loss),
             faults,

@@ -12,7 +12,7 @@ use crate::multi_ring::{Proposals, Subscription};
 use crate::replica::{Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox};
 use crate::ring_paxos::{Destination, Outbox};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, Command, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Reply, Writer};
+use crate::wire::{self, Command, Kind, Message, Reply, Room, Writer};
 
 /// A delivered batch: its place and the hash of its bytes.
 pub(super) type Batch = (Delivery, u64);
@@ -46,7 +46,12 @@ impl<S: SimService> WorkerHost<S> {
             counter: &mut self.counter,
             office: cycle.office,
         };
-        let mut out = WorkerPost { post, replies: Vec::new(), proposals: &mut self.proposals };
+        let mut out = WorkerPost {
+            post,
+            replies: Vec::new(),
+            proposals: &mut self.proposals,
+            room: self.worker.config().room,
+        };
         let feed = self.subscription.deliveries(&mut self.pool);
         let mut watched = Watched { feed, delivered: &mut self.delivered };
         self.progress = self.worker.poll(&mut watched, Steps(cycle.budget), now, &mut out);
@@ -117,11 +122,12 @@ struct WorkerPost<'a> {
     post: Post<'a>,
     replies: Vec<(Address, Vec<u8>)>,
     proposals: &'a mut Proposals,
+    room: Room,
 }
 
 impl WorkerPost<'_> {
     fn flush(&mut self) {
-        let Self { post, replies, proposals } = self;
+        let Self { post, replies, proposals, .. } = self;
         for (to, body) in replies.drain(..) {
             post.send(Destination::Address(to), RingId(0), &Message::Replies(&body));
         }
@@ -131,7 +137,7 @@ impl WorkerPost<'_> {
 
 impl WorkerOutbox for WorkerPost<'_> {
     fn reply(&mut self, to: Address, reply: &Reply<'_>) {
-        let room = MAX_DATAGRAM - HEADER_LENGTH - reply.encoded_length();
+        let room = self.room.body() - reply.encoded_length();
         let open =
             self.replies.iter().position(|(address, body)| *address == to && body.len() <= room);
         let index = open.unwrap_or_else(|| {

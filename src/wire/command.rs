@@ -120,6 +120,33 @@ pub struct Chunk {
 
 const _: () = assert!(size_of::<Chunk>() == 16);
 
+impl Chunk {
+    /// How many parts a payload of `total` bytes has when each, its head included, has at most
+    /// `room` bytes.
+    #[must_use]
+    pub const fn count(total: usize, room: usize) -> usize {
+        total.div_ceil(room - size_of::<Self>())
+    }
+
+    /// The head and the bytes of part `part` of `whole`, in parts of `room` bytes.
+    ///
+    /// # Panics
+    /// If there is no such part, or the whole has 4 GiB.
+    #[must_use]
+    pub fn cut(whole: &[u8], room: usize, part: usize) -> (Self, &[u8]) {
+        let number = |n: usize| u32::try_from(n).expect("a payload is below 4 GiB");
+        let bytes = room - size_of::<Self>();
+        let offset = part * bytes;
+        let chunk = Self {
+            part: number(part),
+            parts: number(Self::count(whole.len(), room)),
+            total: number(whole.len()),
+            offset: number(offset),
+        };
+        (chunk, &whole[offset..whole.len().min(offset + bytes)])
+    }
+}
+
 /// A command: header and payload, borrowed from the buffer that holds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Command<'a> {

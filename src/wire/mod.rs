@@ -14,6 +14,7 @@ mod kind;
 mod message;
 mod parts;
 mod reply;
+mod room;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use message::{
 };
 pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
+pub use room::Room;
 pub use status::{Fact, Facts, StatusPage, StatusRequest, Topic};
 
 /// The largest datagram that psmr sends: one instance is one datagram is one segment.
@@ -41,11 +43,5 @@ pub const MAX_DATAGRAM: usize = 8 * 1024;
 /// Room that the fixed parts of an Accept take at most; the rest of a datagram is batch.
 pub const ACCEPT_OVERHEAD: usize = 512;
 
-/// The largest batch of commands in one instance.
-pub const MAX_BATCH: usize = MAX_DATAGRAM - ACCEPT_OVERHEAD;
-
-/// The largest payload of one reply; a longer reply travels as parts.
-pub const MAX_REPLY: usize = MAX_DATAGRAM - HEADER_LENGTH - REPLY_HEADER_LENGTH;
-
-/// The largest payload of one command; a longer command travels as chunks.
-pub const MAX_COMMAND: usize = MAX_BATCH - COMMAND_HEADER_LENGTH;
+/// The largest batch of commands in one instance of any cluster; of one, see [`Room::batch`].
+pub const MAX_BATCH: usize = Room::MOST.batch();

@@ -1,6 +1,6 @@
 //! What messages are made of: ring layouts, values, ranges of instances, lists of them.
 
-use super::{DecodeError, Reader};
+use super::{DecodeError, Reader, Room};
 use crate::types::{Instance, NodeId, ValueId};
 use bytemuck::{Pod, Zeroable};
 
@@ -158,6 +158,13 @@ pub struct WantedRange {
     /// A [`Wanted`] as a number.
     pub wanted: u32,
 }
+
+impl DecidedRanges<'_> {
+    /// The most ranges of one message: with the fixed part of any they fit the least datagram.
+    pub const MOST: usize = 32;
+}
+
+const _: () = assert!(DecidedRanges::MOST * size_of::<Range>() + 128 <= Room::LEAST.datagram());
 
 macro_rules! pod_list {
     ($(#[$doc:meta])* $name:ident of $item:ty) => {

@@ -55,11 +55,11 @@ fn an_interface_that_carries_too_small_packets_is_named() {
     let (directory, psmr) = (directory.display(), env!("CARGO_BIN_EXE_psmr"));
     let init = format!(
         "{setup} && mkdir -p {directory} && {psmr} config init --hosts 10.9.9.9 --threads 2 \
-         --data-dir {directory}/data --out {directory}/cluster.toml >&2"
+         --datagram-bytes 8192 --data-dir {directory}/data --out {directory}/cluster.toml >&2"
     );
     let config = format!("--config {directory}/cluster.toml");
     for (setup, arguments) in [
-        (setup, "bench run --interface 10.9.9.9"),
+        (setup, "bench run --interface 10.9.9.9 --datagram-bytes 8192"),
         (&init, &format!("node {config} --id a1")),
         (&init, &format!("client {config} read 4")),
     ] {
@@ -69,10 +69,32 @@ fn an_interface_that_carries_too_small_packets_is_named() {
             skip("no device of one's own");
             return;
         }
-        let parts = ["interface 10.9.9.9", "8192 bytes", "1472", "mtu 9000"];
+        let parts = ["interface 10.9.9.9", "8192 bytes", "1472", "datagram_bytes", "mtu 9000"];
         refused(Some(output), &parts);
     }
     let _ = std::fs::remove_dir_all(directory.to_string());
+}
+
+#[test]
+fn datagrams_are_as_large_as_the_packets_of_the_interface() {
+    let setup = "ip link set lo up; ip tuntap add d0 mode tun && ip addr add 10.9.9.9/24 dev d0 \
+                 && ip link set d0 mtu 1500 up";
+    let run = "bench run --service null --model smr --interface 10.9.9.9 --seconds 0.2 --warmup 0 \
+               --command-bytes 3000 --outstanding 8 --json";
+    let Some(output) = isolated(setup, run) else { return };
+    let errors = text(&output.stderr);
+    if errors.contains("/dev/net/tun") || errors.contains("io_uring") {
+        skip("no device of one's own, or no io_uring");
+        return;
+    }
+    let report: serde_json::Value = serde_json::from_str(&text(&output.stdout))
+        .unwrap_or_else(|error| panic!("{error}: {errors}"));
+    assert_eq!(report["config"]["datagram_bytes"], 1472, "{report}");
+    assert!(report["ok"] == true && report["commands"].as_u64() > Some(0), "{report}");
+    let init = format!("{} config init --hosts 10.9.9.9 --out - >&2", env!("CARGO_BIN_EXE_psmr"));
+    let Some(output) = isolated(&format!("{setup} && {init}"), "--version") else { return };
+    let text = text(&output.stderr);
+    assert!(text.lines().any(|line| line == "datagram_bytes = 1472"), "{text}");
 }
 
 #[test]

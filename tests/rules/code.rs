@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &["types"]),
     ("mem", &["types"]),
     ("wire", &["types"]),
-    ("config", &["types"]),
+    ("config", &["types", "wire"]),
     ("service", &["types", "mem"]),
     ("host", &["types", "sync"]),
     ("transport", &["types", "sync", "mem"]),

@@ -115,6 +115,7 @@ impl ClientLoadArgs {
                 .client_threads
                 .unwrap_or(Machine::read().suitable_client_threads().min(clients.max(1))),
             outstanding: load.outstanding,
+            datagram_bytes: cluster.network.room.datagram(),
             seconds: load.seconds,
             warmup: load.warmup,
             seed: load.seed,

@@ -6,7 +6,7 @@ use crate::replica::sessions::{Admission, Entry};
 use crate::replica::{ReplyPolicy, Retry, WorkerOutbox, cut};
 use crate::service::{Access, Context, GroupMap, Lease, Optimistic, Verdict};
 use crate::types::{Address, Bug, GroupId};
-use crate::wire::{Chunk, Command, CommandHeader, MAX_COMMAND, MAX_REPLY, Mode, Reply, Status};
+use crate::wire::{Chunk, Command, CommandHeader, Mode, Reply, Status};
 
 impl<S: Optimistic> PsmrWorker<S> {
     /// Executes a read.
@@ -138,11 +138,12 @@ impl<S: Optimistic> PsmrWorker<S> {
             flags,
             payload: &self.reply,
         };
-        if reply.payload.len() <= MAX_REPLY {
+        let room = self.config.room.reply();
+        if reply.payload.len() <= room {
             return out.reply(to, &reply);
         }
         debug_assert!(reply.payload.len() > size_of::<Chunk>());
-        cut(&self.reply, MAX_REPLY, &mut self.part, |payload| {
+        cut(&self.reply, room, &mut self.part, |payload| {
             out.reply(to, &Reply { status: Status::Part, payload, ..reply });
         });
     }
@@ -222,7 +223,7 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// Whether the replicas send a failed command again. One that came in parts is its client's to
     /// send: that has the window for it, and a replica's thread does not wait for room.
     fn leaves_again(&self, command: &Command<'_>) -> bool {
-        self.config.retry == Retry::Replica && command.payload.len() <= MAX_COMMAND
+        self.config.retry == Retry::Replica && command.payload.len() <= self.config.room.command()
     }
 
     /// Whether this replica is the one that multicasts a failed command at once.

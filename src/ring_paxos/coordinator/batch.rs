@@ -5,7 +5,7 @@ use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Time};
-use crate::wire::{MAX_BATCH, Message, Propose, Redirect, Refusal, Refused, Taken};
+use crate::wire::{Message, Propose, Redirect, Refusal, Refused, Taken};
 
 /// Names of proposals that are remembered; a power of two.
 const NAMES: usize = 4_096;
@@ -76,7 +76,7 @@ impl<L: Log> Member<L> {
             return;
         }
         self.counters.proposals += 1;
-        if commands.len() > MAX_BATCH {
+        if commands.len() > self.config.room.batch() {
             self.counters.refused_too_large += 1;
             self.refuse(envelope, number, Refusal::TooLarge, out);
             return;
@@ -169,7 +169,7 @@ impl<L: Log> Member<L> {
             self.acceptor.positions.slowest().unwrap_or_default().max(self.window.trim())
         };
         let is_far_ahead = instance.0 > slowest.0 + self.config.apply_bound;
-        if is_queued_up || is_far_ahead || coordinator.open + length > MAX_BATCH {
+        if is_queued_up || is_far_ahead || coordinator.open + length > self.config.room.batch() {
             return None;
         }
         let open = coordinator.open;

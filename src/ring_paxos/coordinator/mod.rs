@@ -13,7 +13,7 @@ mod phase2;
 use super::admission::Petition;
 use super::{Instance, RingConfig};
 use crate::types::{Ballot, Slot, Time};
-use crate::wire::Range;
+use crate::wire::{DecidedRanges, Range};
 use batch::Names;
 use phase1::Preparing;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Coordinator {
             names: Names::new(),
             skips: 0,
             flight_bytes: 0,
-            news: Vec::with_capacity(phase2::DECISION_RANGES),
+            news: Vec::with_capacity(DecidedRanges::MOST),
             news_since: Time::ZERO,
             heartbeat_at: Time::ZERO,
             resend_at: Time::NEVER,

@@ -125,7 +125,7 @@ impl<L: Log> Member<L> {
     /// was proposed there, so to hold it is as good as to have accepted it.
     fn adopt(&mut self, record: &PromiseRecord<'_>) {
         let PromiseRecord { instance, ballot, id, ref value } = *record;
-        if crate::ring_paxos::acceptor::oversized(value) {
+        if self.is_oversized(value) {
             self.counters.malformed += 1;
             return;
         }

@@ -10,8 +10,6 @@ use crate::ring_paxos::{Destination, Instance, Log, Outbox};
 use crate::types::{Bug, Time, ValueId};
 use crate::wire::{Accept, DecidedRanges, Decision, Message, Range};
 
-/// Decided ranges in one Decision.
-pub(super) const DECISION_RANGES: usize = 64;
 /// Those that ride on a 2A, within what a datagram leaves beside the batch.
 const RIDING_RANGES: usize = 8;
 
@@ -139,12 +137,12 @@ impl<L: Log> Member<L> {
         }
         self.coordinator.news_since = self.coordinator.news_since.min(now);
         let is_late = now >= self.coordinator.news_since + self.config.batch_delay;
-        let is_full = self.coordinator.news.len() >= DECISION_RANGES;
+        let is_full = self.coordinator.news.len() >= DecidedRanges::MOST;
         if self.coordinator.in_flight() > 0 && !is_late && !is_full {
             return;
         }
         let mut news: Vec<Range> = std::mem::take(&mut self.coordinator.news);
-        for ranges in news.chunks(DECISION_RANGES) {
+        for ranges in news.chunks(DecidedRanges::MOST) {
             let decision = Decision {
                 ballot: self.coordinator.ballot,
                 decided: self.coordinator.decided,

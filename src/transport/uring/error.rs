@@ -70,8 +70,8 @@ pub enum LaunchError {
     /// The interface would cut datagrams into several packets.
     #[error(
         "--interface {interface}: datagrams have up to {largest} bytes, but in one packet it \
-         carries {limit}: run `ip link set dev NAME mtu 9000`, give another interface, or use \
-         --transport memory"
+         carries {limit}: choose datagrams of as many (--datagram-bytes, at all nodes of a \
+         cluster `datagram_bytes` in [network]), or run `ip link set dev NAME mtu 9000`"
     )]
     SmallPackets {
         /// The setting.

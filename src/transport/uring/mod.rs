@@ -30,7 +30,7 @@ pub use config::{Config, Effective};
 pub use error::LaunchError;
 pub use file::{Files, Place, Written};
 pub use receive::Receive;
-pub use sockets::Sockets;
+pub use sockets::{Sockets, segment_limit};
 pub use transmit::Transmit;
 
 use self::buffers::Buffers;

@@ -50,7 +50,7 @@ impl Sockets {
             sockets.push(open_group(config, *group)?);
             joined.push(*group.ip());
         }
-        let segment_limit = (mtu(config)? - HEADERS).min(MAX_SEND);
+        let segment_limit = segment_limit(config)?;
         if segment_limit < config.largest {
             let Config { interface, largest, .. } = *config;
             return Err(LaunchError::SmallPackets { interface, largest, limit: segment_limit });
@@ -162,6 +162,14 @@ fn bind(
 
 fn no_multicast(config: &Config, group: Ipv4Addr, source: io::Error) -> LaunchError {
     LaunchError::NoMulticast { interface: config.interface, group, source }
+}
+
+/// The largest datagram that `config.interface` carries in one packet, in bytes.
+///
+/// # Errors
+/// If there is no such interface, or no multicast on it.
+pub fn segment_limit(config: &Config) -> Result<usize, LaunchError> {
+    Ok((mtu(config)? - HEADERS).min(MAX_SEND))
 }
 
 /// What the interface carries in one packet. Connecting a datagram socket sends nothing.
