@@ -3,6 +3,7 @@
 
 use super::run::RunError;
 use super::{Machine, Service, Settings, SettingsError, Transport, cluster};
+use crate::host::text::size;
 use crate::service::btree::BTree;
 use crate::transport::uring::{self, LaunchError};
 use crate::transport::{Endpoint as _, Receive as _, Target, Transmit as _};
@@ -50,8 +51,8 @@ fn memory(settings: &Settings, available: u64) -> Result<(), RunError> {
     let keys = settings.keys;
     let fewer = |bytes: u64| round(u128::from(keys) * u128::from(bytes) / u128::from(one.max(1)));
     if settings.service == Service::Btree && one > BTree::LIMIT_BYTES {
-        let (size, most) = (gib(one), gib(BTree::LIMIT_BYTES));
-        let problem = format!("a tree of them takes {size} GiB, but the most is {most} GiB");
+        let (takes, most) = (size(one), size(BTree::LIMIT_BYTES));
+        let problem = format!("a tree of them takes {takes}, but the most is {most}");
         let remedy = format!("choose {} or fewer, or fuller nodes", fewer(BTree::LIMIT_BYTES));
         return Err(SettingsError::new("keys", keys, problem, remedy).into());
     }
@@ -60,10 +61,10 @@ fn memory(settings: &Settings, available: u64) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::Environment(format!(
-        "--keys {keys}: {replicas} times {} GiB are needed, one for each of --replicas {replicas}, \
-         but {} GiB of memory are free: choose --keys {} or fewer, or fewer replicas",
-        gib(one),
-        gib(available),
+        "--keys {keys}: {replicas} times {} are needed, one for each of --replicas {replicas}, \
+         but {} of memory are free: choose --keys {} or fewer, or fewer replicas",
+        size(one),
+        size(available),
         fewer(available / 16 * SHARE / replicas)
     )))
 }
@@ -118,12 +119,6 @@ fn echo(
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "a datagram to it does not come back"))
-}
-
-/// With one decimal.
-fn gib(bytes: u64) -> String {
-    let tenths = (u128::from(bytes) * 10).div_ceil(1 << 30);
-    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 /// Down to two digits and zeros.

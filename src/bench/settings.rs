@@ -5,6 +5,7 @@ use super::{
     Retry, Separators, Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
+use crate::host::text::counted;
 use crate::types::MAX_GROUPS;
 use crate::wire::Room;
 use serde::Serialize;
@@ -228,9 +229,6 @@ impl Settings {
     /// The replicas, for people: how many workers each has, on how many threads.
     #[must_use]
     pub fn crews(&self) -> String {
-        let counted = |count: usize, what: &str| {
-            format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-        };
         let (replicas, threads) = (counted(self.replicas, "replica"), self.worker_threads);
         let workers = counted(self.threads, "worker");
         let each = if self.replicas == 1 { "" } else { " each" };

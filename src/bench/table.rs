@@ -1,6 +1,7 @@
 //! Reports for people: one run as lines, several as a table and a chart of 80 columns.
 
 use super::{Latency, Logs, Memory, Model, Network, Replica, Report, Ring, Synchronous};
+use crate::host::text::counted;
 use std::fmt::Write;
 
 /// Rows of bars in the chart.
@@ -103,10 +104,6 @@ fn latency(latency: &Latency) -> String {
         "{mean:.1} us mean; 50 % {p50:.1}, 90 % {p90:.1}, 99 % {p99:.1}, 99.9 % {p999:.1}, max \
          {max:.1}"
     )
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "megabytes for people")]

@@ -117,37 +117,59 @@ struct ServiceArgs {
 pub(super) struct LoadArgs {
     /// Share of inserts and deletes in equal parts, percent; the rest reads [default: 0]
     #[arg(long, value_name = "PERCENT")]
-    pub(super) dependent: Option<f64>,
+    dependent: Option<f64>,
     /// Shares of the operations, percent: read=..,update=..,insert=..,delete=..,range=..
     #[arg(long, value_name = "SHARES")]
-    pub(super) mix: Option<Mix>,
+    mix: Option<Mix>,
     /// How keys are drawn: uniform or zipf:THETA
     #[arg(long, default_value_t = Distribution::Uniform)]
-    pub(super) distribution: Distribution,
+    distribution: Distribution,
     /// Keys that a range covers
     #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(super) range_keys: u64,
+    range_keys: u64,
     /// Bytes of a command of the null service [default: 16]
     #[arg(long, value_name = "BYTES")]
-    pub(super) command_bytes: Option<usize>,
+    command_bytes: Option<usize>,
     /// Client sessions [default: 8, or fewer if fewer commands are outstanding]
     #[arg(long, value_name = "C")]
-    pub(super) clients: Option<usize>,
+    clients: Option<usize>,
     /// Threads that the clients share [default: cores / 8, at least 1]
     #[arg(long, value_name = "N")]
-    pub(super) client_threads: Option<usize>,
+    client_threads: Option<usize>,
     /// Commands without an answer, over all clients
     #[arg(long, value_name = "W", default_value_t = 1024)]
-    pub(super) outstanding: usize,
+    outstanding: usize,
     /// Length of the measuring window
     #[arg(long, value_name = "S", default_value_t = 10.0)]
-    pub(super) seconds: f64,
+    seconds: f64,
     /// Seconds before it
     #[arg(long, value_name = "S", default_value_t = 2.0)]
-    pub(super) warmup: f64,
+    warmup: f64,
     /// Seeds commands, faults and back-offs
     #[arg(long, value_name = "X", default_value_t = 1)]
-    pub(super) seed: u64,
+    seed: u64,
+}
+
+impl LoadArgs {
+    /// These settings of a load, and of all others the defaults.
+    pub(super) fn settings(&self, machine: &Machine) -> Settings {
+        let clients = self.clients.unwrap_or(self.outstanding.clamp(1, 8));
+        let most_client_threads = machine.suitable_client_threads().min(clients.max(1));
+        Settings {
+            dependent: self.dependent.or(if self.mix.is_none() { Some(0.0) } else { None }),
+            mix: self.mix,
+            distribution: self.distribution,
+            range_keys: self.range_keys,
+            command_bytes: self.command_bytes.unwrap_or(16),
+            clients,
+            client_threads: self.client_threads.unwrap_or(most_client_threads),
+            outstanding: self.outstanding,
+            seconds: self.seconds,
+            warmup: self.warmup,
+            seed: self.seed,
+            ..Settings::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -270,8 +292,6 @@ impl RunArgs {
             Model::Smr => 1,
             Model::Psmr | Model::OptPsmr => machine.suitable_threads(self.replicas),
         };
-        let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
-        let most_client_threads = machine.suitable_client_threads().min(clients.max(1));
         let threads = self.threads.unwrap_or(suitable);
         let mut settings = Settings {
             model: self.model,
@@ -292,14 +312,6 @@ impl RunArgs {
             minimum: service_args.minimum,
             grown: service_args.grown,
             separators: service_args.separators,
-            dependent: load.dependent.or(if load.mix.is_none() { Some(0.0) } else { None }),
-            mix: load.mix,
-            distribution: load.distribution,
-            range_keys: load.range_keys,
-            command_bytes: load.command_bytes.unwrap_or(16),
-            clients,
-            client_threads: load.client_threads.unwrap_or(most_client_threads),
-            outstanding: load.outstanding,
             client_path: network.client_path.unwrap_or(match network.transport {
                 Transport::Uring => ClientPath::Datagram,
                 Transport::Memory => ClientPath::InProcess,
@@ -320,12 +332,10 @@ impl RunArgs {
             pin: Pin::None,
             turn: self.turn,
             lambda: self.lambda,
-            seconds: load.seconds,
-            warmup: load.warmup,
-            seed: load.seed,
             loss: network.loss,
             json: self.json,
             history: self.history,
+            ..load.settings(machine)
         };
         place(&mut settings, machine, (self.worker_threads, self.pin));
         let contradiction = foreign_cpu.or_else(|| given.without_effect(&settings));

@@ -1,7 +1,8 @@
 //! `psmr demo`: the main job, shown.
 
-use super::{Failure, complain, counted, show};
+use super::{Failure, complain, show};
 use crate::bench::{self, Machine, Report, Settings};
+use crate::host::text::counted;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;

@@ -198,11 +198,6 @@ fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// "1 run", "2 runs".
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Writes one line to standard error, if anybody listens.
 fn complain(message: &str) {
     let line = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");

@@ -1,6 +1,7 @@
 //! `psmr sim`: seeded runs of the simulator, and their replay.
 
-use super::{Failure, counted, show};
+use super::{Failure, show};
+use crate::host::text::counted;
 use crate::sim::{self, Lines, Model, Options, Run, ServiceKind, Violation};
 use crate::types::Bug;
 use clap::builder::PossibleValuesParser;

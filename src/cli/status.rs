@@ -2,6 +2,7 @@
 
 use super::{Failure, client, config, show};
 use crate::config::{Cluster, duration};
+use crate::host::text::size;
 use crate::node::{Said, drop_reason, inquire};
 use crate::wire::{Fact, Topic};
 use clap::Args;
@@ -139,7 +140,7 @@ impl Status {
                 _ => "yes",
             };
             let digest = node.digests.last().map_or("-", |point| &point.digest);
-            let memory = node.rss_bytes.map(|bytes| format!("{} MiB", bytes >> 20));
+            let memory = node.rss_bytes.map(size);
             let drops = node.drops.iter().map(|(reason, count)| format!("{reason} {count}"));
             let drops = drops.chain(node.refusal.map(str::to_owned)).collect::<Vec<_>>().join(", ");
             let line = format!(

@@ -21,10 +21,9 @@ pub use cluster::{
 pub use digest::Digests;
 pub use error::{ConfigError, Place};
 pub use init::{Init, InitError};
-pub use section::Effective;
+pub use section::{Effective, duration};
 
-use section::{Source, parse_duration};
-use std::time::Duration;
+use section::Source;
 use toml::de::DeTable;
 
 /// The version of the file's format.
@@ -86,10 +85,4 @@ fn first_key(table: &str) -> &'static str {
         "[[ring]]" => "group",
         _ => "id",
     }
-}
-
-/// A length of time as the file writes it: a number and ns, us, ms, s or min.
-#[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
-    parse_duration(text)
 }

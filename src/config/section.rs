@@ -306,7 +306,7 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
         range: RangeInclusive<Duration>,
     ) -> Result<Duration> {
         let expected = "10ms";
-        let duration = self.parsed(key, Some(default), expected, parse_duration)?;
+        let duration = self.parsed(key, Some(default), expected, duration)?;
         if range.contains(&duration) {
             return Ok(duration);
         }
@@ -360,8 +360,9 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
     }
 }
 
-/// A length of time: a number and ns, us, ms, s or min.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+/// A length of time as the file writes it: a number and ns, us, ms, s or min.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(digits);
     let unit_ns: u64 = match unit.trim() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 fn init() -> Init {
     Init {

@@ -1,6 +1,7 @@
 //! The machine in one record, for reports: a figure without its machine says nothing.
 
 use super::affinity::allowed_cpus;
+use super::text::counted;
 use serde::Serialize;
 use std::fmt;
 use std::fs;
@@ -62,9 +63,7 @@ impl Description {
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory_gib = self.memory_bytes.div_ceil(1 << 30);
-        let cores =
-            if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
-        write!(f, "{cores} of {}, {memory_gib} GiB, ", self.cpu)?;
+        write!(f, "{} of {}, {memory_gib} GiB, ", counted(self.cores, "core"), self.cpu)?;
         write!(f, "{}, Linux {}", self.system, self.kernel)?;
         if self.debug_build {
             write!(f, ", debug build")?;

@@ -88,10 +88,7 @@ impl ClientLoadArgs {
             config::Service::Counters(counters) => (Service::Counters, counters.into()),
             config::Service::Null => (Service::Null, 1000),
         };
-        let load = &self.load;
-        let clients = load.clients.unwrap_or(load.outstanding.clamp(1, 8));
         let keys = self.keys.unwrap_or(loaded);
-        let dependent = load.dependent.or(if load.mix.is_none() { Some(0.0) } else { None });
         Settings {
             model: match cluster.model {
                 config::Model::Smr => Model::Smr,
@@ -105,23 +102,10 @@ impl ClientLoadArgs {
             worker_threads: cluster.execution.worker_threads,
             keys,
             key_space: self.key_space.unwrap_or(service.key_space(keys)),
-            dependent,
-            mix: load.mix,
-            distribution: load.distribution,
-            range_keys: load.range_keys,
-            command_bytes: load.command_bytes.unwrap_or(16),
-            clients,
-            client_threads: load
-                .client_threads
-                .unwrap_or(Machine::read().suitable_client_threads().min(clients.max(1))),
-            outstanding: load.outstanding,
             datagram_bytes: cluster.network.room.datagram(),
-            seconds: load.seconds,
-            warmup: load.warmup,
-            seed: load.seed,
             json: self.json,
             history: self.history.clone(),
-            ..Settings::default()
+            ..self.load.settings(&Machine::read())
         }
     }
 }

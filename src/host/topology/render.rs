@@ -2,6 +2,7 @@
 
 use super::{Cache, Cpu, CpuId, NetworkCard, Topology};
 use crate::host::plan::Plan;
+use crate::host::text::{counted, size};
 use std::fmt::Write as _;
 
 /// Draws `topology` as a tree, with the threads of `plan` at their CPUs and the `cards` below.
@@ -154,18 +155,6 @@ fn threads(plan: &Plan, cpu: CpuId) -> String {
     if here.is_empty() { String::new() } else { format!(": {}", here.join(", ")) }
 }
 
-fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..0x10_0000 => format!("{} KiB", bytes >> 10),
-        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
-        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20) % 1024 * 10 / 1024),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::machine;
@@ -215,11 +204,5 @@ so `psmr bench run` ties none to the CPU drawn here unless told --pin plan
         assert!(drawn.contains("core 1\n         ├─ CPU 1"), "{drawn}");
         let last = "every thread has a CPU of its own: `psmr bench run` ties it there";
         assert!(drawn.lines().last().is_some_and(|line| line.starts_with(last)), "{drawn}");
-    }
-
-    #[test]
-    fn sizes_have_the_unit_that_fits() {
-        assert_eq!((size(32 << 10), size(33 << 20)), ("32 KiB".into(), "33 MiB".into()));
-        assert_eq!(size((3 << 30) + (512 << 20)), "3.5 GiB");
     }
 }
