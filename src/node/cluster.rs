@@ -1,16 +1,16 @@
 //! A whole cluster in one process: rings, replicas and clients, each thread an agent.
 
-use super::bodies::{ClientBody, OrderingBody, Ran, Thread, WorkerBody};
+use super::bodies::{Ran, Thread};
 use super::builder::Builder;
 use super::config::{ClusterConfig, ClusterError, ReplicaFigure};
 use super::endpoint::{Seed, seeds};
 use super::logs::Logs;
 use super::roster::Roster;
+use super::team::{Spot, Team};
 use super::worker::Progressed;
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
-use crate::host::affinity::{CpuId, allowed_cpus};
+use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
-use crate::host::threads::{Ended, Team};
 use crate::host::usage::draw_incarnation;
 use crate::proxy::Proxy;
 use crate::replica::Shared;
@@ -18,7 +18,7 @@ use crate::service::{GroupMap, Optimistic};
 use crate::storage;
 use crate::sync::{CoreUse, Waker};
 use crate::transport::middleware::Faults;
-use crate::types::{GroupId, Incarnation};
+use crate::types::Incarnation;
 use crate::wire::Identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,10 +114,9 @@ fn cluster_positions<S: Optimistic>(
 struct Cluster<'a, L> {
     config: &'a ClusterConfig,
     builder: Builder,
-    team: Team<Result<Ran<L>, ClusterError>>,
-    wakers: Vec<Waker>,
+    team: Team<L>,
+    orderers: Vec<Waker>,
     progressed: Vec<Arc<Progressed>>,
-    thread: Thread,
     inside: Arc<Book>,
     outside: Arc<Book>,
     left: Arc<AtomicUsize>,
@@ -137,8 +136,8 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
                 outside.enter(*node, seed.link().unwrap_or_else(|| seed.address()));
             }
         }
-        let allowed = allowed_cpus();
-        let core = if seeds.len() > allowed.len() { CoreUse::Shared } else { CoreUse::Own };
+        let is_crowded = seeds.len() > allowed_cpus().len();
+        let core = if is_crowded { CoreUse::Shared } else { CoreUse::Own };
         let identity = Identity {
             cluster: random()?.0,
             configuration: config.digest(),
@@ -146,19 +145,18 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             incarnation: random()?,
         };
         let thread = Thread::new(config.wait, identity, core);
-        thread.starting.store(seeds.len(), Ordering::Release);
         let socket_buffer = seeds.iter().filter_map(Seed::socket_buffer).min();
         let mut blueprint = config.blueprint();
         blueprint.ring.window_bytes = socket_buffer.unwrap_or(1 << 20) / 2;
+        let orderers = seeds[..roster.orderers].iter().map(Seed::waker).collect();
         let builder = Builder::new(blueprint, roster, config.seed);
         let workers = 0..config.replicas * config.groups;
         let cluster = Self {
             config,
             builder,
-            team: Team::new(allowed),
-            wakers: seeds.iter().map(Seed::waker).collect(),
+            team: Team::new(thread),
+            orderers,
             progressed: workers.map(|_| Arc::default()).collect(),
-            thread,
             inside: Arc::new(inside),
             outside: Arc::new(outside),
             left: Arc::new(config.sessions.len().into()),
@@ -166,42 +164,32 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         Ok((cluster, seeds))
     }
 
-    fn fault(&mut self) -> Option<Faults> {
+    /// The place of the next thread.
+    fn spot(&mut self, name: String, seeds: &mut Seeds) -> Spot {
+        let seed = seeds.next().expect("a seed a place");
+        let cpu = self.config.cpus.get(self.team.len()).copied();
         let loss = self.config.loss_percent;
-        let seed = self.builder.random.next();
-        (loss > 0.0).then(|| Faults { seed, loss, ..Faults::default() })
-    }
-
-    fn cpu(&self) -> Option<CpuId> {
-        let index = self.team.len();
-        self.config.cpus.get(index).copied()
+        let faults = Faults { seed: self.builder.random.next(), loss, ..Faults::default() };
+        Spot { name, seed, cpu, faults: (loss > 0.0).then_some(faults) }
     }
 
     fn start_orderers(&mut self, seeds: &mut Seeds) -> Result<(), ClusterError> {
-        let orderers = self.wakers[..self.builder.roster.orderers].to_vec();
+        let orderers = std::mem::take(&mut self.orderers);
         let positions = Arc::new(Positions::new(self.builder.roster.ring_count(), orderers));
         let mut logs = self.logs()?;
         for orderer in 0..self.builder.roster.orderers {
             let acceptors = self.builder.roster.acceptors_of_orderer(orderer);
-            let life = self.thread.identity.incarnation;
+            let life = self.team.thread.identity.incarnation;
             let hosted = self.builder.hosted(&acceptors, life, &mut logs)?;
-            let body = OrderingBody {
-                thread: self.thread.named(&format!("order-{orderer}")),
-                book: self.inside.clone(),
-                positions: positions.clone(),
-                hosted,
-            };
-            let (seed, fault) = (seeds.next().expect("a seed a place"), self.fault());
-            let name = body.thread.name.clone();
-            let run = move || seed.run(fault, body).map(Ran::Ordering);
-            self.team.spawn(&name, self.cpu(), run)?;
+            let spot = self.spot(format!("order-{orderer}"), seeds);
+            self.team.start_orderer(spot, &self.inside, &positions, hosted)?;
         }
         Ok(())
     }
 
     /// The logs of a cluster that begins.
     fn logs(&self) -> Result<Logs, ClusterError> {
-        let Identity { cluster, configuration, .. } = self.thread.identity;
+        let Identity { cluster, configuration, .. } = self.team.thread.identity;
         let identity = |node| storage::Identity { cluster, configuration, node };
         Ok(Logs::create(&self.config.durability, identity, &self.builder.roster.acceptors())?)
     }
@@ -213,21 +201,13 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     ) -> Result<(), ClusterError> {
         for (replica, shared) in shared.iter().enumerate() {
             for crew in 0..self.builder.roster.crews {
-                let seed = seeds.next().expect("a seed a place");
-                let mut workers = Vec::new();
-                for group in self.builder.roster.groups_of_crew(crew) {
-                    shared.rendezvous().attach(GroupId::new(group), seed.waker());
-                    let mut parts = self.builder.worker(replica, group, shared);
-                    parts.progressed =
-                        self.progressed[replica * self.config.groups + group].clone();
-                    workers.push(parts);
+                let spot = self.spot(format!("r{replica}-w{crew}"), seeds);
+                let Self { team, builder, inside, .. } = self;
+                let place = (replica, crew);
+                let crew = team.start_crew(spot, inside, (builder, shared), place, None)?;
+                for (group, progressed) in crew {
+                    self.progressed[replica * self.config.groups + group] = progressed;
                 }
-                let name = format!("r{replica}-w{crew}");
-                let (thread, book) = (self.thread.named(&name), self.inside.clone());
-                let body = WorkerBody { thread, book, workers, digests: None };
-                let fault = self.fault();
-                let run = move || seed.run(fault, body).map(Ran::Workers);
-                self.team.spawn(&name, self.cpu(), run)?;
             }
         }
         Ok(())
@@ -240,20 +220,12 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         loads: Vec<L>,
     ) -> Result<(), ClusterError> {
         for (index, load) in loads.into_iter().enumerate() {
-            let seed = seeds.next().expect("a seed a place");
+            let spot = self.spot(format!("client-{index}"), seeds);
             let sessions = self.config.sessions[index];
-            let config = self.builder.proxy(seed.address(), sessions);
-            let body = ClientBody {
-                thread: self.thread.named(&format!("client-{index}")),
-                me: self.builder.roster.client(index),
-                book: self.outside.clone(),
-                proxy: Proxy::new(config, map.clone(), clock::now()),
-                load,
-                left: self.left.clone(),
-            };
-            let (name, fault) = (body.thread.name.clone(), self.fault());
-            let run = move || seed.run(fault, body).map(|ran| Ran::Client(Box::new(ran)));
-            self.team.spawn(&name, self.cpu(), run)?;
+            let config = self.builder.proxy(spot.seed.address(), sessions);
+            let proxy = Proxy::new(config, map.clone(), clock::now());
+            let client = (self.builder.roster.client(index), proxy);
+            self.team.start_client(spot, &self.outside, client, load, &self.left)?;
         }
         Ok(())
     }
@@ -264,7 +236,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         while self.left.load(Ordering::Acquire) > 0 {
             std::thread::park_timeout(LOOK);
             let ended = self.team.ended().iter().any(|name| !name.starts_with("client"));
-            if ended || self.thread.stop.load(Ordering::Acquire) {
+            if ended || self.team.thread.stop.load(Ordering::Acquire) {
                 return Err(ClusterError::NotLevel { positions: Vec::new(), waited: LOOK });
             }
         }
@@ -290,23 +262,17 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
 
     /// Stops and joins all threads. The first that failed is the error.
     fn stop(self) -> Result<Finished<L>, ClusterError> {
-        self.thread.stop.store(true, Ordering::Release);
-        self.wakers.iter().for_each(Waker::wake);
         let mut finished = Finished { loads: Vec::new(), figures: ClusterFigures::default() };
         let mut failed = None;
-        for Ended { name, result } in self.team.join() {
-            match result {
-                Ok(Ok(Ran::Ordering(figures))) => finished.figures.ordering.push(figures),
-                Ok(Ok(Ran::Workers(figures))) => finished.figures.workers.extend(figures),
-                Ok(Ok(Ran::Client(ran))) => {
+        for ran in self.team.end() {
+            match ran {
+                Ok(Ran::Ordering(figures)) => finished.figures.ordering.push(figures),
+                Ok(Ran::Workers(figures)) => finished.figures.workers.extend(figures),
+                Ok(Ran::Client(ran)) => {
                     finished.loads.push(ran.0);
                     finished.figures.clients.push(ran.1);
                 }
-                Ok(Err(error)) => failed = failed.or(Some(error)),
-                Err(cause) => {
-                    let cause = cause.to_string();
-                    failed = failed.or(Some(ClusterError::Ended { name, cause }));
-                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(finished), Err)

@@ -31,6 +31,7 @@ mod replies;
 mod roster;
 mod services;
 mod site;
+mod team;
 mod worker;
 
 use book::Book;

@@ -4,32 +4,31 @@
 //! its replica, and the other ids of the process go on.
 
 use super::board::Board;
-use super::bodies::{OrderingBody, Ran, Thread, WorkerBody};
+use super::bodies::Thread;
 use super::builder::Builder;
 use super::config::ClusterError;
 use super::digests::DigestTimer;
 use super::endpoint::Seed;
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
+use super::team::{Spot, Team};
 use super::{Book, BuildError, Positions, site};
 use crate::config::{self, Cluster};
 use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
-use crate::host::threads::{Ended, Team};
 use crate::replica::Shared;
 use crate::ring_paxos::Memory;
 use crate::service::Optimistic;
 use crate::storage::{self, StorageError};
-use crate::sync::{CoreUse, WaitPolicy, Waker};
+use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
-use crate::types::{GroupId, NodeId, Random, RingId};
+use crate::types::{NodeId, Random, RingId};
 use crate::wire::DecodeError;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -97,17 +96,27 @@ pub enum NodeError {
     },
 }
 
-/// What a node is.
+/// What a node is: the how many-th of its kind, and what a replica replicates.
 #[derive(Clone, Copy, Debug)]
-enum Role {
+enum Role<S> {
     Acceptor(usize),
-    Replica(usize),
+    Replica(usize, S),
+}
+
+impl Role<()> {
+    /// The role with its service, if it has one.
+    fn equip<S, E>(self, build: impl Fn() -> Result<S, E>) -> Result<Role<S>, E> {
+        Ok(match self {
+            Self::Acceptor(index) => Role::Acceptor(index),
+            Self::Replica(index, ()) => Role::Replica(index, build()?),
+        })
+    }
 }
 
 /// A node that is about to start: all that can be refused has been granted.
 struct Bound<'a> {
     node: &'a config::Node,
-    role: Role,
+    role: Role<()>,
     home: Home,
     /// The sockets of its threads.
     seeds: Vec<Seed>,
@@ -116,10 +125,9 @@ struct Bound<'a> {
 /// A node that runs.
 struct Part {
     id: String,
-    team: Team<Result<Ran<()>, ClusterError>>,
-    wakers: Vec<Waker>,
-    thread: Thread,
-    home: Home,
+    team: Team<()>,
+    /// Locked as long as the node lives.
+    _home: Home,
 }
 
 /// Nodes that run in this process.
@@ -146,31 +154,23 @@ impl Process {
         let roles = roles(launch)?;
         let bound: Vec<Bound<'_>> =
             roles.into_iter().map(|role| bind(launch, role)).collect::<Result<_, _>>()?;
-        let failed =
-            |id: &str, source| NodeError::Start { id: id.to_owned(), source: Box::new(source) };
-        let of_first = |source| failed(&launch.ids[0], source);
-        let mut starter = Starter::new(launch, &bound).map_err(of_first)?;
+        let mut starter =
+            Starter::new(launch, &bound).map_err(|source| failed(&launch.ids[0], source))?;
         if starter.thread.core == CoreUse::Shared && starter.thread.wait == WaitPolicy::Spin {
             return Err(NodeError::Spin { cores: allowed_cpus().len() });
         }
-        let services = bound.iter().map(|bound| match bound.role {
-            Role::Acceptor(_) => Ok(None),
-            Role::Replica(_) => build().map(Some),
-        });
-        let services: Vec<_> = services.collect::<Result<_, _>>()?;
+        let equip = |bound: &Bound<'_>| bound.role.equip(&build);
+        let roles: Vec<_> = bound.iter().map(equip).collect::<Result<_, _>>()?;
         let mut process = Self { parts: Vec::new() };
-        for (bound, service) in bound.into_iter().zip(services) {
-            let id = bound.node.id.clone();
-            starter.make_logs(&bound).map_err(|error| NodeError::Start {
-                id: id.clone(),
-                source: ClusterError::from(error).into(),
-            })?;
+        for (bound, role) in bound.into_iter().zip(roles) {
+            let id = &bound.node.id;
+            starter.make_logs(&bound).map_err(|error| failed(id, error.into()))?;
             bound.home.begin()?;
-            match starter.start(bound, service) {
+            match starter.start(bound, role) {
                 Ok(part) => process.parts.push(part),
-                Err(source) => {
+                Err(error) => {
                     process.stop();
-                    return Err(failed(&id, source));
+                    return Err(error);
                 }
             }
         }
@@ -180,7 +180,7 @@ impl Process {
     /// Whether every thread of every node serves.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.parts.iter().all(|part| part.thread.starting.load(Ordering::Acquire) == 0)
+        self.parts.iter().all(|part| part.team.is_ready())
     }
 
     /// Whether no node is left.
@@ -192,7 +192,7 @@ impl Process {
     /// Datagrams that each node has dropped so far, by reason.
     pub fn drops(&self) -> impl Iterator<Item = (&str, DecodeError, u64)> {
         let of = |part: &Part| {
-            let drops: Vec<_> = part.thread.board.drops().collect();
+            let drops: Vec<_> = part.team.thread.board.drops().collect();
             drops
         };
         self.parts.iter().flat_map(move |part| {
@@ -217,9 +217,7 @@ impl Process {
 
     /// Ends all nodes after they have done what had come before. Returns what went wrong.
     pub fn stop(self) -> Vec<(String, String)> {
-        for part in &self.parts {
-            part.tell();
-        }
+        self.parts.iter().for_each(|part| part.team.tell());
         let end = |part: Part| (part.id.clone(), part.end());
         let ended = self.parts.into_iter().map(end);
         ended.filter_map(|(id, cause)| Some((id, cause?))).collect()
@@ -227,25 +225,14 @@ impl Process {
 }
 
 impl Part {
-    fn tell(&self) {
-        self.thread.stop.store(true, Ordering::Release);
-        self.wakers.iter().for_each(Waker::wake);
-    }
-
     /// Ends it, and says what went wrong.
     fn end(self) -> Option<String> {
-        self.tell();
-        let mut cause = None;
-        for Ended { name, result } in self.team.join() {
-            let failed = match result {
-                Ok(Ok(_)) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(format!("thread {name}: {error}")),
-            };
-            cause = cause.or(failed);
-        }
-        cause
+        self.team.end().into_iter().find_map(Result::err).map(|error| error.to_string())
     }
+}
+
+fn failed(id: &str, source: ClusterError) -> NodeError {
+    NodeError::Start { id: id.to_owned(), source: Box::new(source) }
 }
 
 fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
@@ -257,14 +244,14 @@ fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
 }
 
 /// What each id is.
-fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role)>, NodeError> {
+fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role<()>)>, NodeError> {
     let Cluster { acceptors, replicas, .. } = launch.cluster;
-    let mut roles: Vec<(&config::Node, Role)> = Vec::new();
+    let mut roles: Vec<(&config::Node, Role<()>)> = Vec::new();
     for id in launch.ids {
         let place = |nodes: &[config::Node]| nodes.iter().position(|node| node.id == *id);
         let found = place(acceptors)
             .map(|index| (&acceptors[index], Role::Acceptor(index)))
-            .or_else(|| place(replicas).map(|index| (&replicas[index], Role::Replica(index))));
+            .or_else(|| place(replicas).map(|index| (&replicas[index], Role::Replica(index, ()))));
         let Some(found) = found else {
             let known: Vec<&str> = launch.cluster.nodes().map(|node| node.id.as_str()).collect();
             return Err(NodeError::Unknown { id: id.clone(), known: known.join(", ") });
@@ -280,14 +267,14 @@ fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role)>, NodeE
 /// Takes a node's directory and its ports.
 fn bind<'a>(
     launch: &Launch<'a>,
-    (node, role): (&'a config::Node, Role),
+    (node, role): (&'a config::Node, Role<()>),
 ) -> Result<Bound<'a>, NodeError> {
     let cluster = launch.cluster;
     let home = Home::take(&launch.data_dir, cluster, &node.id)?;
     let roster = site::roster(cluster, 0);
     let subscriptions: Vec<BTreeSet<RingId>> = match role {
         Role::Acceptor(_) => vec![roster.rings().collect()],
-        Role::Replica(_) => {
+        Role::Replica(..) => {
             let rings = |crew| {
                 let groups = roster.groups_of_crew(crew);
                 groups.flat_map(|group| roster.rings_of_worker(group)).collect()
@@ -302,10 +289,9 @@ fn bind<'a>(
         Ok(Seed::Uring(Box::new(sockets), None))
     };
     let seeds = (node.address.port()..).zip(subscriptions).map(bind);
-    let seeds = seeds.collect::<Result<_, _>>().map_err(|error| NodeError::Start {
-        id: node.id.clone(),
-        source: Box::new(ClusterError::Transport(error)),
-    })?;
+    let seeds = seeds
+        .collect::<Result<_, _>>()
+        .map_err(|error: uring::LaunchError| failed(&node.id, error.into()))?;
     Ok(Bound { node, role, home, seeds })
 }
 
@@ -355,28 +341,27 @@ impl<'a> Starter<'a> {
     fn start<S: Optimistic>(
         &mut self,
         bound: Bound<'_>,
-        service: Option<Arc<S>>,
-    ) -> Result<Part, ClusterError> {
-        let Bound { node, role, home, seeds } = bound;
+        role: Role<Arc<S>>,
+    ) -> Result<Part, NodeError> {
+        let Bound { node, home, seeds, .. } = bound;
         let mut thread = self.thread.clone();
-        (thread.stop, thread.starting) = (Arc::default(), Arc::new(seeds.len().into()));
-        let workers = if service.is_some() { self.builder.roster.groups } else { 0 };
+        (thread.stop, thread.starting) = Default::default();
+        let workers =
+            if matches!(role, Role::Replica(..)) { self.builder.roster.groups } else { 0 };
         thread.board = Arc::new(Board::new(workers));
-        let wakers = seeds.iter().map(Seed::waker).collect();
-        let team = Team::new(allowed_cpus());
-        let mut part = Part { id: node.id.clone(), team, wakers, thread, home };
-        let started = match (role, service) {
-            (Role::Acceptor(index), _) => self.start_acceptor(&mut part, (node, index), seeds),
-            (Role::Replica(index), Some(service)) => {
-                self.start_replica(&mut part, (node, index), seeds, service)
+        let mut team = Team::new(thread);
+        let started = match role {
+            Role::Acceptor(index) => self.start_acceptor(&mut team, (node, index), &home, seeds),
+            Role::Replica(index, service) => {
+                self.start_replica(&mut team, (node, index), seeds, service)
             }
-            (Role::Replica(_), None) => unreachable!("a replica has a service"),
         };
+        let part = Part { id: node.id.clone(), team, _home: home };
         match started {
             Ok(()) => Ok(part),
             Err(error) => {
                 part.end();
-                Err(error)
+                Err(failed(&node.id, error))
             }
         }
     }
@@ -424,49 +409,38 @@ impl<'a> Starter<'a> {
 
     fn start_acceptor(
         &mut self,
-        part: &mut Part,
+        team: &mut Team<()>,
         (node, index): (&config::Node, usize),
+        home: &Home,
         seeds: Vec<Seed>,
     ) -> Result<(), ClusterError> {
-        let life = part.thread.identity.incarnation;
+        let life = team.thread.identity.incarnation;
         let me = self.launch.cluster.acceptor_node(index);
         for seed in seeds {
-            let mut logs = self.logs(me, &part.home)?;
+            let mut logs = self.logs(me, home)?;
             let hosted = self.builder.hosted(&[me], life, &mut logs)?;
-            let body = OrderingBody {
-                thread: part.thread.named(&node.id),
-                book: self.book.clone(),
-                positions: self.positions.clone(),
-                hosted,
-            };
-            let faults = self.faults(me);
-            let run = move || seed.run(faults, body).map(Ran::Ordering);
-            part.team.spawn(&node.id, site::cpu(node, 0), run)?;
+            let (cpu, faults) = (site::cpu(node, 0), self.faults(me));
+            let spot = Spot { name: node.id.clone(), seed, cpu, faults };
+            team.start_orderer(spot, &self.book, &self.positions, hosted)?;
         }
         Ok(())
     }
 
     fn start_replica<S: Optimistic>(
         &mut self,
-        part: &mut Part,
+        team: &mut Team<()>,
         (node, index): (&config::Node, usize),
         seeds: Vec<Seed>,
         service: Arc<S>,
     ) -> Result<(), ClusterError> {
         let shared = Arc::new(Shared::new(service, site::limits(self.launch.cluster)));
         for (crew, seed) in seeds.into_iter().enumerate() {
-            let mut workers = Vec::new();
-            for group in self.builder.roster.groups_of_crew(crew) {
-                shared.rendezvous().attach(GroupId::new(group), seed.waker());
-                workers.push(self.builder.worker(index, group, &shared));
-            }
-            let name = format!("{}-w{crew}", node.id);
-            let (thread, book) = (part.thread.named(&name), self.book.clone());
-            let digests = if crew == 0 { self.digests(index) } else { None };
-            let body = WorkerBody { thread, book, workers, digests };
             let faults = self.faults(self.builder.roster.worker(index, crew));
-            let run = move || seed.run(faults, body).map(Ran::Workers);
-            part.team.spawn(&name, site::cpu(node, crew), run)?;
+            let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));
+            let spot = Spot { name, seed, cpu, faults };
+            let digests = if crew == 0 { self.digests(index) } else { None };
+            let parts = (&mut self.builder, &shared);
+            team.start_crew(spot, &self.book, parts, (index, crew), digests)?;
         }
         Ok(())
     }

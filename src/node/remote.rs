@@ -1,13 +1,12 @@
 //! Clients of a cluster whose nodes live in other processes.
 
-use super::bodies::{ClientBody, Ran};
+use super::bodies::Ran;
 use super::config::ClusterError;
 use super::endpoint::Seed;
+use super::team::{Spot, Team};
 use super::{ClientFigures, Load, site};
 use crate::config::Cluster;
-use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
-use crate::host::threads::{Ended, Team};
 use crate::proxy::Proxy;
 use crate::service::GroupMap;
 use crate::sync::{CoreUse, WaitPolicy, Waker};
@@ -16,7 +15,7 @@ use crate::transport::uring;
 use crate::types::SessionId;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How clients of a cluster behave.
@@ -36,9 +35,7 @@ pub struct RemoteClient<'a> {
 
 /// Threads of clients that run, one load each.
 pub struct Clients<L> {
-    team: Team<Result<Ran<L>, ClusterError>>,
-    wakers: Vec<Waker>,
-    stop: Arc<AtomicBool>,
+    team: Team<L>,
     left: Arc<AtomicUsize>,
 }
 
@@ -69,38 +66,24 @@ impl<L: Load + 'static> Clients<L> {
             thread.wait = WaitPolicy::Yield;
         }
         let book = Arc::new(site::book(cluster));
-        let mut clients = Self {
-            team: Team::new(allowed_cpus()),
-            wakers: Vec::new(),
-            stop: thread.stop.clone(),
-            left: Arc::new(loads.len().into()),
-        };
+        let mut clients = Self { team: Team::new(thread), left: Arc::new(loads.len().into()) };
         for (index, (sessions, load)) in loads.into_iter().enumerate() {
             let config = site::sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
             let seed = Seed::Uring(Box::new(uring::Sockets::bind(&config)?), None);
-            clients.wakers.push(seed.waker());
             let config = builder.proxy(seed.address(), sessions);
-            let name = format!("client-{index}");
             let mut proxy = Proxy::new(config, map.clone(), clock::now());
             if let Some(session) = client.session.filter(|_| index == 0) {
                 proxy.resume(0, session);
             }
-            let body = ClientBody {
-                thread: thread.named(&name),
-                me: builder.roster.client(index),
-                book: book.clone(),
-                proxy,
-                load,
-                left: clients.left.clone(),
-            };
-            body.thread.starting.fetch_add(1, Ordering::AcqRel);
             let faults =
                 client.faults.map(|faults| Faults { seed: builder.random.next(), ..faults });
-            let run = move || seed.run(faults, body).map(|ran| Ran::Client(Box::new(ran)));
-            if let Err(error) = clients.team.spawn(&name, None, run) {
+            let spot = Spot { name: format!("client-{index}"), seed, cpu: None, faults };
+            let client = (builder.roster.client(index), proxy);
+            if let Err(error) = clients.team.start_client(spot, &book, client, load, &clients.left)
+            {
                 // Those that run would never be told.
-                clients.tell();
-                return Err(error.into());
+                clients.team.tell();
+                return Err(error);
             }
         }
         Ok(clients)
@@ -112,13 +95,13 @@ impl<L: Load + 'static> Clients<L> {
     /// If there is no such thread.
     #[must_use]
     pub fn waker(&self, index: usize) -> &Waker {
-        &self.wakers[index]
+        self.team.waker(index)
     }
 
     /// Whether a thread has ended although its load was not over, or all loads are.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.left.load(Ordering::Acquire) == 0 || self.team.ended().len() == self.wakers.len()
+        self.left.load(Ordering::Acquire) == 0 || self.team.ended().len() == self.team.len()
     }
 
     /// Ends all threads: their loads, and what was counted.
@@ -126,26 +109,11 @@ impl<L: Load + 'static> Clients<L> {
     /// # Errors
     /// If a thread failed.
     pub fn stop(self) -> Result<Vec<(L, ClientFigures)>, ClusterError> {
-        self.tell();
-        let mut finished = Vec::new();
-        for Ended { name, result } in self.team.join() {
-            match result {
-                Ok(Ok(Ran::Client(ran))) => finished.push(*ran),
-                Ok(Ok(_)) => unreachable!("these threads are clients"),
-                Ok(Err(error)) => return Err(error),
-                Err(cause) => {
-                    return Err(ClusterError::Ended { name, cause: cause.to_string() });
-                }
-            }
-        }
-        Ok(finished)
-    }
-}
-
-impl<L> Clients<L> {
-    fn tell(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wakers.iter().for_each(Waker::wake);
+        let client = |ran| match ran {
+            Ran::Client(ran) => *ran,
+            _ => unreachable!("these threads are clients"),
+        };
+        self.team.end().into_iter().map(|ran| ran.map(client)).collect()
     }
 }
 

@@ -1,0 +1,147 @@
+//! The threads of a node or a cluster: how each kind is started, and how all of them end. The same
+//! for a whole cluster in one process, for the nodes of a process, and for clients.
+
+use super::bodies::{ClientBody, OrderingBody, Ran, Thread, WorkerBody};
+use super::builder::Builder;
+use super::config::ClusterError;
+use super::digests::DigestTimer;
+use super::endpoint::{Body, Seed};
+use super::ordering::Hosted;
+use super::worker::Progressed;
+use super::{Book, Load, Positions};
+use crate::host::affinity::{CpuId, allowed_cpus};
+use crate::host::threads::{self, Ended};
+use crate::proxy::Proxy;
+use crate::replica::Shared;
+use crate::service::{GroupMap, Optimistic};
+use crate::sync::Waker;
+use crate::transport::middleware::Faults;
+use crate::types::{GroupId, NodeId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Where a thread runs, and what it hears.
+#[derive(Debug)]
+pub(super) struct Spot {
+    pub(super) name: String,
+    pub(super) seed: Seed,
+    pub(super) cpu: Option<CpuId>,
+    /// What a bad network does to what it receives.
+    pub(super) faults: Option<Faults>,
+}
+
+/// Threads that are told to stop together.
+#[derive(Debug)]
+pub(super) struct Team<L> {
+    /// What they have in common.
+    pub(super) thread: Thread,
+    threads: threads::Team<Result<Ran<L>, ClusterError>>,
+    wakers: Vec<Waker>,
+}
+
+impl<L: Send + 'static> Team<L> {
+    pub(super) fn new(thread: Thread) -> Self {
+        Self { thread, threads: threads::Team::new(allowed_cpus()), wakers: Vec::new() }
+    }
+
+    /// A thread of acceptors.
+    pub(super) fn start_orderer(
+        &mut self,
+        spot: Spot,
+        book: &Arc<Book>,
+        positions: &Arc<Positions>,
+        hosted: Vec<Hosted>,
+    ) -> Result<(), ClusterError> {
+        let (thread, book) = (self.thread.named(&spot.name), book.clone());
+        let body = OrderingBody { thread, book, positions: positions.clone(), hosted };
+        self.start(spot, body, Ran::Ordering)
+    }
+
+    /// Thread `crew` of replica `replica`. Returns how far each of its workers will be, by group.
+    pub(super) fn start_crew<S: Optimistic>(
+        &mut self,
+        spot: Spot,
+        book: &Arc<Book>,
+        (builder, shared): (&mut Builder, &Arc<Shared<S>>),
+        (replica, crew): (usize, usize),
+        digests: Option<DigestTimer>,
+    ) -> Result<Vec<(usize, Arc<Progressed>)>, ClusterError> {
+        let (mut workers, mut progressed) = (Vec::new(), Vec::new());
+        for group in builder.roster.groups_of_crew(crew) {
+            shared.rendezvous().attach(GroupId::new(group), spot.seed.waker());
+            let parts = builder.worker(replica, group, shared);
+            progressed.push((group, parts.progressed.clone()));
+            workers.push(parts);
+        }
+        let (thread, book) = (self.thread.named(&spot.name), book.clone());
+        self.start(spot, WorkerBody { thread, book, workers, digests }, Ran::Workers)?;
+        Ok(progressed)
+    }
+
+    /// A thread of clients named `me`. `left` counts those whose loads are not over.
+    pub(super) fn start_client<M>(
+        &mut self,
+        spot: Spot,
+        book: &Arc<Book>,
+        (me, proxy): (NodeId, Proxy<M>),
+        load: L,
+        left: &Arc<AtomicUsize>,
+    ) -> Result<(), ClusterError>
+    where
+        M: GroupMap + Send + 'static,
+        L: Load,
+    {
+        let (thread, book, left) = (self.thread.named(&spot.name), book.clone(), left.clone());
+        let body = ClientBody { thread, me, book, proxy, load, left };
+        self.start(spot, body, |ran| Ran::Client(Box::new(ran)))
+    }
+
+    fn start<B: Body + Send + 'static>(
+        &mut self,
+        spot: Spot,
+        body: B,
+        ran: fn(B::Output) -> Ran<L>,
+    ) -> Result<(), ClusterError> {
+        let Spot { name, seed, cpu, faults } = spot;
+        self.wakers.push(seed.waker());
+        self.thread.starting.fetch_add(1, Ordering::AcqRel);
+        let run = move || seed.run(faults, body).map(ran);
+        Ok(self.threads.spawn(&name, cpu, run)?)
+    }
+
+    /// How many were started.
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The names of those that have ended already.
+    pub(super) fn ended(&self) -> Vec<&str> {
+        self.threads.ended()
+    }
+
+    /// The handle that wakes the `index`th.
+    pub(super) fn waker(&self, index: usize) -> &Waker {
+        &self.wakers[index]
+    }
+
+    /// Whether all of them serve.
+    pub(super) fn is_ready(&self) -> bool {
+        self.thread.starting.load(Ordering::Acquire) == 0
+    }
+
+    /// Tells them to stop.
+    pub(super) fn tell(&self) {
+        self.thread.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// Stops and joins them: what each left behind, in the order of their start.
+    pub(super) fn end(self) -> Vec<Result<Ran<L>, ClusterError>> {
+        self.tell();
+        let ran = |Ended { name, result }: Ended<Result<Ran<L>, ClusterError>>| match result {
+            Ok(ran) => ran,
+            Err(cause) => Err(ClusterError::Ended { name, cause: cause.to_string() }),
+        };
+        self.threads.join().into_iter().map(ran).collect()
+    }
+}
