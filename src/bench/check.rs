@@ -189,7 +189,8 @@ mod tests {
         for grown in [false, true] {
             let settings = Settings { keys: 50_000, grown, pin: Pin::None, ..Settings::default() };
             let tree = cluster::tree_settings(&settings);
-            let tree = cluster::build_tree(&settings, tree).expect("memory for a small tree");
+            let tree = crate::node::build_tree(tree, settings.keys, cluster::growth(&settings))
+                .expect("memory for a small tree");
             let (found, told) = (tree.node_bytes() as u64, service_bytes(&settings));
             assert!(found < told * 21 / 20 && told < found * 3 / 2, "{found} against {told}");
         }

@@ -6,18 +6,20 @@ use super::{
     Barrier, ClientPath, Durability, Executor, Generator, Model, Pin, Reply, Retry, Separators,
     Service, Settings, Transport, Wait,
 };
+use crate::config;
 use crate::host::affinity::CpuId;
 use crate::host::plan::Plan;
 use crate::host::topology::Topology;
-use crate::node::{self, ClusterConfig, ClusterError, ClusterFigures, Finished};
+use crate::node::{
+    self, BuildError, ClusterConfig, ClusterError, ClusterFigures, Finished, Growth, WithService,
+    with_service,
+};
 use crate::replica;
-use crate::service::btree::{self, BTree, Pair, PartitionMap};
-use crate::service::counters::{self, Bank};
-use crate::service::null::Null;
+use crate::service::btree;
 use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
-use crate::types::{Digest, Random};
+use crate::types::Digest;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,108 +31,99 @@ pub(super) fn launch(
     settings: &Settings,
     generators: Vec<Generator>,
 ) -> Result<Observed, RunError> {
-    let environment = |error: &dyn std::error::Error| RunError::Environment(one_line(error));
+    let run = Run { settings, generators };
+    with_service(&service(settings), settings.threads, growth(settings), run)
+        .unwrap_or_else(|error| Err(no_service(settings, &error)))
+}
+
+fn no_service(settings: &Settings, error: &BuildError) -> RunError {
+    let (keys, message) = (settings.keys, error.cause());
+    RunError::Environment(match settings.service {
+        Service::Btree => format!(
+            "--keys {keys}: {message}: load fewer, or raise the limits of memory (see `ulimit -v`)"
+        ),
+        Service::Null | Service::Counters => message.to_owned(),
+    })
+}
+
+/// What is replicated.
+fn service(settings: &Settings) -> config::Service {
     match settings.service {
-        Service::Btree => {
-            let tree = tree_settings(settings);
-            let build = || build_tree(settings, tree).map(Arc::new);
-            let services = replicas(settings, build).map_err(|error| no_tree(settings, &error))?;
-            run(settings, tree.digest(), services, &PartitionMap::new(&tree), generators)
-        }
-        Service::Null => {
-            let build = || Ok::<_, RunError>(Arc::new(Null::new(settings.threads)));
-            let services = replicas(settings, build)?;
-            // Clients read nothing of a service but its immutable settings.
-            let map = Arc::clone(&services[0]);
-            run(settings, Digest(settings.threads as u64), services, &map, generators)
-        }
+        Service::Btree => config::Service::Btree(tree(settings)),
+        Service::Null => config::Service::Null,
         Service::Counters => {
-            let groups = settings.threads;
             let counters = u32::try_from(settings.keys).expect("validated: below 2^32");
-            let bank = counters::Settings { groups, counters, ..counters::Settings::default() };
-            let build = || Bank::new(bank).map(Arc::new);
-            let services = replicas(settings, build).map_err(|error| environment(&error))?;
-            let map = Arc::clone(&services[0]);
-            let digest = Digest(groups as u64 | u64::from(counters) << 32);
-            run(settings, digest, services, &map, generators)
+            config::Service::Counters(counters)
         }
     }
 }
 
-fn no_tree(settings: &Settings, error: &btree::LoadError) -> RunError {
-    let (keys, message) = (settings.keys, one_line(error));
-    RunError::Environment(format!(
-        "--keys {keys}: {message}: load fewer, or raise the limits of memory (see `ulimit -v`)"
-    ))
-}
-
-fn replicas<S, E>(
-    settings: &Settings,
-    build: impl Fn() -> Result<Arc<S>, E>,
-) -> Result<Vec<Arc<S>>, E> {
-    (0..settings.replicas).map(|_| build()).collect()
+const fn tree(settings: &Settings) -> config::Btree {
+    config::Btree {
+        keys: settings.keys,
+        key_space: settings.key_space,
+        capacity: settings.capacity,
+        minimum: settings.minimum,
+        fill: settings.fill,
+        is_aligned: matches!(settings.separators, Separators::Aligned),
+    }
 }
 
 pub(super) fn tree_settings(settings: &Settings) -> btree::Settings {
-    btree::Settings {
-        groups: settings.threads,
-        key_space: settings.key_space,
-        capacity: settings.capacity,
-        minimum_percent: settings.minimum,
-        fill_percent: settings.fill,
-        separators: match settings.separators {
-            Separators::Natural => btree::Separators::Natural,
-            Separators::Aligned => btree::Separators::Aligned,
-        },
-        ..btree::Settings::default()
+    node::tree_settings(&tree(settings), settings.threads)
+}
+
+pub(super) const fn growth(settings: &Settings) -> Growth {
+    if settings.grown { Growth::Grown(settings.seed) } else { Growth::Loaded }
+}
+
+/// Of what must be equal at all replicas of the service.
+fn service_digest(settings: &Settings) -> Digest {
+    match settings.service {
+        Service::Btree => tree_settings(settings).digest(),
+        Service::Null => Digest(settings.threads as u64),
+        Service::Counters => Digest(settings.threads as u64 | settings.keys << 32),
     }
 }
 
-/// The even keys, each its own value.
-pub(super) fn build_tree(
-    settings: &Settings,
-    tree: btree::Settings,
-) -> Result<BTree, btree::LoadError> {
-    let pair = |key: u64| Pair { key, value: key };
-    if !settings.grown {
-        return BTree::load(tree, (0..settings.keys).map(|n| pair(2 * n)));
-    }
-    let mut keys: Vec<u64> = (0..settings.keys).map(|n| 2 * n).collect();
-    Random::new(settings.seed).shuffle(&mut keys);
-    BTree::grow(tree, keys.into_iter().map(pair))
-}
-
-fn run<S, M>(
-    settings: &Settings,
-    service_digest: Digest,
-    services: Vec<Arc<S>>,
-    map: &M,
+/// Runs the cluster once its service's type is known.
+struct Run<'a> {
+    settings: &'a Settings,
     generators: Vec<Generator>,
-) -> Result<Observed, RunError>
-where
-    S: Optimistic,
-    M: GroupMap + Clone + Send + 'static,
-{
-    let config = ClusterConfig { service_digest, ..config(settings) };
-    let finished = node::run(&config, services, map, generators).map_err(|error| {
-        let message = one_line(&error);
-        match error {
-            ClusterError::Transport(_)
-            | ClusterError::Links(_)
-            | ClusterError::Thread(_)
-            | ClusterError::Storage(_) => RunError::Environment(message),
-            _ => RunError::Failed(message),
-        }
-    })?;
-    let Finished { loads, figures } = finished;
-    Ok(Observed {
-        generators: loads,
-        network: network(&figures),
-        logs: logs(&figures),
-        rings: rings(settings, &figures),
-        replicas: states(&figures),
-        synchronous: synchronous(settings, &figures),
-    })
+}
+
+impl WithService for Run<'_> {
+    type Output = Result<Observed, RunError>;
+
+    fn run<S, M>(self, build: impl Fn() -> Result<Arc<S>, BuildError>, map: M) -> Self::Output
+    where
+        S: Optimistic,
+        M: GroupMap + Clone + Send + Sync + 'static,
+    {
+        let Self { settings, generators } = self;
+        let services: Result<Vec<_>, _> = (0..settings.replicas).map(|_| build()).collect();
+        let services = services.map_err(|error| no_service(settings, &error))?;
+        let config = config(settings);
+        let finished = node::run(&config, services, &map, generators).map_err(|error| {
+            let message = one_line(&error);
+            match error {
+                ClusterError::Transport(_)
+                | ClusterError::Links(_)
+                | ClusterError::Thread(_)
+                | ClusterError::Storage(_) => RunError::Environment(message),
+                _ => RunError::Failed(message),
+            }
+        })?;
+        let Finished { loads, figures } = finished;
+        Ok(Observed {
+            generators: loads,
+            network: network(&figures),
+            logs: logs(&figures),
+            rings: rings(settings, &figures),
+            replicas: states(&figures),
+            synchronous: synchronous(settings, &figures),
+        })
+    }
 }
 
 fn config(settings: &Settings) -> ClusterConfig {
@@ -188,7 +181,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         lambda_per_s: settings.lambda,
         room: settings.room(),
         command_limit: Settings::COMMAND_LIMIT,
-        service_digest: Digest::default(),
+        service_digest: service_digest(settings),
         loss_percent: settings.loss,
         seed: settings.seed,
         attempt_timeout: ATTEMPT_TIMEOUT,

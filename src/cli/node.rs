@@ -4,7 +4,7 @@ use super::{Failure, complain, config, show};
 use crate::config::duration;
 use crate::host::signals::Termination;
 use crate::node::{
-    BuildError, ClusterError, Launch, NodeError, Process, WithService, with_service,
+    BuildError, ClusterError, Growth, Launch, NodeError, Process, WithService, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
@@ -62,10 +62,11 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     let termination = Termination::block()
         .map_err(|error| Failure::Environment(format!("signals cannot be blocked: {error}")))?;
     let starts = Starts(&launch);
-    let process = with_service(&config.cluster.service, config.cluster.threads, starts)
-        .map_err(NodeError::from)
-        .and_then(|process| process)
-        .map_err(Failure::from)?;
+    let process =
+        with_service(&config.cluster.service, config.cluster.threads, Growth::Loaded, starts)
+            .map_err(NodeError::from)
+            .and_then(|process| process)
+            .map_err(Failure::from)?;
     watch(process, &args.ids, &termination)
 }
 

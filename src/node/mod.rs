@@ -48,7 +48,7 @@ pub use logs::Durability;
 pub use ordering::OrderingFigures;
 pub use process::{Launch, NodeError, Process};
 pub use remote::{Clients, RemoteClient};
-pub use services::{BuildError, WithService, with_service};
+pub use services::{BuildError, Growth, WithService, build_tree, tree_settings, with_service};
 pub use worker::WorkerFigures;
 
 /// The most frames that one duty cycle takes on.

@@ -5,6 +5,7 @@ use crate::service::btree::{self, BTree, Pair, PartitionMap};
 use crate::service::counters::{self, Bank};
 use crate::service::null::Null;
 use crate::service::{GroupMap, Optimistic};
+use crate::types::Random;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -12,6 +13,24 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[error("service: {0}: change the settings of the service in cluster.toml")]
 pub struct BuildError(String);
+
+impl BuildError {
+    /// What stands in the way, without a remedy.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a tree comes to the keys that it starts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Growth {
+    /// They are loaded in their order.
+    #[default]
+    Loaded,
+    /// They are inserted in a random order, by this seed.
+    Grown(u64),
+}
 
 /// What is done with a service of whatever type.
 pub trait WithService {
@@ -33,6 +52,7 @@ pub trait WithService {
 pub fn with_service<V: WithService>(
     service: &Service,
     groups: usize,
+    growth: Growth,
     visitor: V,
 ) -> Result<V::Output, BuildError> {
     let failed = |error: &dyn std::error::Error| BuildError(error.to_string());
@@ -40,9 +60,10 @@ pub fn with_service<V: WithService>(
         Service::Btree(tree) => {
             let settings = tree_settings(&tree, groups);
             settings.validate().map_err(|error| failed(&error))?;
-            let pairs = (0..tree.keys).map(|n| Pair { key: 2 * n, value: 2 * n });
-            let load = || BTree::load(settings, pairs.clone()).map(Arc::new);
-            let build = || load().map_err(|error| failed(&error));
+            let build = || {
+                let tree = build_tree(settings, tree.keys, growth);
+                tree.map(Arc::new).map_err(|error| failed(&error))
+            };
             Ok(visitor.run(build, PartitionMap::new(&settings)))
         }
         Service::Counters(counters) => {
@@ -60,7 +81,29 @@ pub fn with_service<V: WithService>(
     }
 }
 
-fn tree_settings(tree: &Btree, groups: usize) -> btree::Settings {
+/// A tree of the even numbers below `2 * keys`, each its own value.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn build_tree(
+    settings: btree::Settings,
+    keys: u64,
+    growth: Growth,
+) -> Result<BTree, btree::LoadError> {
+    let pair = |key: u64| Pair { key, value: key };
+    match growth {
+        Growth::Loaded => BTree::load(settings, (0..keys).map(|n| pair(2 * n))),
+        Growth::Grown(seed) => {
+            let mut keys: Vec<u64> = (0..keys).map(|n| 2 * n).collect();
+            Random::new(seed).shuffle(&mut keys);
+            BTree::grow(settings, keys.into_iter().map(pair))
+        }
+    }
+}
+
+/// What `tree` of so many groups is made by.
+#[must_use]
+pub fn tree_settings(tree: &Btree, groups: usize) -> btree::Settings {
     btree::Settings {
         groups,
         key_space: tree.key_space,

@@ -6,7 +6,8 @@ use crate::bench::{self, Machine, Model, Observed, Report, RunError, Service, Se
 use crate::config::{self, Cluster};
 use crate::host::clock;
 use crate::node::{
-    BuildError, Clients, ClusterError, ClusterFigures, RemoteClient, WithService, with_service,
+    BuildError, Clients, ClusterError, ClusterFigures, Growth, RemoteClient, WithService,
+    with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use clap::Args;
@@ -137,7 +138,7 @@ fn launch(
     let Cluster { service, threads, .. } = client.cluster;
     let failed = |error: Failure| RunError::Failed(error.to_string());
     let loads = generators.into_iter().map(|load| (load.sessions(), load)).collect();
-    let clients = with_service(service, *threads, Connect { client, loads })
+    let clients = with_service(service, *threads, Growth::Loaded, Connect { client, loads })
         .map_err(|error| RunError::Failed(error.to_string()))?
         .map_err(|error| RunError::Environment(error.to_string()))?;
     let run = Duration::from_secs_f64(settings.warmup + settings.seconds);

@@ -6,7 +6,9 @@ mod load;
 
 use super::{Failure, complain, config, show};
 use crate::config::{Cluster, Service, duration};
-use crate::node::{BuildError, Clients, ClusterError, RemoteClient, WithService, with_service};
+use crate::node::{
+    BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
+};
 use crate::service::{GroupMap, Optimistic};
 use crate::types::SessionId;
 use crate::wire::DecodeError;
@@ -74,7 +76,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     };
     let (lines, exchange) = exchange::pair();
     let connect = Connect { client: &client, lines };
-    let clients = with_service(&cluster.service, cluster.threads, connect)
+    let clients = with_service(&cluster.service, cluster.threads, Growth::Loaded, connect)
         .map_err(|error| Failure::Usage(error.to_string()))?
         .map_err(of_launch)?;
     let mut session = Session { cluster, clients: &clients, exchange, deadline, state: State::New };
