@@ -11,7 +11,7 @@ use super::repair::RepairBudget;
 use super::window::Window;
 use super::{Counters, Destination, Envelope, Instance, Log, Outbox, RingConfig, Role};
 use crate::types::{Ballot, Incarnation, NodeId, Slot, Time};
-use crate::wire::{Layout, MAX_DATAGRAM, Message, Redirect};
+use crate::wire::{DecidedRanges, Layout, MAX_DATAGRAM, Message, Range, Redirect};
 
 /// What an acceptor remembers of its former lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Member<L> {
     pub(super) coordinator: Coordinator,
     pub(super) counters: Counters,
     pub(super) scratch: Box<[u8]>,
+    /// Ranges of an answer while they are gathered: repairs allocate nothing.
+    pub(super) ranges: Vec<Range>,
 }
 
 impl<L: Log> Member<L> {
@@ -69,6 +71,7 @@ impl<L: Log> Member<L> {
             coordinator: Coordinator::new(&config),
             counters: Counters::default(),
             scratch: vec![0; MAX_DATAGRAM].into_boxed_slice(),
+            ranges: Vec::with_capacity(DecidedRanges::MOST),
             config,
         }
     }

@@ -70,7 +70,8 @@ impl<L: Log> Member<L> {
             return;
         }
         let mut is_trimmed = false;
-        let mut decisions = Vec::new();
+        let mut decisions = std::mem::take(&mut self.ranges);
+        decisions.clear();
         for wanted in request.wanted.iter() {
             is_trimmed |= wanted.first <= self.window.trim() && wanted.count > 0;
             let first = wanted.first.max(self.window.trim().next());
@@ -97,6 +98,7 @@ impl<L: Log> Member<L> {
             };
             self.answer(envelope, &Message::Decision(decision), out);
         }
+        self.ranges = decisions;
     }
 
     fn gather_decision(&self, instance: Instance, decisions: &mut Vec<Range>) {

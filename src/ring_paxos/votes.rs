@@ -199,13 +199,18 @@ impl<L: Log> Member<L> {
 
     /// The coordinator asks directly: what is held here at its ballot is answered to it alone,
     /// which also shows that this member is not the silent one.
-    pub(super) fn answer_coordinator(&self, request: &RepairRequest<'_>, out: &mut impl Outbox) {
+    pub(super) fn answer_coordinator(
+        &mut self,
+        request: &RepairRequest<'_>,
+        out: &mut impl Outbox,
+    ) {
         let Some(position) = self.acceptor.position.filter(|_| !self.acceptor.is_inert) else {
             return;
         };
         let ballot = self.acceptor.current;
         let persisted = self.log.persisted();
-        let mut held = Vec::new();
+        let mut held = std::mem::take(&mut self.ranges);
+        held.clear();
         for wanted in request.wanted.iter() {
             let last = wanted.first.0.saturating_add(u64::from(wanted.count));
             for instance in wanted.first.0..last.min(wanted.first.0.saturating_add(64)) {
@@ -226,6 +231,7 @@ impl<L: Log> Member<L> {
             ranges: DecidedRanges::new(&held),
         };
         self.send(Destination::Node(ballot.node), &Message::Accepted(accepted), out);
+        self.ranges = held;
     }
 }
 
