@@ -136,7 +136,7 @@ fn bad_configurations_and_bad_ids_are_refused_by_name_with_line_and_remedy() {
     refused(&["node", "--config", &bad, "--id", "a1"], 2, &["insecure = true", "--insecure"]);
     let far = ["node", "--config", &bad, "--id", "a1", "--insecure"];
     if is_supported() {
-        refused(&far, 3, &["interface 203.0.113.7", "ip addr"]);
+        refused(&far, 3, &["[[host]] address 203.0.113.7", "ip addr"]);
     }
 }
 

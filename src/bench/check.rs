@@ -95,7 +95,7 @@ fn network(settings: &Settings) -> Result<(), RunError> {
         Err(LaunchError::PortInUse { .. }) => return Ok(()),
         Err(error) => return Err(environment(&error)),
     };
-    let interface = config.interface;
+    let interface = config.named_interface();
     echo(&mut endpoint, (ring, settings.datagram_bytes), ECHO_LOOKS).map_err(|source| {
         environment(&LaunchError::NoMulticast { interface, group: *group.ip(), source })
     })

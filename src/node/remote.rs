@@ -68,7 +68,7 @@ impl<L: Load + 'static> Clients<L> {
         let book = Arc::new(site::book(cluster));
         let mut clients = Self { team: Team::new(thread), left: Arc::new(loads.len().into()) };
         for (index, (sessions, load)) in loads.into_iter().enumerate() {
-            let config = site::sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
+            let config = site::client_sockets(cluster, interface);
             let seed = Seed::Uring(Box::new(uring::Sockets::bind(&config)?), None);
             let config = builder.proxy(seed.address(), sessions);
             let mut proxy = Proxy::new(config, map.clone(), clock::now());

@@ -132,7 +132,13 @@ pub(super) fn threads_at(cluster: &Cluster, address: Ipv4Addr) -> usize {
     acceptors + replicas * cluster.execution.worker_threads
 }
 
-/// The sockets of a thread at `address` that hears `subscribe`.
+/// The sockets of a thread of clients.
+pub(super) fn client_sockets(cluster: &Cluster, interface: Ipv4Addr) -> uring::Config {
+    let config = sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
+    uring::Config { wording: uring::Wording::Client, ..config }
+}
+
+/// The sockets of a node's thread at `address` that hears `subscribe`.
 pub(super) fn sockets(
     cluster: &Cluster,
     address: SocketAddrV4,
@@ -153,6 +159,7 @@ pub(super) fn sockets(
         send_zc: cluster.network.send_zc,
         min_wait: cluster.network.min_wait,
         busy_poll: cluster.network.busy_poll,
+        wording: uring::Wording::File,
         ..uring::Config::default()
     }
 }

@@ -58,10 +58,11 @@ fn an_interface_that_carries_too_small_packets_is_named() {
          --datagram-bytes 8192 --data-dir {directory}/data --out {directory}/cluster.toml >&2"
     );
     let config = format!("--config {directory}/cluster.toml");
-    for (setup, arguments) in [
-        (setup, "bench run --interface 10.9.9.9 --datagram-bytes 8192"),
-        (&init, &format!("node {config} --id a1")),
-        (&init, &format!("client {config} read 4")),
+    let bench = "bench run --interface 10.9.9.9 --datagram-bytes 8192";
+    for (setup, arguments, words) in [
+        (setup, bench, ["--interface", "(--datagram-bytes)"]),
+        (&init, &format!("node {config} --id a1"), ["[[host]] address", "datagram_bytes"]),
+        (&init, &format!("client {config} read 4"), ["--interface", "datagram_bytes"]),
     ] {
         let setup = format!("rm -rf {directory}; {setup}");
         let Some(output) = isolated(&setup, arguments) else { return };
@@ -69,7 +70,8 @@ fn an_interface_that_carries_too_small_packets_is_named() {
             skip("no device of one's own");
             return;
         }
-        let parts = ["interface 10.9.9.9", "8192 bytes", "1472", "datagram_bytes", "mtu 9000"];
+        let interface = format!("{} 10.9.9.9", words[0]);
+        let parts = [interface.as_str(), words[1], "8192 bytes", "1472", "mtu 9000"];
         refused(Some(output), &parts);
     }
     let _ = std::fs::remove_dir_all(directory.to_string());

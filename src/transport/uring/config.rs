@@ -1,6 +1,6 @@
 //! What can be set, and what came of it.
 
-use super::LaunchError;
+use super::{Interface, LaunchError, Wording};
 use crate::types::RingId;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub struct Config {
     pub min_wait: Duration,
     /// How long a wait polls the network card's queue before it sleeps; zero: never.
     pub busy_poll: Duration,
+    /// Whose settings these are: errors name them.
+    pub wording: Wording,
 }
 
 impl Default for Config {
@@ -61,11 +63,18 @@ impl Default for Config {
             send_zc: false,
             min_wait: Duration::ZERO,
             busy_poll: Duration::ZERO,
+            wording: Wording::Options,
         }
     }
 }
 
 impl Config {
+    /// The interface as errors name it.
+    #[must_use]
+    pub const fn named_interface(&self) -> Interface {
+        Interface { address: self.interface, wording: self.wording }
+    }
+
     /// Refuses what cannot work, before anything is opened.
     pub(super) fn check(&self) -> Result<(), LaunchError> {
         let refuse =

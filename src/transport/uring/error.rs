@@ -1,8 +1,57 @@
 //! Why an endpoint cannot start, and what the operator can do about it.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use thiserror::Error;
+
+/// Whose settings an endpoint has: errors name them by the words that its user knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wording {
+    /// Options of the command line.
+    #[default]
+    Options,
+    /// cluster.toml.
+    File,
+    /// cluster.toml, but for the interface, which is an option.
+    Client,
+}
+
+impl Wording {
+    /// The way out if this transport cannot be.
+    const fn instead(self) -> &'static str {
+        match self {
+            Self::Options => "; or use --transport memory",
+            Self::File | Self::Client => "",
+        }
+    }
+
+    const fn datagram_bytes(self) -> &'static str {
+        match self {
+            Self::Options => "--datagram-bytes",
+            Self::File | Self::Client => "`datagram_bytes` in [network], at all nodes and clients",
+        }
+    }
+}
+
+/// An interface, and who named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whose setting it is.
+    pub wording: Wording,
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let setting = match self.wording {
+            Wording::Options | Wording::Client => "--interface",
+            Wording::File => "[[host]] address",
+        };
+        write!(f, "{setting} {}", self.address)
+    }
+}
 
 /// Why an endpoint cannot start. Each message names the setting and the remedy.
 #[derive(Debug, Error)]
@@ -10,22 +59,27 @@ pub enum LaunchError {
     /// The system-wide switch is off.
     #[error(
         "io_uring is switched off by sysctl kernel.io_uring_disabled = {value}: run `sysctl -w \
-         kernel.io_uring_disabled=0`, or, at 1, as a member of kernel.io_uring_group; or use \
-         --transport memory"
+         kernel.io_uring_disabled=0`, or, at 1, as a member of kernel.io_uring_group{}",
+        wording.instead()
     )]
     Disabled {
         /// What the switch says: 1 for all but a group, 2 for everybody.
         value: u8,
+        /// Whose settings these are.
+        wording: Wording,
     },
     /// A sandbox forbids the system calls.
     #[error(
         "io_uring is forbidden by a seccomp filter ({source}), as containers often have: run with \
          `--security-opt seccomp=unconfined` or a profile that allows io_uring_setup, \
-         io_uring_enter and io_uring_register; or use --transport memory"
+         io_uring_enter and io_uring_register{}",
+        wording.instead()
     )]
     Forbidden {
         /// What io_uring_setup answered.
         source: io::Error,
+        /// Whose settings these are.
+        wording: Wording,
     },
     /// The limit of locked memory is too low.
     #[error(
@@ -43,39 +97,44 @@ pub enum LaunchError {
         source: io::Error,
     },
     /// The kernel lacks something that has no substitute.
-    #[error("this kernel lacks {missing}: Linux 6.1 or later is needed; or use --transport memory")]
+    #[error(
+        "this kernel lacks {missing}: Linux 6.1 or later is needed{}", wording.instead()
+    )]
     KernelTooOld {
         /// What is missing.
         missing: &'static str,
+        /// Whose settings these are.
+        wording: Wording,
     },
     /// The interface address is of no interface here.
     #[error(
-        "--interface {interface}: no interface of this machine has that address: give one that \
+        "{interface}: no interface of this machine has that address: give one that \
          `ip addr` shows"
     )]
     NoInterface {
         /// The setting.
-        interface: Ipv4Addr,
+        interface: Interface,
     },
     /// The interface is down.
     #[error(
-        "--interface {interface}: no interface that is up has that address: run `ip link set {} \
-         up`, or give another that `ip addr` shows; or use --transport memory",
-        if interface.is_loopback() { "lo" } else { "NAME" }
+        "{interface}: no interface that is up has that address: run `ip link set {} up`, or give \
+         another that `ip addr` shows{}",
+        if interface.address.is_loopback() { "lo" } else { "NAME" },
+        interface.wording.instead()
     )]
     InterfaceDown {
         /// The setting.
-        interface: Ipv4Addr,
+        interface: Interface,
     },
     /// The interface would cut datagrams into several packets.
     #[error(
-        "--interface {interface}: datagrams have up to {largest} bytes, but in one packet it \
-         carries {limit}: choose datagrams of as many (--datagram-bytes, at all nodes of a \
-         cluster `datagram_bytes` in [network]), or run `ip link set dev NAME mtu 9000`"
+        "{interface}: datagrams have up to {largest} bytes, but in one packet it carries {limit}: \
+         choose datagrams of as many ({}), or run `ip link set dev NAME mtu 9000`",
+        interface.wording.datagram_bytes()
     )]
     SmallPackets {
         /// The setting.
-        interface: Ipv4Addr,
+        interface: Interface,
         /// The largest datagram, in bytes.
         largest: usize,
         /// What a packet carries of a datagram, in bytes.
@@ -83,13 +142,13 @@ pub enum LaunchError {
     },
     /// The interface carries no multicast.
     #[error(
-        "--interface {interface} carries no multicast to {group}: `ip link set dev NAME multicast \
-         on` and, if the route is missing, `ip route add 239.0.0.0/8 dev NAME`; or give another \
-         interface, or use --transport memory"
+        "{interface} carries no multicast to {group}: `ip link set dev NAME multicast on` and, if \
+         the route is missing, `ip route add 239.0.0.0/8 dev NAME`; or give another interface{}",
+        interface.wording.instead()
     )]
     NoMulticast {
         /// The setting.
-        interface: Ipv4Addr,
+        interface: Interface,
         /// The group that could not be reached or joined.
         group: Ipv4Addr,
         /// What the kernel answered.
@@ -129,14 +188,16 @@ pub enum LaunchError {
 
 impl LaunchError {
     /// Says why io_uring_setup failed, given the system-wide switch.
-    pub(super) fn of_setup(source: io::Error, switch: Option<u8>) -> Self {
+    pub(super) fn of_setup(source: io::Error, switch: Option<u8>, wording: Wording) -> Self {
         match (source.raw_os_error(), switch) {
-            (Some(libc::EPERM), Some(value @ 1..)) => Self::Disabled { value },
-            (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => Self::Forbidden { source },
+            (Some(libc::EPERM), Some(value @ 1..)) => Self::Disabled { value, wording },
+            (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => {
+                Self::Forbidden { source, wording }
+            }
             (Some(libc::ENOMEM), _) => Self::LockedMemory { source },
             (Some(libc::EMFILE | libc::ENFILE), _) => Self::Descriptors { source },
             (Some(libc::EINVAL), _) => {
-                Self::KernelTooOld { missing: "io_uring with cooperative task work" }
+                Self::KernelTooOld { missing: "io_uring with cooperative task work", wording }
             }
             _ => Self::System { call: "io_uring_setup", source },
         }
@@ -174,7 +235,7 @@ mod tests {
     use super::*;
 
     fn of(errno: i32, switch: Option<u8>) -> LaunchError {
-        LaunchError::of_setup(io::Error::from_raw_os_error(errno), switch)
+        LaunchError::of_setup(io::Error::from_raw_os_error(errno), switch, Wording::Options)
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod train;
 mod transmit;
 
 pub use config::{Config, Effective};
-pub use error::LaunchError;
+pub use error::{Interface, LaunchError, Wording};
 pub use file::{Files, Place, Written};
 pub use receive::Receive;
 pub use sockets::{Sockets, segment_limit};

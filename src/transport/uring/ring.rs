@@ -103,7 +103,10 @@ impl Ring {
         uring.submitter().register_probe(&mut probe).map_err(LaunchError::of_call("probe"))?;
         // Came with the same release as multishot receives of messages.
         if !probe.is_supported(opcode::SendZc::CODE) {
-            return Err(LaunchError::KernelTooOld { missing: "multishot receive of io_uring" });
+            return Err(LaunchError::KernelTooOld {
+                missing: "multishot receive of io_uring",
+                wording: config.wording,
+            });
         }
         let register = uring.submitter().register_files(files);
         register.map_err(LaunchError::of_call("io_uring_register files"))?;
@@ -154,7 +157,7 @@ impl Ring {
             return Ok(uring);
         }
         let built = builder().setup_coop_taskrun().setup_taskrun_flag().build(ENTRIES);
-        built.map_err(|source| LaunchError::of_setup(source, LaunchError::switch()))
+        built.map_err(|source| LaunchError::of_setup(source, LaunchError::switch(), config.wording))
     }
 
     /// Saves the kernel a look-up at each entry; it works without.

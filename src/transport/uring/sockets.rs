@@ -52,7 +52,7 @@ impl Sockets {
         }
         let segment_limit = segment_limit(config)?;
         if segment_limit < config.largest {
-            let Config { interface, largest, .. } = *config;
+            let (interface, largest) = (config.named_interface(), config.largest);
             return Err(LaunchError::SmallPackets { interface, largest, limit: segment_limit });
         }
         let mut effective = Effective { segment_limit, gro: config.gro, ..Effective::default() };
@@ -130,7 +130,9 @@ fn open_unicast(config: &Config) -> Result<Socket, LaunchError> {
         .and_then(|()| socket.set_multicast_ttl_v4(config.ttl.into()));
     result.map_err(|source| match source.raw_os_error() {
         // The address could be bound to, so it is of this machine.
-        Some(libc::EADDRNOTAVAIL) => LaunchError::InterfaceDown { interface: config.interface },
+        Some(libc::EADDRNOTAVAIL) => {
+            LaunchError::InterfaceDown { interface: config.named_interface() }
+        }
         _ => LaunchError::of_call("setsockopt IP_MULTICAST_IF, LOOP, TTL")(source),
     })?;
     Ok(socket)
@@ -155,13 +157,15 @@ fn bind(
     let Err(source) = socket.bind(&SockAddr::from(address)) else { return Ok(()) };
     Err(match source.raw_os_error() {
         Some(libc::EADDRINUSE) => LaunchError::PortInUse { setting, address },
-        Some(libc::EADDRNOTAVAIL) => LaunchError::NoInterface { interface: config.interface },
+        Some(libc::EADDRNOTAVAIL) => {
+            LaunchError::NoInterface { interface: config.named_interface() }
+        }
         _ => LaunchError::System { call: "bind", source },
     })
 }
 
 fn no_multicast(config: &Config, group: Ipv4Addr, source: io::Error) -> LaunchError {
-    LaunchError::NoMulticast { interface: config.interface, group, source }
+    LaunchError::NoMulticast { interface: config.named_interface(), group, source }
 }
 
 /// The largest datagram that `config.interface` carries in one packet, in bytes.
