@@ -5,6 +5,8 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod host;
 pub mod mem;
 pub mod multi_ring;

@@ -14,6 +14,9 @@ mod sim;
 mod status;
 mod topo;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use client::parse_line;
+
 use crate::bench::{RunError, SettingsError};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -12,6 +12,8 @@
 mod acceptor_log;
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod live;
 mod manifest;
 mod ring_log;
@@ -24,5 +26,7 @@ mod tests;
 pub use acceptor_log::AcceptorLog;
 pub use error::StorageError;
 pub use format::FORMAT;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzz::fuzz;
 pub use ring_log::{LogCounters, RingLog};
 pub use store::{Identity, Opened, Origin, Recovered, Store};

@@ -20,7 +20,7 @@ impl Answer {
 }
 
 /// The command that a line is, or what is wrong with it.
-pub(super) fn parse(line: &str) -> Result<Command, String> {
+pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let number = |word: &str| {
         word.parse::<u64>().map_err(|_| format!("`{word}` is no number from 0 to {}", u64::MAX))

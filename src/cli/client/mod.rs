@@ -4,6 +4,9 @@ mod exchange;
 mod lines;
 mod load;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use lines::parse as parse_line;
+
 use super::{Failure, complain, config, show};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{
