@@ -122,6 +122,9 @@ impl<L: Log> Member<L> {
     ) {
         let Some(position) = self.acceptor.position else { return };
         let persisted = self.log.persisted();
+        if self.acceptor.current < self.acceptor.promised && !Bug::AcceptBelowPromise.is_planted() {
+            return;
+        }
         let Some(entry) = self.window.entry_mut(instance) else { return };
         let may_vote = entry.is_accepted()
             && entry.ballot == self.acceptor.current
@@ -208,6 +211,9 @@ impl<L: Log> Member<L> {
             return;
         };
         let ballot = self.acceptor.current;
+        if ballot < self.acceptor.promised {
+            return;
+        }
         let persisted = self.log.persisted();
         let mut held = std::mem::take(&mut self.ranges);
         held.clear();

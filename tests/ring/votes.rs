@@ -171,3 +171,69 @@ fn only_votes_of_equal_masks_share_a_2b() {
     });
     assert_eq!(masks(&net, third), [0b101, 0b111]);
 }
+
+#[test]
+fn a_late_request_for_votes_gets_none_below_the_promise() {
+    use psmr::wire::{RepairRequest, Wanted, WantedRange, WantedRanges};
+    let mut net = Net::new(5, 5);
+    net.run(Duration::from_millis(20));
+    let start = net.now;
+    let layout = *net.member(0).layout();
+    let a = layout.members()[0].0;
+    let b = layout.members()[1].0;
+    let spares: Vec<u16> = (1..5).filter(|n| *n != a && *n != b).collect();
+    let (d, f) = (spares[0], spares[1]);
+    let ms = Duration::from_millis;
+    // 0's 2A of v reaches b only; b answers 0's request for votes.
+    net.filter = Box::new(move |p| {
+        (p.from.0 == 0 && p.to.0 == b && matches!(p.kind, Kind::Accept | Kind::RepairRequest))
+            || (p.from.0 == b && p.to.0 == 0 && p.kind == Kind::Accepted)
+    });
+    net.propose(0, 1, b"vvvv");
+    net.run(ms(20));
+    let v = net
+        .heard
+        .iter()
+        .rev()
+        .find_map(|p| match p.message() {
+            Message::Accept(accept) => Some((accept.instance, accept.id)),
+            _ => None,
+        })
+        .expect("a 2A");
+    assert!(!net.has_decided(b"vvvv"));
+    // Everybody but d sleeps; d stands, a and f promise to it. b and 0 hear nothing of it.
+    net.pause(0, ms(850));
+    net.pause(usize::from(b), ms(800));
+    net.pause(usize::from(a), ms(600));
+    net.pause(usize::from(f), ms(600));
+    net.filter = Box::new(move |p| {
+        let among = |x: u16| x == d || x == a || x == f;
+        (among(p.from.0) && among(p.to.0) && matches!(p.kind, Kind::Prepare | Kind::Promise))
+            || (p.from.0 == d && p.to.0 == f)
+            || (p.from.0 == f && p.to.0 == d)
+    });
+    net.run(ms(605));
+    assert_eq!(net.coordinator(), Some(usize::from(d)));
+    net.propose(usize::from(d), 2, b"wwww");
+    net.run(ms(5));
+    net.pause(usize::from(d), ms(400));
+    net.pause(usize::from(f), ms(400));
+    // a stands; only b hears it.
+    net.filter = Box::new(move |p| {
+        (p.from.0 == a && p.to.0 == b && p.kind == Kind::Prepare)
+            || (p.from.0 == b && p.to.0 == a && p.kind == Kind::Promise)
+            || (p.from.0 == a && p.to.0 == 0 && p.kind == Kind::Accepted)
+    });
+    let until = start + ms(20) + ms(840);
+    net.run_until(until);
+    // The request for votes that 0 sent before it paused comes late.
+    let wanted = [WantedRange { first: v.0, count: 1, wanted: Wanted::Decision as u32 }];
+    let request = RepairRequest { wanted: WantedRanges::new(&wanted) };
+    let life = net.life(0);
+    net.inject(usize::from(a), (NodeId(0), life), &Message::RepairRequest(request));
+    net.run(ms(40));
+    // From here 0 is alone, and all others hear each other.
+    net.filter = Box::new(move |p| p.from.0 != 0 && p.to.0 != 0);
+    net.run(ms(2000));
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
+}
