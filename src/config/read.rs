@@ -285,7 +285,7 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
             .choice("retry", &[("replica", Retry::Replica), ("client", Retry::Client)])?,
         reply: section.choice("reply", &[("one", Reply::One), ("all", Reply::All)])?,
         worker_threads: section.size("worker_threads", threads, 1..=threads)?,
-        command_bytes: section.size("command_bytes", 1 << 20, 64..=1 << 24)?,
+        command_bytes: section.size("command_bytes", 1 << 20, 64..=1 << 20)?,
         digest_interval: section.duration(
             "digest_interval",
             "1s",

@@ -97,6 +97,7 @@ impl Builder {
             executor: blueprint.executor,
             retry: blueprint.retry,
             reply: blueprint.reply,
+            command_limit: blueprint.command_limit,
             room: blueprint.ring.room,
             ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
         };

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Room for facts in a request: what an answer may take.
 const ROOM: usize = 1152;
+/// Pages of an answer: far more facts than a node has.
+const MOST_PAGES: usize = 1 << 10;
 /// Between two requests for the same page.
 const REPEAT: Duration = Duration::from_millis(100);
 
@@ -101,8 +103,11 @@ impl Asked {
 
     fn take(&mut self, page: &StatusPage<'_>) {
         // The number of pages may have changed since the first of them.
-        self.pages.resize(page.pages as usize, None);
-        self.pages[page.page as usize] = Some(page.facts.iter().collect());
+        let (page_number, pages) = (page.page as usize, page.pages as usize);
+        if page_number < pages && pages <= MOST_PAGES {
+            self.pages.resize(pages, None);
+            self.pages[page_number] = Some(page.facts.iter().collect());
+        }
     }
 
     fn finish(self) -> Said {
