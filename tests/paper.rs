@@ -8,6 +8,8 @@ mod parts;
 mod replicas;
 #[path = "paper/safety_check.rs"]
 mod safety_check;
+#[path = "paper/sessions.rs"]
+mod sessions;
 
 use psmr::replica::{Barrier, Executor, Progress, ReplyPolicy, Retry, Worker};
 use psmr::service::{Access, Context, Lease, PartitionedService};

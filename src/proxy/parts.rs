@@ -14,7 +14,7 @@ use super::{Proxy, unanswered};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{RingId, Sequence, Time};
-use crate::wire::{Chunk, CommandHeader, Mode, Refusal, Refused, Room};
+use crate::wire::{Chunk, CommandHeader, Mode, Refusal, Refused, Room, fingerprint};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -246,7 +246,7 @@ impl super::rings::Rings {
             parts.in_flight += 1;
             parts.from = index + 1;
             let proposal = parts.first + index as u64;
-            let part = Chunk::cut(&entry.payload, room, index);
+            let part = Chunk::cut(&entry.payload, 0, room, index);
             self.propose_part(ring, proposal, &header, part, out);
         }
     }
@@ -263,13 +263,20 @@ pub(super) fn join(entry: &mut Entry, payload: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let joined = entry.joined.get_or_insert_with(Box::default);
-    if joined.seen.len() != parts || joined.bytes.len() != total {
-        **joined = Joined { bytes: vec![0; total], seen: vec![false; parts], missing: parts };
+    let is_same = joined.whole == chunk.whole && joined.bytes.len() == total;
+    if !is_same || joined.seen.len() != parts {
+        // The reply of another execution of a read that was sent again.
+        let (bytes, seen) = (vec![0; total], vec![false; parts]);
+        **joined = Joined { whole: chunk.whole, bytes, seen, missing: parts };
     }
     if std::mem::replace(&mut joined.seen[part], true) {
         return None;
     }
     joined.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
     joined.missing -= 1;
-    (joined.missing == 0).then(|| std::mem::take(&mut joined.bytes))
+    if joined.missing > 0 {
+        return None;
+    }
+    let whole = std::mem::take(&mut joined.bytes);
+    (fingerprint(&whole) == chunk.whole).then_some(whole)
 }

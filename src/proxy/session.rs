@@ -31,6 +31,8 @@ pub(super) struct Entry {
 /// A long reply on its way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joined {
+    /// Which execution's.
+    pub(super) whole: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) seen: Vec<bool>,
     pub(super) missing: usize,

@@ -4,7 +4,7 @@ use super::*;
 use crate::ring_paxos::Destination;
 use crate::service::null::Null;
 use crate::types::{Address, GroupId, Incarnation, NodeId};
-use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Room, Writer};
+use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Room, Writer, fingerprint};
 use crate::wire::{Refusal, Refused};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
@@ -83,9 +83,13 @@ impl GroupMap for Doubtful {
         }
     }
 
-    fn is_read(&self, _: &[u8]) -> bool {
-        false
+    fn is_read(&self, command: &[u8]) -> bool {
+        command == Self::READ.to_le_bytes()
     }
+}
+
+impl Doubtful {
+    const READ: u64 = 77;
 }
 
 fn ready_with<M: GroupMap>(config: ProxyConfig, map: M) -> Proxy<M> {
@@ -284,21 +288,50 @@ fn a_reply_in_parts_is_joined_in_any_order_and_hostile_parts_are_ignored() {
         reply(Status::Part, SessionId(16), 1, &payload)
     };
     for hostile in [
-        Chunk { part: 3, parts: 2, total: 6, offset: 0 },
-        Chunk { part: 0, parts: 2, total: u32::MAX, offset: 0 },
-        Chunk { part: 0, parts: 2, total: 6, offset: u32::MAX },
+        Chunk { part: 3, parts: 2, total: 6, offset: 0, whole: 0 },
+        Chunk { part: 0, parts: 2, total: u32::MAX, offset: 0, whole: 0 },
+        Chunk { part: 0, parts: 2, total: 6, offset: u32::MAX, whole: 0 },
     ] {
         assert_eq!(ends(&mut proxy, &part(hostile, b"abc"), Time(3)), []);
     }
-    let second = part(Chunk { part: 1, parts: 2, total: 6, offset: 3 }, b"def");
+    let whole = fingerprint(b"abcdef");
+    let second = part(Chunk { part: 1, parts: 2, total: 6, offset: 3, whole }, b"def");
     assert_eq!(ends(&mut proxy, &second, Time(3)), []);
     assert_eq!(ends(&mut proxy, &second, Time(3)), []);
     let mut payload = Vec::new();
-    let first = part(Chunk { part: 0, parts: 2, total: 6, offset: 0 }, b"abc");
+    let first = part(Chunk { part: 0, parts: 2, total: 6, offset: 0, whole }, b"abc");
     proxy.on_replies(&first, Time(3), &mut Sent::default(), |done| {
         payload.extend_from_slice(done.payload);
     });
     assert_eq!(payload, b"abcdef");
+}
+
+#[test]
+fn parts_of_two_executions_of_one_read_are_not_joined() {
+    let mut proxy = ready();
+    submit(&mut proxy, 0, 5, Time(2));
+    let part = |whole: &[u8], number| {
+        let (chunk, bytes) = Chunk::cut(whole, fingerprint(whole), 124, number);
+        let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
+        reply(Status::Part, SessionId(16), 1, &payload)
+    };
+    // Executed when all bytes were 1, and again, for a later attempt, when all were 2.
+    let (first, second) = ([1; 200], [2; 200]);
+    let mut replies = Vec::new();
+    for datagram in [part(&first, 0), part(&second, 0), part(&second, 1)] {
+        proxy.on_replies(&datagram, Time(4), &mut Sent::default(), |done| {
+            replies.push(done.payload.to_vec());
+        });
+    }
+    assert_eq!(replies, [second.to_vec()]);
+}
+
+#[test]
+fn a_read_goes_to_every_group_that_it_could_concern() {
+    let config = ProxyConfig { grouping: Grouping::Optimistic, ..config() };
+    let mut proxy = ready_with(config, Doubtful);
+    let (_, _, header, _) = submit(&mut proxy, 0, Doubtful::READ, Time(2)).commands.remove(0);
+    assert_eq!((header.mode, header.groups), (Mode::READ, GroupSet::all(2)));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! what, also a worker that keeps no bytes because another one will execute.
 
 use crate::types::{GroupSet, Sequence, SessionId};
-use crate::wire::{Chunk, Command, CommandHeader};
+use crate::wire::{Chunk, Command, CommandHeader, fingerprint};
 
 /// The most parts of one command: 1 MiB in the smallest datagrams has 1,560.
 const MAX_PARTS: u32 = 2048;
@@ -151,8 +151,9 @@ fn split(payload: &[u8]) -> Option<(Chunk, &[u8])> {
 /// Cuts `whole` into parts of at most `limit` bytes, their heads included, and hands each to
 /// `send`, written behind each other in `scratch`.
 pub(crate) fn cut(whole: &[u8], limit: usize, scratch: &mut Vec<u8>, mut send: impl FnMut(&[u8])) {
+    let name = fingerprint(whole);
     for part in 0..Chunk::count(whole.len(), limit) {
-        let (chunk, bytes) = Chunk::cut(whole, limit, part);
+        let (chunk, bytes) = Chunk::cut(whole, name, limit, part);
         scratch.clear();
         scratch.extend_from_slice(bytemuck::bytes_of(&chunk));
         scratch.extend_from_slice(bytes);
@@ -166,7 +167,7 @@ mod tests {
 
     fn parts_of(whole: &[u8]) -> Vec<Vec<u8>> {
         let mut parts = Vec::new();
-        cut(whole, 116, &mut Vec::new(), |part| parts.push(part.to_vec()));
+        cut(whole, 100 + size_of::<Chunk>(), &mut Vec::new(), |part| parts.push(part.to_vec()));
         parts
     }
 
@@ -245,10 +246,10 @@ mod tests {
         assert_eq!(assemblies.add(&command(1, &above[0]), true), Joined::Rejected);
         assert_eq!(assemblies.add(&command(1, b"short"), true), Joined::Rejected);
         for chunk in [
-            Chunk { part: 2, parts: 2, total: 9, offset: 0 },
-            Chunk { part: 0, parts: 2, total: 9, offset: u32::MAX },
-            Chunk { part: 0, parts: MAX_PARTS + 1, total: 9, offset: 0 },
-            Chunk { part: 0, parts: 0, total: 9, offset: 0 },
+            Chunk { part: 2, parts: 2, total: 9, offset: 0, whole: 0 },
+            Chunk { part: 0, parts: 2, total: 9, offset: u32::MAX, whole: 0 },
+            Chunk { part: 0, parts: MAX_PARTS + 1, total: 9, offset: 0, whole: 0 },
+            Chunk { part: 0, parts: 0, total: 9, offset: 0, whole: 0 },
         ] {
             let joined = assemblies.add(&command(1, bytemuck::bytes_of(&chunk)), true);
             assert_eq!(joined, Joined::Rejected, "{chunk:?}");

@@ -116,9 +116,29 @@ pub struct Chunk {
     pub total: u32,
     /// Where this part's bytes start in the whole payload.
     pub offset: u32,
+    /// Of a reply the [`fingerprint`] of the whole: a read that was executed at two places of the
+    /// order has two replies, whose parts must not be joined. Of a command 0: its name tells.
+    pub whole: u64,
 }
 
-const _: () = assert!(size_of::<Chunk>() == 16);
+const _: () = assert!(size_of::<Chunk>() == 24);
+
+/// Tells payloads apart, by 64 bits that nobody who forges is kept from.
+#[must_use]
+pub fn fingerprint(payload: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are folded")]
+        let folded = product as u64 ^ (product >> 64) as u64;
+        folded.rotate_left(23).wrapping_add(FACTOR)
+    };
+    let (words, rest) = payload.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    words.fold(FACTOR ^ payload.len() as u64, mix)
+}
 
 impl Chunk {
     /// How many parts a payload of `total` bytes has when each, its head included, has at most
@@ -128,22 +148,24 @@ impl Chunk {
         total.div_ceil(room - size_of::<Self>())
     }
 
-    /// The head and the bytes of part `part` of `whole`, in parts of `room` bytes.
+    /// The head and the bytes of part `part` of `payload`, in parts of `room` bytes; `whole` stands
+    /// in each head.
     ///
     /// # Panics
-    /// If there is no such part, or the whole has 4 GiB.
+    /// If there is no such part, or the payload has 4 GiB.
     #[must_use]
-    pub fn cut(whole: &[u8], room: usize, part: usize) -> (Self, &[u8]) {
+    pub fn cut(payload: &[u8], whole: u64, room: usize, part: usize) -> (Self, &[u8]) {
         let number = |n: usize| u32::try_from(n).expect("a payload is below 4 GiB");
         let bytes = room - size_of::<Self>();
         let offset = part * bytes;
         let chunk = Self {
             part: number(part),
-            parts: number(Self::count(whole.len(), room)),
-            total: number(whole.len()),
+            parts: number(Self::count(payload.len(), room)),
+            total: number(payload.len()),
             offset: number(offset),
+            whole,
         };
-        (chunk, &whole[offset..whole.len().min(offset + bytes)])
+        (chunk, &payload[offset..payload.len().min(offset + bytes)])
     }
 }
 

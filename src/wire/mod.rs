@@ -20,7 +20,7 @@ mod status;
 mod tests;
 
 pub use batch::Commands;
-pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode};
+pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode, fingerprint};
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
 pub use header::{

@@ -8,7 +8,8 @@ impl Stage {
         let header = CommandHeader { mode: header.mode.with(Mode::CHUNK), ..header };
         let parts = whole.len().div_ceil(7000) as u32;
         for (part, bytes) in (0..).zip(whole.chunks(7000)) {
-            let chunk = Chunk { part, parts, total: whole.len() as u32, offset: part * 7000 };
+            let chunk =
+                Chunk { part, parts, total: whole.len() as u32, offset: part * 7000, whole: 0 };
             let payload = [bytemuck::bytes_of(&chunk), bytes].concat();
             self.cluster.propose(&Command { header, payload: &payload });
         }
@@ -83,4 +84,28 @@ fn a_reply_above_a_datagram_travels_in_parts() {
     let expected = |cell| if cell == 3 { 30 } else { 0 };
     let words = whole.chunks_exact(8).map(number).enumerate();
     assert!(words.into_iter().all(|(index, word)| word == expected(index / 600)));
+}
+
+#[test]
+fn parts_of_long_reads_take_the_same_places_at_every_replica() {
+    let mut stage = Stage::new(2, 3, |_| {});
+    stage.send(1, &cell_command(ADD, 0, 30));
+    let _ = stage.answers();
+    let count = stage.cluster.workers[0].config().assemblies as u64;
+    let mut read = cell_command(SUM, 0, 0);
+    read.resize(14_000, 7);
+    for sequence in 2..2 + count {
+        let header = stage.header(sequence, &read);
+        let header = CommandHeader { mode: header.mode.with(Mode::CHUNK), ..header };
+        // The first of two parts: the other one is late.
+        let chunk = Chunk { part: 0, parts: 2, total: 14_000, offset: 0, whole: 0 };
+        let payload = [bytemuck::bytes_of(&chunk), &read[..7000]].concat();
+        stage.cluster.propose(&Command { header, payload: &payload });
+    }
+    let mut write = cell_command(MOVE, 0, 1);
+    write.resize(14_000, 7);
+    let header = stage.header(2 + count, &write);
+    stage.send_parts(header, &write);
+    assert!(stage.answers().is_empty(), "no place for it, at no replica");
+    assert_eq!(stage.cluster.digest(0), stage.cluster.digest(1));
 }

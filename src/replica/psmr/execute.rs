@@ -19,12 +19,14 @@ impl<S: Optimistic> PsmrWorker<S> {
     ) {
         let header = &command.header;
         let service = &**cycle.shared.service();
-        if !self.is_mapped(command, service) || !service.is_read(command.payload) {
-            return self.refuse(command, home, Status::Rejected, cycle);
-        }
         let Some(session) = cycle.shared.table(home.index()).find(header.session) else {
             return self.unknown(command, home, cycle);
         };
+        session.note(header.sequence);
+        let is_read = service.is_read(command.payload) && !header.mode.has(Mode::OPTIMISTIC);
+        if !is_read || !self.is_mapped(command, service) {
+            return self.refuse(command, home, Status::Rejected, cycle);
+        }
         let context = Context { session: header.session, sequence: header.sequence };
         self.reply.clear();
         service.execute(&mut Lease::mint(access), &context, command.payload, &mut self.reply);

@@ -1,8 +1,8 @@
 //! Parallel mode: commands of the worker's own group, each at once.
 
 use super::{AHEAD, Cycle, PsmrWorker, Warm, rest};
-use crate::replica::WorkerOutbox;
 use crate::replica::chunks::Joined;
+use crate::replica::{Shared, WorkerOutbox};
 use crate::service::Optimistic;
 use crate::wire::{Command, CommandHeader, Commands, Mode, Status};
 
@@ -66,7 +66,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             return self.uncommon(command, cycle);
         }
         if self.is_elsewhere(header) {
-            self.counters.reads_elsewhere += 1;
+            self.pass_own(header, cycle.shared);
         } else if header.mode.has(Mode::READ) {
             self.read(command, self.access, self.config.me, cycle);
         } else {
@@ -78,6 +78,15 @@ impl<S: Optimistic> PsmrWorker<S> {
     #[inline]
     pub(super) fn is_elsewhere(&self, header: &CommandHeader) -> bool {
         header.mode.has(Mode::READ) && !self.is_named(header)
+    }
+
+    /// A read that another replica executes, at home in this worker's table.
+    #[inline]
+    pub(super) fn pass_own(&mut self, header: &CommandHeader, shared: &Shared<S>) {
+        self.counters.reads_elsewhere += 1;
+        if let Some(session) = shared.table(self.config.me.index()).find(header.session) {
+            session.note(header.sequence);
+        }
     }
 
     #[cold]

@@ -152,7 +152,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         };
         let class = self.classify(&command);
         let meeting = if self.config.barrier == Barrier::Instance && class.is_of_run() {
-            self.meeting_of_run(bytes, cycle.now)
+            self.meeting_of_run(bytes, cycle)
         } else {
             let epoch = self.epoch;
             self.epoch += counted(&command.header);
@@ -177,7 +177,7 @@ impl<S: Optimistic> PsmrWorker<S> {
     ) -> Result<Meeting, usize> {
         let set = command.header.groups;
         match class {
-            Class::Pass => self.counters.reads_elsewhere += u64::from(self.speaks_for(set)),
+            Class::Pass => self.pass(&command.header, cycle.shared),
             Class::Message if set.contains(self.config.me) => {
                 self.counters.messages += 1;
                 cycle.out.deliver(self.at, command);
@@ -192,6 +192,11 @@ impl<S: Optimistic> PsmrWorker<S> {
                 match self.all_parts.add(command, executor == self.config.me) {
                     Joined::Incomplete => {}
                     Joined::Rejected => self.refuse_once(command, Status::Rejected, cycle),
+                    Joined::Complete(index) if self.is_elsewhere(&command.header) => {
+                        let bytes = self.all_parts.take(index);
+                        self.all_parts.give_back(index, bytes);
+                        self.pass(&command.header, cycle.shared);
+                    }
                     Joined::Complete(index) => {
                         let joined = Some(index);
                         return Ok(Meeting { set, executor, epoch, end, joined, since: cycle.now });
@@ -208,16 +213,17 @@ impl<S: Optimistic> PsmrWorker<S> {
     }
 
     /// One meeting for the run of plain commands that starts here, or where the run ends.
-    fn meeting_of_run(&mut self, bytes: &[u8], now: Time) -> Result<Meeting, usize> {
+    fn meeting_of_run(
+        &mut self,
+        bytes: &[u8],
+        cycle: &Cycle<'_, S, impl WorkerOutbox>,
+    ) -> Result<Meeting, usize> {
         let mut commands = Commands::from_offset(bytes, self.offset);
         let (mut set, mut end, mut total) = (GroupSet::EMPTY, self.offset, 0);
         while let Some(command) = commands.next() {
             match self.classify(&command) {
                 Class::Command => set = set.union(command.header.groups),
-                Class::Pass => {
-                    let speaks = self.speaks_for(command.header.groups);
-                    self.counters.reads_elsewhere += u64::from(speaks);
-                }
+                Class::Pass => self.pass(&command.header, cycle.shared),
                 _ => break,
             }
             total += counted(&command.header);
@@ -229,7 +235,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             return Err(end);
         }
         let executor = self.executor(set, epoch);
-        Ok(Meeting { set, executor, epoch, end, joined: None, since: now })
+        Ok(Meeting { set, executor, epoch, end, joined: None, since: cycle.now })
     }
 
     fn classify(&self, command: &Command<'_>) -> Class {
@@ -254,12 +260,21 @@ impl<S: Optimistic> PsmrWorker<S> {
             Class::Refused(Status::Rejected)
         } else if header.map_epoch != self.config.map_epoch {
             Class::Refused(Status::WrongEpoch)
+        } else if mode.has(Mode::CHUNK) {
+            // Also of a read that is executed elsewhere: which parts find a place must be the same
+            // at every replica.
+            Class::Part
         } else if self.is_elsewhere(header) {
             Class::Pass
-        } else if mode.has(Mode::CHUNK) {
-            Class::Part
         } else {
             Class::Command
+        }
+    }
+
+    /// A read that another replica executes: one worker of the set notes its number.
+    fn pass(&mut self, header: &CommandHeader, shared: &Shared<S>) {
+        if self.speaks_for(header.groups) {
+            self.pass_own(header, shared);
         }
     }
 
@@ -352,7 +367,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         let set = command.header.groups;
         let access = if set == self.all { Access::Whole } else { Access::Groups(set) };
         if command.header.mode.has(Mode::READ) {
-            return self.read(command, access, self.config.me, cycle);
+            // At home where the replicas that do not execute it note it.
+            return self.read(command, access, set.member(0), cycle);
         }
         let home = cycle.shared.service().optimistic(command.payload);
         match home.lowest() {

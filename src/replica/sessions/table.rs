@@ -189,6 +189,15 @@ impl<'a> Session<'a> {
         self.record.highest.load(Ordering::Relaxed)
     }
 
+    /// A read of this number was ordered: it enters no table, but who resumes the session must begin
+    /// beyond it.
+    #[inline]
+    pub(in crate::replica) fn note(&self, sequence: Sequence) {
+        if sequence.0 > self.record.highest.load(Ordering::Relaxed) {
+            self.record.highest.store(sequence.0, Ordering::Relaxed);
+        }
+    }
+
     /// What is known of `sequence`, whose client has every reply below `lowest`.
     #[inline]
     pub(in crate::replica) fn admit(&self, sequence: Sequence, lowest: Sequence) -> Admission<'a> {
@@ -205,9 +214,7 @@ impl<'a> Session<'a> {
             return Admission::Beyond;
         }
         let Some(entry) = self.entry(sequence) else { return Admission::Beyond };
-        if sequence.0 > record.highest.load(Ordering::Relaxed) {
-            record.highest.store(sequence.0, Ordering::Relaxed);
-        }
+        self.note(sequence);
         let tag = entry.words[0].load(Ordering::Relaxed);
         if tag >> SEQUENCE_SHIFT != sequence.0 || tag == 0 {
             return Admission::New(entry);

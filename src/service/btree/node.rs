@@ -162,7 +162,8 @@ impl<'a> Node<'a> {
         let last = if to_the_end { count / WORDS_PER_LINE } else { block };
         let first = self.header + 2 * block;
         let end = (self.header + 2 * last + 2).min(self.lines.len());
-        self.lines[first..end].iter().for_each(prefetch);
+        // Words that others write meanwhile may give a block beyond the last.
+        self.lines.get(first..end).unwrap_or_default().iter().for_each(prefetch);
     }
 
     /// Adds an entry at `index`; those from there on move up.
