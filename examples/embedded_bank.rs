@@ -114,6 +114,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         lambda_per_s: 0,
         room: Room::MOST,
         command_limit: 1 << 10,
+        keyring: None,
         service_digest: Digest(u64::from(ACCOUNTS)),
         loss_percent: 0.0,
         seed: 1,

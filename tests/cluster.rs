@@ -9,7 +9,7 @@ use psmr::service::null::Null;
 use psmr::sync::WaitPolicy;
 use psmr::transport::uring;
 use psmr::types::{Digest, Time};
-use psmr::wire::Room;
+use psmr::wire::{Keyring, Room, Secret};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         lambda_per_s: 0,
         room: Room::MOST,
         command_limit: 1 << 20,
+        keyring: None,
         service_digest: Digest(0),
         loss_percent: 0.0,
         seed: 1,
@@ -122,6 +123,16 @@ fn every_command_is_answered_over_multicast_by_datagram_and_in_process() {
             let transport = Transport::Uring(uring::Config::default());
             assert_serves(&config(model, transport, path), 20_000);
         }
+    }
+}
+
+#[test]
+fn every_command_is_answered_where_datagrams_are_authenticated() {
+    let keyring = Arc::new(Keyring::of_nodes(Secret::new([7; 32])));
+    for client_path in [ClientPath::Datagram, ClientPath::InProcess] {
+        let transport = Transport::Uring(uring::Config::default());
+        let config = config(Model::OptPsmr, transport, client_path);
+        assert_serves(&ClusterConfig { keyring: Some(keyring.clone()), ..config }, 20_000);
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "processes/deployment.rs"]
 mod deployment;
+#[path = "processes/keys.rs"]
+mod keys;
 
 use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use serde_json::Value;
@@ -133,7 +135,11 @@ fn bad_configurations_and_bad_ids_are_refused_by_name_with_line_and_remedy() {
     refused(&["config", "init", "--out", &path], 2, &["--force"]);
     refused(&["config", "init", "--out", &path, "--acceptors", "2"], 2, &["2 acceptors"]);
     std::fs::write(&bad, text.replace("127.0.0.1", "203.0.113.7")).expect("a writable directory");
-    refused(&["node", "--config", &bad, "--id", "a1"], 2, &["insecure = true", "--insecure"]);
+    refused(
+        &["node", "--config", &bad, "--id", "a1"],
+        2,
+        &["psmr keygen", "key_file", "--insecure"],
+    );
     let far = ["node", "--config", &bad, "--id", "a1", "--insecure"];
     if is_supported() {
         refused(&far, 3, &["[[host]] address 203.0.113.7", "ip addr"]);

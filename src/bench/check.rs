@@ -25,6 +25,7 @@ const ECHO_LOOK: Duration = Duration::from_millis(100);
 /// The first setting that cannot be run, or the first thing that the machine does not give.
 pub fn check(settings: &Settings, machine: &Machine) -> Result<(), RunError> {
     settings.validate(machine)?;
+    cluster::keyring(settings)?;
     memory(settings, machine.memory)?;
     network(settings)
 }

@@ -4,7 +4,7 @@ use super::report::{Logs, Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
 use super::{
     Barrier, ClientPath, Durability, Executor, Generator, Model, Pin, Reply, Retry, Separators,
-    Service, Settings, Transport, Wait,
+    Service, Settings, SettingsError, Transport, Wait,
 };
 use crate::config;
 use crate::host::affinity::CpuId;
@@ -12,14 +12,15 @@ use crate::host::plan::Plan;
 use crate::host::topology::Topology;
 use crate::node::{
     self, BuildError, ClusterConfig, ClusterError, ClusterFigures, Finished, Growth, WithService,
-    with_service,
+    read_keyring, with_service,
 };
 use crate::replica;
 use crate::service::btree;
 use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
-use crate::types::Digest;
+use crate::types::{Digest, KeyNumber};
+use crate::wire::Keyring;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,17 @@ fn no_service(settings: &Settings, error: &BuildError) -> RunError {
         ),
         Service::Null | Service::Counters => message.to_owned(),
     })
+}
+
+/// The keys of the file that was named.
+pub(super) fn keyring(settings: &Settings) -> Result<Option<Arc<Keyring>>, RunError> {
+    let Some(file) = &settings.key_file else { return Ok(None) };
+    let keyring = read_keyring(file).map_err(|error| RunError::Environment(one_line(&error)))?;
+    if keyring.holder() == KeyNumber::NODES {
+        return Ok(Some(Arc::new(keyring)));
+    }
+    let problem = "it is the key of a client";
+    Err(SettingsError::new("key-file", file.display(), problem, "name that of the nodes").into())
 }
 
 /// What is replicated.
@@ -103,7 +115,8 @@ impl WithService for Run<'_> {
         let Self { settings, generators } = self;
         let services: Result<Vec<_>, _> = (0..settings.replicas).map(|_| build()).collect();
         let services = services.map_err(|error| no_service(settings, &error))?;
-        let config = config(settings);
+        let keyring = keyring(settings)?;
+        let config = ClusterConfig { keyring, ..config(settings) };
         let finished = node::run(&config, services, &map, generators).map_err(|error| {
             let message = one_line(&error);
             match error {
@@ -180,6 +193,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         m: settings.turn,
         lambda_per_s: settings.lambda,
         room: settings.room(),
+        keyring: None,
         command_limit: Settings::COMMAND_LIMIT,
         service_digest: service_digest(settings),
         loss_percent: settings.loss,

@@ -100,6 +100,8 @@ pub struct Settings {
     pub interface: Ipv4Addr,
     /// The largest datagram, bytes.
     pub datagram_bytes: usize,
+    /// The key by which datagrams are authenticated.
+    pub key_file: Option<PathBuf>,
     /// Socket buffer that is asked for, bytes a socket.
     pub socket_buffer: usize,
     /// Whether a kernel thread submits.
@@ -171,6 +173,7 @@ impl Default for Settings {
             transport: Transport::Uring,
             interface: Ipv4Addr::LOCALHOST,
             datagram_bytes: Room::MOST.datagram(),
+            key_file: None,
             socket_buffer: 4 << 20,
             sqpoll: false,
             send_zc: false,

@@ -191,6 +191,9 @@ struct NetworkArgs {
     /// Largest datagram [default: what the interface carries in one packet, up to 8192]
     #[arg(long, value_name = "BYTES")]
     datagram_bytes: Option<usize>,
+    /// Authenticates every datagram by this key, which `psmr keygen` makes
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Socket buffer to ask for, bytes a socket
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     socket_buffer: usize,
@@ -319,6 +322,7 @@ impl RunArgs {
             transport: network.transport,
             interface: network.interface,
             datagram_bytes: network.datagram_bytes(),
+            key_file: network.key_file,
             socket_buffer: network.socket_buffer,
             sqpoll: network.sqpoll,
             send_zc: network.send_zc,

@@ -1,6 +1,6 @@
 //! `psmr config init`, and how every subcommand reads a cluster.toml.
 
-use super::{Failure, show};
+use super::{Failure, key, show};
 use crate::bench::{self, Model, Service};
 use crate::config::{self, Config, Durability, Init};
 use crate::host::usage::draw_incarnation;
@@ -53,6 +53,13 @@ pub(super) struct InitArgs {
     /// [default: that of the hosts' interfaces which are here, else of Ethernet; 8192 on loopback]
     #[arg(long, value_name = "BYTES")]
     datagram_bytes: Option<usize>,
+    /// Where the nodes will have their key, which `psmr keygen` makes [default: cluster.key with
+    /// --hosts; none on loopback]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<String>,
+    /// Leaves datagrams unauthenticated: on a network of the cluster's own
+    #[arg(long, conflicts_with = "key_file")]
+    insecure: bool,
     /// Where nodes keep their data, a directory each [default: psmr-data/ID beside the file]
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
@@ -98,6 +105,7 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Failure> {
         group_base: args.group_base.unwrap_or(Ipv4Addr::new(239, 192 + a % 4, b, 1)),
         port_base: args.port_base,
         datagram_bytes: args.datagram_bytes()?,
+        key_files: args.key_files()?,
         data_dir: args.data_dir.clone(),
     };
     let count = |option, count: usize| {
@@ -125,6 +133,17 @@ impl InitArgs {
             return Ok(vec![self.interface.unwrap_or(Ipv4Addr::LOCALHOST)]);
         }
         self.hosts.iter().map(|host| resolve(host)).collect()
+    }
+
+    /// The nodes' key file and a client's beside it.
+    fn key_files(&self) -> Result<Option<(String, String)>, Failure> {
+        let is_far = self.hosts()?.iter().any(|host| !host.is_loopback());
+        if self.insecure || (!is_far && self.key_file.is_none()) {
+            return Ok(None);
+        }
+        let nodes = self.key_file.clone().unwrap_or_else(|| key::NODES.to_owned());
+        let client = key::client_file(Path::new(&nodes)).display().to_string();
+        Ok(Some((nodes, client)))
     }
 
     /// What does not go without saying.

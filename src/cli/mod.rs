@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod demo;
 mod idle;
+mod key;
 mod node;
 mod sim;
 mod status;
@@ -46,6 +47,8 @@ enum Command {
     /// Writes a first cluster.toml
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Makes the keys by which nodes and clients know each other
+    Keygen(key::KeygenArgs),
     /// Runs nodes of a cluster until it is told to stop
     Node(node::NodeArgs),
     /// Sends commands to a cluster: one a line on standard input, or one on the command line
@@ -133,6 +136,7 @@ fn follow(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         }
         Command::Sim(args) => sim::run(&args),
         Command::Config(ConfigCommand::Init(args)) => config::init(&args),
+        Command::Keygen(args) => key::generate(&args),
         Command::Node(args) => node::run(&args),
         Command::Client(args) => client::run(&args),
         Command::Status(args) => status::run(&args),

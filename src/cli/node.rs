@@ -1,6 +1,6 @@
 //! `psmr node`: nodes of a cluster, until SIGTERM.
 
-use super::{Failure, complain, config, show};
+use super::{Failure, complain, config, key, show};
 use crate::config::duration;
 use crate::host::signals::Termination;
 use crate::node::{
@@ -55,6 +55,7 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
         cluster: &config.cluster,
         ids: &args.ids,
         data_dir: data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config)),
+        keyring: key::of_nodes(&config.cluster, &args.config, args.insecure)?,
         is_insecure: args.insecure,
         faults: args.fault.map(|faults| Faults { seed: args.fault_seed, ..faults }),
     };

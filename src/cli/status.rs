@@ -1,6 +1,6 @@
 //! `psmr status`: what every node of a cluster says of itself.
 
-use super::{Failure, client, config, show};
+use super::{Failure, client, config, key, show};
 use crate::config::{Cluster, duration};
 use crate::host::text::size;
 use crate::node::{Said, drop_reason, inquire};
@@ -27,6 +27,9 @@ pub(super) struct StatusArgs {
     /// How long nodes that do not answer are asked
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
     patience: Duration,
+    /// A client's key [default: the client_key_file of the cluster's file]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Address of the interface to use [default: the one that leads to the cluster]
     #[arg(long, value_name = "ADDRESS")]
     interface: Option<Ipv4Addr>,
@@ -86,9 +89,11 @@ struct RingStatus {
 /// Runs it.
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let config = config::read(&args.config)?;
-    let said = inquire(&config.cluster, args.interface, args.patience).map_err(|error| {
-        Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
-    })?;
+    let keyring = key::of_client_of(&config.cluster, &args.config, args.key_file.as_deref())?;
+    let said =
+        inquire(&config.cluster, args.interface, args.patience, keyring).map_err(|error| {
+            Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
+        })?;
     let status = Status::of(&config.cluster, &said);
     if args.json {
         let json = serde_json::to_string(&status).expect("a status has nothing that JSON has not");

@@ -206,6 +206,17 @@ pub struct Network {
     pub busy_poll: Duration,
 }
 
+/// How datagrams are authenticated. Paths are as the file writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authentication {
+    /// The nodes' keys; `None`: nobody authenticates anything.
+    pub key_file: Option<PathBuf>,
+    /// A client's keys; `None`: clients on hosts that have the nodes' keys are client 1.
+    pub client_key_file: Option<PathBuf>,
+    /// Runs over several hosts although datagrams carry no authentication.
+    pub is_insecure: bool,
+}
+
 /// A whole cluster. Made by [`super::Config::read`], so all of it is in its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -242,8 +253,8 @@ pub struct Cluster {
     pub network: Network,
     /// How idle threads wait.
     pub wait: Wait,
-    /// Runs over several hosts although datagrams carry no authentication.
-    pub is_insecure: bool,
+    /// Who is believed.
+    pub authentication: Authentication,
     /// What must agree.
     pub digests: Digests,
 }

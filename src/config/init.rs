@@ -33,6 +33,8 @@ pub struct Init {
     pub port_base: u16,
     /// The largest datagram that all interfaces carry in one packet; `None`: the default.
     pub datagram_bytes: Option<usize>,
+    /// The nodes' and a client's key files, if datagrams are authenticated.
+    pub key_files: Option<(String, String)>,
     /// Where nodes keep their data; `None`: a directory named after the cluster.
     pub data_dir: Option<String>,
 }
@@ -97,7 +99,14 @@ impl Init {
                  datagram_bytes = {bytes}\n"
             );
         }
-        if self.hosts.iter().any(|host| !host.is_loopback()) {
+        let is_far = self.hosts.iter().any(|host| !host.is_loopback());
+        if let Some((nodes, client)) = &self.key_files {
+            let (nodes, client) = (quoted(nodes), quoted(client));
+            text += &format!(
+                "\n# Made by `psmr keygen`: the nodes have the first file, clients the second alone.\n\
+                 [authentication]\nkey_file = {nodes}\nclient_key_file = {client}\n"
+            );
+        } else if is_far {
             text += "\n# Datagrams are not authenticated: keep this cluster on a network of its \
                      own.\n[authentication]\ninsecure = true\n";
         }

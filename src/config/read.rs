@@ -1,8 +1,8 @@
 //! From tables to a [`Cluster`], section by section.
 
 use super::cluster::{
-    Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Model, Network, Node,
-    Ordering, Reply, Retry, Service, Wait,
+    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Model,
+    Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 use super::section::{Section, Source};
 use super::{ConfigError, Digests, SCHEMA, check};
@@ -74,7 +74,7 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
         client: client(source, root)?,
         network,
         wait: threads(source, root)?,
-        is_insecure: authentication(source, root)?,
+        authentication: authentication(source, root)?,
         digests: Digests::default(),
     };
     metrics(source, root)?;
@@ -399,15 +399,17 @@ fn threads(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Wait> {
     section.choice("wait", &[("park", Wait::Park), ("yield", Wait::Yield), ("spin", Wait::Spin)])
 }
 
-fn authentication(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<bool> {
-    let keys = ["key_file", "insecure"];
+fn authentication(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Authentication> {
+    let keys = ["key_file", "client_key_file", "insecure"];
     let mut section = Section::open(source, root, "authentication", &keys)?;
-    if section.has("key_file") {
-        let remedy = "leave it out and keep the cluster on a network of its own, with `insecure = \
-                      true` if it spans hosts";
-        return section.refuse("key_file", "authentication is not implemented yet", remedy);
+    let file = |name: Option<String>| name.map(PathBuf::from);
+    let key_file = file(section.optional_text("key_file")?);
+    let client_key_file = file(section.optional_text("client_key_file")?);
+    if key_file.is_none() && client_key_file.is_some() {
+        let remedy = "name the nodes' keys in `key_file` too, or leave both out";
+        return section.refuse("client_key_file", "nodes have no keys", remedy);
     }
-    section.switch("insecure")
+    Ok(Authentication { key_file, client_key_file, is_insecure: section.switch("insecure")? })
 }
 
 fn metrics(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<()> {

@@ -259,6 +259,11 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
         Ok(text)
     }
 
+    /// A text that may be left out.
+    pub(super) fn optional_text(&mut self, key: &'static str) -> Result<Option<String>> {
+        if self.has(key) { self.text(key, None).map(Some) } else { Ok(None) }
+    }
+
     /// A text that `parse` understands; `expected` says what it looks like.
     pub(super) fn parsed<T>(
         &mut self,

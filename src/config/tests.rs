@@ -18,6 +18,7 @@ fn init() -> Init {
         group_base: Ipv4Addr::new(239, 192, 7, 1),
         port_base: 21_000,
         datagram_bytes: None,
+        key_files: None,
         data_dir: None,
     }
 }
@@ -64,7 +65,7 @@ fn hosts_get_their_nodes_in_turn_and_one_thread_has_one_ring() {
     let cluster = Config::read(&init.text().unwrap()).unwrap().cluster;
     let hosts: Vec<u8> = cluster.nodes().map(|node| node.address.ip().octets()[3]).collect();
     assert_eq!((hosts, cluster.rings.len()), (vec![1, 2, 3, 1, 2], 1));
-    assert!(!cluster.is_local() && cluster.is_insecure);
+    assert!(!cluster.is_local() && cluster.authentication.is_insecure);
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
         ("port = 21006", "port = 0", "choose 1 to 65535"),
         ("keys = 1000", "keys = 1000\nkey_space = 7", "service.key_space: 1000 keys are loaded"),
         ("keys = 1000", "keys = \"many\"", "service.keys: a value of type string"),
-        ("keys = 1000", "[authentication]\nkey_file = \"k\"", "not implemented yet"),
+        ("keys = 1000", "[authentication]\nclient_key_file = \"k\"", "nodes have no keys"),
         ("keys = 1000", "[metrics]\nlisten = \"x\"", "metrics.listen: metrics"),
         ("keys = 1000", "[network]\ntransport = \"unicast\"", "choose \"multicast\""),
         ("keys = 1000", "[network]\nbuffers = 100", "network.buffers: 100 is no power of two"),

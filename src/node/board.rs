@@ -173,6 +173,11 @@ pub(super) fn reason(index: u16) -> &'static str {
         Some(DecodeError::Configuration) => "configuration",
         Some(DecodeError::Epoch) => "epoch",
         Some(DecodeError::Malformed) => "malformed",
+        Some(DecodeError::Unsigned) => "unsigned",
+        Some(DecodeError::Signed) => "signed",
+        Some(DecodeError::Forged) => "forged",
+        Some(DecodeError::Replayed) => "replayed",
+        Some(DecodeError::Unentitled) => "unentitled",
         None => NETWORK.get(index - DecodeError::ALL.len()).copied().unwrap_or("other"),
     }
 }

@@ -10,13 +10,14 @@ use super::endpoint::Body;
 use super::ordering::{Hosted, OrderingAgent};
 use super::worker::{WorkerAgent, WorkerParts};
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
+use crate::host::usage::draw_incarnation;
 use crate::proxy::Proxy;
 use crate::service::{GroupMap, Optimistic};
 use crate::storage::StorageError;
 use crate::sync::{CoreUse, WaitPolicy, Waiter};
 use crate::transport::Endpoint;
 use crate::types::NodeId;
-use crate::wire::Identity;
+use crate::wire::{Gate, Identity, Keyring};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(super) struct Thread {
     pub(super) name: String,
     pub(super) identity: Identity,
+    /// By which its datagrams are authenticated, if they are.
+    pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) wait: WaitPolicy,
     pub(super) core: CoreUse,
     pub(super) stop: Arc<AtomicBool>,
@@ -40,6 +43,7 @@ impl Thread {
         Self {
             name: String::new(),
             identity,
+            keyring: None,
             wait,
             core,
             stop: Arc::default(),
@@ -54,6 +58,13 @@ impl Thread {
 
     fn desk(&self) -> Desk {
         Desk::new(self.board.clone())
+    }
+
+    /// A gate of its own.
+    fn gate(&self) -> Result<Gate, ClusterError> {
+        let Some(keyring) = &self.keyring else { return Ok(Gate::new(self.identity)) };
+        let salt = draw_incarnation().map_err(ClusterError::Random)?.0.max(1);
+        Ok(Gate::with_keys(self.identity, keyring.clone(), salt))
     }
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
@@ -92,10 +103,10 @@ impl Body for OrderingBody {
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<OrderingFigures, ClusterError> {
         let Self { thread, book, positions, hosted } = self;
-        let identity = thread.identity;
+        let gate = thread.gate()?;
         thread.starting.fetch_sub(1, Ordering::Release);
         let mut agent =
-            OrderingAgent::new(endpoint, identity, book, positions, (hosted, thread.desk()));
+            OrderingAgent::new(endpoint, gate, book, positions, (hosted, thread.desk()));
         let ran = thread.run(&mut agent);
         ran.and_then(|()| agent.close().map_err(|source| thread.failed(source)))?;
         Ok(agent.figures())
@@ -116,9 +127,9 @@ impl<S: Optimistic> Body for WorkerBody<S> {
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<Vec<WorkerFigures>, ClusterError> {
         let Self { thread, book, workers, digests } = self;
+        let gate = thread.gate()?;
         thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent =
-            WorkerAgent::new(endpoint, thread.identity, book, (workers, thread.desk()), digests);
+        let mut agent = WorkerAgent::new(endpoint, gate, book, (workers, thread.desk()), digests);
         thread.run(&mut agent)?;
         Ok(agent.figures())
     }
@@ -140,12 +151,13 @@ impl<M: GroupMap, L: Load> Body for ClientBody<M, L> {
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<(L, ClientFigures), ClusterError> {
         let Self { thread, me, book, proxy, load, left } = self;
+        let gate = thread.gate()?;
         // A proposal that nobody hears yet would wait for its time-out.
         thread.starting.fetch_sub(1, Ordering::Release);
         while thread.starting.load(Ordering::Acquire) > 0 && !thread.stop.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
-        let mut agent = ClientAgent::new(endpoint, me, thread.identity, book, proxy, load);
+        let mut agent = ClientAgent::new(endpoint, me, gate, book, proxy, load);
         let result = thread.run(&mut agent);
         left.fetch_sub(1, Ordering::Release);
         result?;

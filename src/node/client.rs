@@ -10,7 +10,7 @@ use crate::service::GroupMap;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, Time};
-use crate::wire::{self, Identity, Kind, Message};
+use crate::wire::{self, Gate, Kind, Message};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,8 @@ const BURST: u32 = 1024;
 pub(super) struct ClientAgent<E, M, L> {
     me: NodeId,
     endpoint: E,
-    identity: Identity,
+    gate: Gate,
     book: Arc<Book>,
-    counter: u64,
     proxy: Proxy<M>,
     load: L,
     command: Vec<u8>,
@@ -51,7 +50,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
     pub(super) fn new(
         endpoint: E,
         me: NodeId,
-        identity: Identity,
+        gate: Gate,
         book: Arc<Book>,
         proxy: Proxy<M>,
         load: L,
@@ -59,9 +58,8 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
         Self {
             me,
             endpoint,
-            identity,
+            gate,
             book,
-            counter: 0,
             proxy,
             load,
             command: Vec::with_capacity(wire::MAX_BATCH),
@@ -86,15 +84,11 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
         let Self { proxy, load, .. } = self;
         receive.poll(now, &mut self.frames);
         let mut work = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
-        let mut out = Post {
-            me: self.me,
-            identity: &self.identity,
-            book: &self.book,
-            counter: &mut self.counter,
-            transmit,
-        };
+        let mut out = Post { me: self.me, gate: &mut self.gate, book: &self.book, transmit };
         for frame in self.frames.drain(..) {
-            let message = wire::open(&self.identity, receive.bytes(&frame))
+            let message = out
+                .gate
+                .open(receive.bytes(&frame))
                 .and_then(|(header, body)| Ok((header.ring, Message::decode(header.kind, body)?)));
             match message {
                 Ok((_, Message::Replies(body))) => {

@@ -18,7 +18,7 @@ use crate::service::{GroupMap, Optimistic};
 use crate::storage;
 use crate::sync::{CoreUse, Waker};
 use crate::transport::middleware::Faults;
-use crate::types::Incarnation;
+use crate::types::{Incarnation, KeyNumber};
 use crate::wire::Identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +30,9 @@ const LEVEL_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(2);
 /// Looks in a row at which nothing moved: the replicas are level.
 const STILL: u32 = 10;
+
+/// Whose keys the clients have where datagrams are authenticated.
+const CLIENT: KeyNumber = KeyNumber(1);
 
 /// What ran and what it came to.
 #[derive(Debug)]
@@ -144,7 +147,8 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             epoch: 1,
             incarnation: random()?,
         };
-        let thread = Thread::new(config.wait, identity, core);
+        let mut thread = Thread::new(config.wait, identity, core);
+        thread.keyring = config.keyring.clone();
         let socket_buffer = seeds.iter().filter_map(Seed::socket_buffer).min();
         let mut blueprint = config.blueprint();
         blueprint.ring.window_bytes = socket_buffer.unwrap_or(1 << 20) / 2;
@@ -219,10 +223,15 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         map: &M,
         loads: Vec<L>,
     ) -> Result<(), ClusterError> {
+        // From here on threads are those of clients.
+        let keyring = self.config.keyring.as_ref().and_then(|keyring| keyring.client(CLIENT));
+        let key = if keyring.is_some() { CLIENT } else { KeyNumber::NODES };
+        self.team.thread.keyring = keyring.map(Arc::new);
         for (index, load) in loads.into_iter().enumerate() {
             let spot = self.spot(format!("client-{index}"), seeds);
             let sessions = self.config.sessions[index];
-            let config = self.builder.proxy(spot.seed.address(), sessions);
+            let reply_to = spot.seed.address().with_key(key);
+            let config = self.builder.proxy(reply_to, sessions);
             let proxy = Proxy::new(config, map.clone(), clock::now());
             let client = (self.builder.roster.client(index), proxy);
             self.team.start_client(spot, &self.outside, client, load, &self.left)?;

@@ -12,7 +12,8 @@ use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
 use crate::types::{Digest, Random, RingId};
-use crate::wire::Room;
+use crate::wire::{Keyring, Room};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -94,6 +95,8 @@ pub struct ClusterConfig {
     pub command_limit: usize,
     /// Digest of the service's immutable settings.
     pub service_digest: Digest,
+    /// The nodes' keys, if datagrams are authenticated.
+    pub keyring: Option<Arc<Keyring>>,
     /// Received datagrams that the fault layer drops, in percent, each segment alone.
     pub loss_percent: f64,
     /// Seeds the fault layer and every random back-off.

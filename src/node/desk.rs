@@ -8,7 +8,8 @@ use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, RingId, Time};
 use crate::wire::{
-    DecodeError, Fact, Facts, Kind, Message, Room, StatusPage, StatusRequest, Topic, kind_of,
+    DecodeError, Fact, Facts, Kind, Message, Room, StatusPage, StatusRequest, TAG_LENGTH, Topic,
+    claimed,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,11 +71,16 @@ impl Desk {
                 | DecodeError::Cluster
                 | DecodeError::Configuration
                 | DecodeError::Epoch
+                | DecodeError::Unsigned
+                | DecodeError::Signed
+                | DecodeError::Forged
         );
-        let is_asker = matches!(kind_of(datagram), Some(Kind::Propose | Kind::StatusRequest));
-        if is_mismatch && is_asker && now >= self.mismatch_at {
+        let Some((header, Kind::Propose | Kind::StatusRequest)) = claimed(datagram) else { return };
+        let is_long = datagram.len() >= Message::Mismatch.encoded_length() + TAG_LENGTH;
+        if is_mismatch && is_long && now >= self.mismatch_at {
             self.mismatch_at = now + MISMATCH_PAUSE;
-            out.send(Destination::Address(from), RingId(0), &Message::Mismatch);
+            let to = Destination::Address(header.reply_to(from));
+            out.send(to, RingId(0), &Message::Mismatch);
         }
     }
 

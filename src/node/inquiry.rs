@@ -5,17 +5,19 @@ use super::{board, remote};
 use crate::config::{self, Cluster};
 use crate::host::clock;
 use crate::host::usage::draw_incarnation;
-use crate::types::{NodeId, Time};
+use crate::types::{KeyNumber, NodeId, Time};
 use crate::wire::{
-    self, DecodeError, Fact, HEADER_LENGTH, Header, Identity, Kind, Message, StatusPage,
-    StatusRequest, Writer,
+    self, DecodeError, Fact, Gate, HEADER_LENGTH, Header, Identity, Keyring, Kind, Message, Room,
+    StatusPage, StatusRequest, Writer,
 };
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Room for facts in a request: what an answer may take.
-const ROOM: usize = 1152;
+const ROOM: usize =
+    (Room::LEAST.body() - StatusRequest::FIXED_LENGTH) / size_of::<Fact>() * size_of::<Fact>();
 /// Pages of an answer: far more facts than a node has.
 const MOST_PAGES: usize = 1 << 10;
 /// Between two requests for the same page.
@@ -44,20 +46,24 @@ pub fn inquire(
     cluster: &Cluster,
     interface: Option<Ipv4Addr>,
     patience: Duration,
+    keyring: Option<Arc<Keyring>>,
 ) -> io::Result<Vec<Said>> {
     let first = cluster.acceptors[0].address;
     let interface = interface.unwrap_or_else(|| remote::interface_to(first));
     let socket = UdpSocket::bind((interface, 0))?;
+    let identity = Identity {
+        cluster: cluster.id,
+        configuration: cluster.digests.configuration(),
+        epoch: cluster.epoch,
+        incarnation: draw_incarnation()?,
+    };
     let mut inquiry = Inquiry {
         socket,
-        identity: Identity {
-            cluster: cluster.id,
-            configuration: cluster.digests.configuration(),
-            epoch: cluster.epoch,
-            incarnation: draw_incarnation()?,
+        gate: match keyring {
+            None => Gate::new(identity),
+            Some(keyring) => Gate::with_keys(identity, keyring, draw_incarnation()?.0.max(1)),
         },
         sender: NodeId(u16::MAX - 1),
-        counter: 0,
         asked: cluster.nodes().map(Asked::new).collect(),
     };
     let until = clock::now() + patience;
@@ -119,9 +125,8 @@ impl Asked {
 
 struct Inquiry {
     socket: UdpSocket,
-    identity: Identity,
+    gate: Gate,
     sender: NodeId,
-    counter: u64,
     asked: Vec<Asked>,
 }
 
@@ -140,17 +145,15 @@ impl Inquiry {
         let number = u64::try_from(index).expect("few nodes");
         let request = StatusRequest { number, page, room: &[0; ROOM] };
         let message = Message::StatusRequest(request);
-        let mut datagram = vec![0; message.encoded_length()];
+        let mut datagram = vec![0; message.encoded_length() + self.gate.tag_length()];
         message.encode(&mut Writer::new(&mut datagram[HEADER_LENGTH..]));
-        self.counter += 1;
         let header = Header {
             kind: message.kind() as u8,
-            counter: self.counter,
             sender: self.sender,
             target: NodeId::ALL,
             ..Header::default()
         };
-        wire::seal(&self.identity, header, &mut datagram);
+        self.gate.seal(header, KeyNumber::NODES, &mut datagram);
         // A node that cannot be reached is one that does not answer.
         let _ = self.socket.send_to(&datagram, asked.address);
     }
@@ -161,8 +164,8 @@ impl Inquiry {
         let Ok((length, SocketAddr::V4(from))) = self.socket.recv_from(&mut buffer) else { return };
         let datagram = &buffer[..length];
         let Some(index) = self.asked.iter().position(|asked| asked.address == from) else { return };
-        let message = wire::open(&self.identity, datagram)
-            .and_then(|(header, body)| Message::decode(header.kind, body));
+        let message =
+            self.gate.open(datagram).and_then(|(header, body)| Message::decode(header.kind, body));
         match message {
             Ok(Message::StatusPage(page)) if page.number == index as u64 => {
                 self.asked[index].take(&page);

@@ -20,6 +20,7 @@ mod drops;
 mod endpoint;
 mod home;
 mod inquiry;
+mod keys;
 mod load;
 mod logs;
 mod ordering;
@@ -43,6 +44,7 @@ pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, 
 pub use drops::DropCounters;
 pub use home::HomeError;
 pub use inquiry::{Said, drop_reason, inquire};
+pub use keys::{KeyFileError, read_keyring};
 pub use load::{Load, Submission};
 pub use logs::Durability;
 pub use ordering::OrderingFigures;

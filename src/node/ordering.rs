@@ -17,7 +17,7 @@ use crate::sync::Waker;
 use crate::transport::uring::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
-use crate::wire::{self, Fact, Header, Identity, Message, Topic};
+use crate::wire::{Fact, Gate, Header, Message, Topic};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,6 @@ pub(super) struct Hosted {
     pub(super) node: NodeId,
     pub(super) member: Member<AcceptorLog>,
     pub(super) skips: SkipPolicy,
-    counter: u64,
     /// Whether its log has anything to write.
     is_durable: bool,
     /// Up to where its member knows that the log is persistent.
@@ -49,7 +48,7 @@ impl Hosted {
         skips: SkipPolicy,
     ) -> Self {
         let is_durable = member.log().is_durable();
-        Self { ring, node, member, skips, counter: 0, is_durable, persisted: Lsn(0) }
+        Self { ring, node, member, skips, is_durable, persisted: Lsn(0) }
     }
 
     /// Whether a datagram with this header is for this acceptor.
@@ -70,12 +69,12 @@ impl Hosted {
 
     fn with_post<'a, T: Transmit>(
         &'a mut self,
-        identity: &'a Identity,
+        gate: &'a mut Gate,
         book: &'a Book,
         transmit: &'a mut T,
     ) -> (&'a mut Member<AcceptorLog>, Post<'a, T>) {
-        let Self { node, member, counter, .. } = self;
-        (member, Post { me: *node, identity, book, counter, transmit })
+        let Self { node, member, .. } = self;
+        (member, Post { me: *node, gate, book, transmit })
     }
 }
 
@@ -85,7 +84,7 @@ pub(super) struct OrderingAgent<E> {
     endpoint: E,
     /// By which logs are written; none: they write themselves, and wait.
     files: Option<Files>,
-    identity: Identity,
+    gate: Gate,
     book: Arc<Book>,
     positions: Arc<Positions>,
     hosted: Vec<Hosted>,
@@ -111,7 +110,7 @@ pub struct OrderingFigures {
 impl<E: Endpoint> OrderingAgent<E> {
     pub(super) fn new(
         endpoint: E,
-        identity: Identity,
+        gate: Gate,
         book: Arc<Book>,
         positions: Arc<Positions>,
         (mut hosted, desk): (Vec<Hosted>, Desk),
@@ -127,7 +126,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             // Without it every write pins its pages anew: slower, and nothing else.
             files.register(&mut buffers);
         }
-        Self { endpoint, files, identity, book, positions, hosted, frames, desk }
+        Self { endpoint, files, gate, book, positions, hosted, frames, desk }
     }
 
     /// The end: what is on its way is waited for, and the logs say that it is persistent.
@@ -169,17 +168,19 @@ impl<E: Endpoint> OrderingAgent<E> {
         receive.poll(now, &mut self.frames);
         let count = self.frames.len();
         for frame in self.frames.drain(..) {
-            let opened = wire::open(&self.identity, receive.bytes(&frame))
+            let opened = self
+                .gate
+                .open(receive.bytes(&frame))
                 .and_then(|(header, body)| Ok((header, Message::decode(header.kind, body)?)));
             match opened {
-                Ok((_, Message::StatusRequest(request))) => {
+                Ok((header, Message::StatusRequest(request))) => {
                     let counters = (receive.counters(), transmit.counters());
-                    let epoch = self.identity.epoch;
+                    let epoch = self.gate.identity().epoch;
                     let facts = self.desk.gather(ACCEPTOR, counters, epoch, now);
                     self.hosted.iter().for_each(|hosted| hosted.facts(facts));
                     if let Some(hosted) = self.hosted.first_mut() {
-                        let (_, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
-                        self.desk.answer(&request, frame.from, &mut out);
+                        let (_, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
+                        self.desk.answer(&request, header.reply_to(frame.from), &mut out);
                     }
                 }
                 Ok((header, message)) => {
@@ -187,17 +188,17 @@ impl<E: Endpoint> OrderingAgent<E> {
                         ring: header.ring,
                         sender: header.sender,
                         incarnation: header.incarnation,
-                        from: frame.from,
+                        from: header.reply_to(frame.from),
                     };
                     for hosted in self.hosted.iter_mut().filter(|h| h.is_meant(&header)) {
                         let (member, mut out) =
-                            hosted.with_post(&self.identity, &self.book, transmit);
+                            hosted.with_post(&mut self.gate, &self.book, transmit);
                         member.on_message(&envelope, &message, now, &mut out);
                     }
                 }
                 Err(reason) => {
                     let hosted = self.hosted.first_mut().expect("a thread hosts an acceptor");
-                    let (_, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                    let (_, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
                     let dropped = (reason, receive.bytes(&frame));
                     self.desk.refuse(dropped, frame.from, now, &mut out);
                 }
@@ -227,7 +228,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             if hosted.is_durable && persisted > hosted.persisted {
                 hosted.persisted = persisted;
                 let (_, transmit) = self.endpoint.split();
-                let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
                 member.on_persisted(now, &mut out);
                 released += 1;
             }
@@ -264,7 +265,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             }
             if let Some(slots) = hosted.skips.due(own, now) {
                 let (_, transmit) = self.endpoint.split();
-                let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+                let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
                 skipped += u32::from(member.skip(slots, now, &mut out));
             }
         }
@@ -279,7 +280,7 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         self.release_persisted(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
-            let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+            let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             if member.next_timeout().is_some_and(|due| due <= now) {
                 member.on_timeout(now, &mut out);
                 work += 1;
@@ -288,7 +289,7 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         work += self.skip(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
-            let (member, mut out) = hosted.with_post(&self.identity, &self.book, transmit);
+            let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             member.on_cycle_end(now, &mut out);
         }
         work += self.write(now)?;

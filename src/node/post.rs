@@ -3,35 +3,37 @@
 use super::Book;
 use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{Target, Transmit};
-use crate::types::{NodeId, RingId};
-use crate::wire::{self, HEADER_LENGTH, Header, Identity, Message, Writer};
+use crate::types::{KeyNumber, NodeId, RingId};
+use crate::wire::{Gate, HEADER_LENGTH, Header, Message, Writer};
 
 /// What one role needs to send: its name, its life, and the transmitting half of its thread.
 #[derive(Debug)]
 pub(super) struct Post<'a, T> {
     pub(super) me: NodeId,
-    pub(super) identity: &'a Identity,
+    pub(super) gate: &'a mut Gate,
     pub(super) book: &'a Book,
-    pub(super) counter: &'a mut u64,
     pub(super) transmit: &'a mut T,
 }
 
 impl<T: Transmit> Post<'_, T> {
     fn write(&mut self, target: Target, node: NodeId, ring: RingId, message: &Message<'_>) {
-        let Some(datagram) = self.transmit.reserve(target, message.encoded_length()) else {
+        let length = message.encoded_length() + self.gate.tag_length();
+        let Some(datagram) = self.transmit.reserve(target, length) else {
             return; // Counted as lost by the transport; the protocol repeats what matters.
         };
         message.encode(&mut Writer::new(&mut datagram[HEADER_LENGTH..]));
-        *self.counter += 1;
         let header = Header {
             kind: message.kind() as u8,
             ring,
-            counter: *self.counter,
             sender: self.me,
             target: node,
             ..Header::default()
         };
-        wire::seal(self.identity, header, datagram);
+        let key = match target {
+            Target::Address(address) => address.key(),
+            Target::Group(_) => KeyNumber::NODES,
+        };
+        self.gate.seal(header, key, datagram);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
 use crate::types::{NodeId, Random, RingId};
-use crate::wire::DecodeError;
+use crate::wire::{DecodeError, Keyring};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -45,6 +45,8 @@ pub struct Launch<'a> {
     pub ids: &'a [String],
     /// Where they keep their directories.
     pub data_dir: PathBuf,
+    /// By which datagrams are authenticated, if they are.
+    pub keyring: Option<Arc<Keyring>>,
     /// Runs over several hosts although datagrams carry no authentication.
     pub is_insecure: bool,
     /// What a bad network does to received datagrams.
@@ -67,8 +69,9 @@ pub enum NodeError {
     Twice(String),
     /// Strangers could write to it.
     #[error(
-        "authentication: the cluster spans hosts and its datagrams are not authenticated: on a \
-         network of its own set `insecure = true` in [authentication], or give --insecure"
+        "authentication: the cluster spans hosts and its datagrams are not authenticated: make a \
+         key with `psmr keygen` and name it in `key_file` in [authentication], or, on a network of \
+         its own, give --insecure"
     )]
     Insecure,
     /// Threads would keep each other out.
@@ -237,7 +240,8 @@ fn failed(id: &str, source: ClusterError) -> NodeError {
 
 fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
     let cluster = launch.cluster;
-    if !cluster.is_local() && !cluster.is_insecure && !launch.is_insecure {
+    let is_insecure = cluster.authentication.is_insecure || launch.is_insecure;
+    if !cluster.is_local() && launch.keyring.is_none() && !is_insecure {
         return Err(NodeError::Insecure);
     }
     Ok(())
@@ -329,7 +333,8 @@ impl<'a> Starter<'a> {
         }
         let of_host =
             bound.first().map_or(0, |bound| site::threads_at(cluster, *bound.node.address.ip()));
-        let thread = site::thread(cluster, of_host)?;
+        let mut thread = site::thread(cluster, of_host)?;
+        thread.keyring = launch.keyring.clone();
         let is_acceptor = |bound: &&Bound<'_>| matches!(bound.role, Role::Acceptor(_));
         let acceptors = bound.iter().filter(is_acceptor);
         let orderers = acceptors.flat_map(|bound| bound.seeds.iter().map(Seed::waker)).collect();

@@ -12,7 +12,8 @@ use crate::service::GroupMap;
 use crate::sync::{CoreUse, WaitPolicy, Waker};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
-use crate::types::SessionId;
+use crate::types::{KeyNumber, SessionId};
+use crate::wire::Keyring;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +30,8 @@ pub struct RemoteClient<'a> {
     pub session: Option<SessionId>,
     /// The address of the interface that they use; `None`: the one that leads to the cluster.
     pub interface: Option<Ipv4Addr>,
+    /// The client's keys, if datagrams are authenticated.
+    pub keyring: Option<Arc<Keyring>>,
     /// What a bad network does to received datagrams.
     pub faults: Option<Faults>,
 }
@@ -65,12 +68,14 @@ impl<L: Load + 'static> Clients<L> {
         if thread.core == CoreUse::Shared && thread.wait == WaitPolicy::Spin {
             thread.wait = WaitPolicy::Yield;
         }
+        thread.keyring = client.keyring.clone();
+        let number = client.keyring.as_ref().map_or(KeyNumber::NODES, |keyring| keyring.holder());
         let book = Arc::new(site::book(cluster));
         let mut clients = Self { team: Team::new(thread), left: Arc::new(loads.len().into()) };
         for (index, (sessions, load)) in loads.into_iter().enumerate() {
             let config = site::client_sockets(cluster, interface);
             let seed = Seed::Uring(Box::new(uring::Sockets::bind(&config)?), None);
-            let config = builder.proxy(seed.address(), sessions);
+            let config = builder.proxy(seed.address().with_key(number), sessions);
             let mut proxy = Proxy::new(config, map.clone(), clock::now());
             if let Some(session) = client.session.filter(|_| index == 0) {
                 proxy.resume(0, session);

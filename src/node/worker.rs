@@ -20,7 +20,7 @@ use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, Command, DigestReport, Identity, Kind, Message, Reply};
+use crate::wire::{Command, DigestReport, Gate, Kind, Message, Reply};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -66,9 +66,8 @@ impl Progressed {
 #[derive(Debug)]
 pub(super) struct WorkerAgent<E, S: Optimistic> {
     endpoint: E,
-    identity: Identity,
+    gate: Gate,
     book: Arc<Book>,
-    counter: u64,
     seats: Vec<Seat<S>>,
     replies: OpenReplies,
     proposals: Proposals,
@@ -120,9 +119,8 @@ pub(super) struct WorkerParts<S: Optimistic> {
 
 /// What of an agent serves whichever of its workers has its turn.
 struct Means<'a, T> {
-    identity: &'a Identity,
+    gate: &'a mut Gate,
     book: &'a Book,
-    counter: &'a mut u64,
     transmit: &'a mut T,
     replies: &'a mut OpenReplies,
     proposals: &'a mut Proposals,
@@ -132,8 +130,8 @@ struct Means<'a, T> {
 impl<T: Transmit> Means<'_, T> {
     /// The outbox of worker `me`.
     fn of(&mut self, me: NodeId) -> WorkerPost<'_, T> {
-        let Self { identity, book, counter, transmit, replies, proposals, board } = self;
-        let post = Post { me, identity, book, counter, transmit: &mut **transmit };
+        let Self { gate, book, transmit, replies, proposals, board } = self;
+        let post = Post { me, gate, book, transmit: &mut **transmit };
         WorkerPost { post, replies, proposals, board }
     }
 }
@@ -143,7 +141,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     /// If there is no worker.
     pub(super) fn new(
         endpoint: E,
-        identity: Identity,
+        gate: Gate,
         book: Arc<Book>,
         (workers, desk): (Vec<WorkerParts<S>>, Desk),
         digests: Option<DigestTimer>,
@@ -156,9 +154,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         };
         Self {
             endpoint,
-            identity,
+            gate,
             book,
-            counter: 0,
             seats: workers.into_iter().map(seat).collect(),
             replies: OpenReplies::new(room),
             proposals: Proposals::new(proposers, room),
@@ -194,13 +191,11 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         receive.poll(now, &mut self.frames);
         let count = self.frames.len();
         for frame in self.frames.drain(..) {
-            let (header, body) = match wire::open(&self.identity, receive.bytes(&frame)) {
+            let (header, body) = match self.gate.open(receive.bytes(&frame)) {
                 Ok(opened) => opened,
                 Err(reason) => {
-                    let (identity, book, counter) =
-                        (&self.identity, &*self.book, &mut self.counter);
-                    let me = self.seats[0].me;
-                    let mut out = Post { me, identity, book, counter, transmit: &mut *transmit };
+                    let (me, gate, book) = (self.seats[0].me, &mut self.gate, &*self.book);
+                    let mut out = Post { me, gate, book, transmit: &mut *transmit };
                     let dropped = (reason, receive.bytes(&frame));
                     self.desk.refuse(dropped, frame.from, now, &mut out);
                     receive.release(frame);
@@ -210,13 +205,11 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             let kind = Kind::from_wire(header.kind);
             if kind == Some(Kind::StatusRequest) {
                 if let Ok(Message::StatusRequest(request)) = Message::decode(header.kind, body) {
-                    let (identity, book, counter) =
-                        (&self.identity, &*self.book, &mut self.counter);
+                    let (me, gate, book) = (self.seats[0].me, &mut self.gate, &*self.book);
                     let counters = (receive.counters(), transmit.counters());
-                    self.desk.gather(REPLICA, counters, identity.epoch, now);
-                    let me = self.seats[0].me;
-                    let mut out = Post { me, identity, book, counter, transmit: &mut *transmit };
-                    self.desk.answer(&request, frame.from, &mut out);
+                    self.desk.gather(REPLICA, counters, gate.identity().epoch, now);
+                    let mut out = Post { me, gate, book, transmit: &mut *transmit };
+                    self.desk.answer(&request, header.reply_to(frame.from), &mut out);
                 }
                 receive.release(frame);
                 continue;
@@ -241,13 +234,11 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                     ring: header.ring,
                     sender: header.sender,
                     incarnation: header.incarnation,
-                    from: frame.from,
+                    from: header.reply_to(frame.from),
                 };
                 for seat in self.seats[..last].iter_mut().filter(|seat| hears(seat)) {
-                    let (identity, book, counter) =
-                        (&self.identity, &*self.book, &mut self.counter);
-                    let mut out =
-                        Post { me: seat.me, identity, book, counter, transmit: &mut *transmit };
+                    let (me, gate, book) = (seat.me, &mut self.gate, &*self.book);
+                    let mut out = Post { me, gate, book, transmit: &mut *transmit };
                     seat.subscription.on_message(&envelope, &message, now, &mut out);
                 }
             }
@@ -260,9 +251,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     #[inline]
     fn execute(&mut self, now: Time) -> u32 {
         let (receive, transmit) = self.endpoint.split();
-        let Self { identity, book, counter, replies, proposals, seats, desk, .. } = self;
+        let Self { gate, book, replies, proposals, seats, desk, .. } = self;
         let board = desk.board();
-        let mut means = Means { identity, book, counter, transmit, replies, proposals, board };
+        let mut means = Means { gate, book, transmit, replies, proposals, board };
         let mut steps = 0;
         loop {
             let before = steps;
@@ -313,9 +304,9 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
         work += self.execute(now);
         let (receive, transmit) = self.endpoint.split();
-        let Self { identity, book, counter, replies, proposals, seats, desk, digests, .. } = self;
+        let Self { gate, book, replies, proposals, seats, desk, digests, .. } = self;
         let board = desk.board();
-        let mut means = Means { identity, book, counter, transmit, replies, proposals, board };
+        let mut means = Means { gate, book, transmit, replies, proposals, board };
         for Seat { me, subscription, worker, progressed } in &mut *seats {
             let mut out = means.of(*me);
             if worker.next_timeout().is_some_and(|due| due <= now) {

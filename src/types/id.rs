@@ -29,6 +29,10 @@ id! {
     ReplicaId(u8)
 }
 id! {
+    /// Which secret authenticates a datagram: 0 that of the nodes, others each that of a client.
+    KeyNumber(u16)
+}
+id! {
     /// A ring's number, 0-based. Ring i orders group i; the last ring orders g_all.
     RingId(u16)
 }
@@ -51,6 +55,13 @@ id! {
 id! {
     /// A digest of service state or of configuration. Equal positions must show equal digests.
     Digest(u64)
+}
+
+impl KeyNumber {
+    /// The secret of the nodes, from which those of the clients are derived.
+    pub const NODES: Self = Self(0);
+    /// The highest number of a client.
+    pub const LAST: Self = Self(0xfff);
 }
 
 impl NodeId {
@@ -99,7 +110,8 @@ impl Sequence {
 
 /// Where a reply goes: a UDP address or a link of the memory transport, in one word.
 ///
-/// Part of replicated session state, so it is plain data. Layout: bits 48..64 the kind, 16..48 the
+/// Part of replicated session state, so it is plain data. Layout: bits 52..64 the key of who listens
+/// there, 48..52 the kind, 16..48 the
 /// IPv4 address, 0..16 the port; of a memory link the low half is its endpoint's number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
@@ -110,6 +122,8 @@ impl Address {
     pub const NONE: Self = Self(0);
     const UDP: u64 = 1;
     const MEMORY: u64 = 2;
+    const KIND: u64 = 0xf;
+    const KEY_SHIFT: u32 = 52;
 
     /// The address of a UDP socket.
     #[must_use]
@@ -124,19 +138,37 @@ impl Address {
         Self(Self::MEMORY << 48 | n as u64)
     }
 
+    /// The same place, where the holder of key `key` listens.
+    #[must_use]
+    pub const fn with_key(self, key: KeyNumber) -> Self {
+        assert!(key.0 <= KeyNumber::LAST.0);
+        Self(self.0 & (u64::MAX >> 12) | (key.0 as u64) << Self::KEY_SHIFT)
+    }
+
+    /// The key of who listens there.
+    #[must_use]
+    pub const fn key(self) -> KeyNumber {
+        // Twelve bits are left.
+        KeyNumber((self.0 >> Self::KEY_SHIFT) as u16)
+    }
+
+    const fn is_kind(self, kind: u64) -> bool {
+        self.0 >> 48 & Self::KIND == kind
+    }
+
     /// The UDP socket address, if it is one.
     #[must_use]
     pub fn as_udp(self) -> Option<SocketAddrV4> {
         let ip = u32::try_from(self.0 >> 16 & 0xffff_ffff).ok()?;
         let port = u16::try_from(self.0 & 0xffff).ok()?;
-        (self.0 >> 48 == Self::UDP).then(|| SocketAddrV4::new(ip.into(), port))
+        self.is_kind(Self::UDP).then(|| SocketAddrV4::new(ip.into(), port))
     }
 
     /// The memory endpoint's number, if it is one.
     #[must_use]
     pub fn as_memory(self) -> Option<u32> {
         let n = u32::try_from(self.0 & 0xffff_ffff).ok()?;
-        (self.0 >> 48 == Self::MEMORY).then_some(n)
+        self.is_kind(Self::MEMORY).then_some(n)
     }
 
     /// The raw word, as the wire carries it.
@@ -175,5 +207,8 @@ mod tests {
         assert_eq!(Address::memory(7).as_udp(), None);
         assert_eq!(Address::NONE.as_memory(), None);
         assert_eq!(Address::from_bits(u64::MAX).as_udp(), None);
+        let keyed = Address::udp(udp).with_key(KeyNumber::LAST);
+        assert_eq!((keyed.as_udp(), keyed.key()), (Some(udp), KeyNumber::LAST));
+        assert_eq!(keyed.with_key(KeyNumber::NODES), Address::udp(udp));
     }
 }

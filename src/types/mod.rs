@@ -12,7 +12,9 @@ mod time;
 
 pub use ballot::{Ballot, Incarnation, ValueId};
 pub use group::{GroupId, GroupSet, MAX_GROUPS};
-pub use id::{Address, Digest, Instance, NodeId, ReplicaId, RingId, Sequence, SessionId, Slot};
+pub use id::{
+    Address, Digest, Instance, KeyNumber, NodeId, ReplicaId, RingId, Sequence, SessionId, Slot,
+};
 pub use planted::Bug;
 pub use random::Random;
 pub use time::Time;

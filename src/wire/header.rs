@@ -1,7 +1,7 @@
 //! The fixed header of every datagram, its checksum, and the first line of defence.
 
 use super::Kind;
-use crate::types::{Incarnation, NodeId, RingId};
+use crate::types::{Address, Incarnation, KeyNumber, NodeId, RingId};
 use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
 
@@ -40,13 +40,32 @@ pub struct Header {
     pub target: NodeId,
     /// Bytes of the body behind the header. A segment of a train may be padded beyond it.
     pub length: u32,
-    /// CRC-32C over the header with this field zero, then the body.
-    pub checksum: u32,
-    /// Zero; the place of the key number when datagrams are authenticated.
-    pub reserved: u64,
+    /// CRC-32C over the header with this field zero, then the body; of an authenticated datagram
+    /// the number of the key.
+    pub check: u32,
+    /// Of an authenticated datagram what the sender's thread has drawn; else 0.
+    pub salt: u64,
 }
 
 const _: () = assert!(HEADER_LENGTH == 64);
+
+impl Header {
+    /// Where an answer to this datagram, which came from `from`, goes.
+    #[must_use]
+    pub fn reply_to(&self, from: Address) -> Address {
+        from.with_key(self.key().unwrap_or_default())
+    }
+
+    /// The key by which it is authenticated; `None` if there is no such number.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyNumber> {
+        if self.salt == 0 {
+            return Some(KeyNumber::NODES);
+        }
+        let number = u16::try_from(self.check).ok().map(KeyNumber);
+        number.filter(|number| *number <= KeyNumber::LAST)
+    }
+}
 
 /// What identifies this cluster and this node's life on the wire: stamped on all that it sends,
 /// checked on all that it receives.
@@ -89,11 +108,26 @@ pub enum DecodeError {
     /// A kind, count or value outside its range.
     #[error("malformed message")]
     Malformed,
+    /// No tag, where every datagram has one.
+    #[error("sender does not authenticate itself: it has no key file")]
+    Unsigned,
+    /// A tag, where nobody can check it.
+    #[error("sender authenticates itself, and here is no key file")]
+    Signed,
+    /// The tag does not match.
+    #[error("tag does not match: another key, or a forged or garbled datagram")]
+    Forged,
+    /// The same datagram again, or one that is too old to know.
+    #[error("datagram came before, or is too old")]
+    Replayed,
+    /// What this key may not say.
+    #[error("message of nodes by a client's key, or of another client")]
+    Unentitled,
 }
 
 impl DecodeError {
     /// Every reason, in the order of [`DecodeError::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Truncated,
         Self::Foreign,
         Self::Version,
@@ -102,6 +136,11 @@ impl DecodeError {
         Self::Configuration,
         Self::Epoch,
         Self::Malformed,
+        Self::Unsigned,
+        Self::Signed,
+        Self::Forged,
+        Self::Replayed,
+        Self::Unentitled,
     ];
 
     /// The reason's place in an array of counters.
@@ -119,16 +158,20 @@ impl DecodeError {
 /// If `datagram` is shorter than a header.
 pub fn seal(identity: &Identity, mut header: Header, datagram: &mut [u8]) {
     let (head, body) = datagram.split_at_mut(HEADER_LENGTH);
+    stamp(identity, &mut header, body.len());
+    header.check = checksum(&header, body);
+    head.copy_from_slice(bytemuck::bytes_of(&header));
+}
+
+/// Fills in what does not differ between the datagrams of a life, and the body's length.
+pub(super) fn stamp(identity: &Identity, header: &mut Header, length: usize) {
     header.magic = MAGIC;
     header.version = VERSION;
     header.cluster = identity.cluster;
     header.configuration = identity.configuration;
     header.epoch = identity.epoch;
     header.incarnation = identity.incarnation;
-    header.length = u32::try_from(body.len()).expect("a datagram is below 64 KiB");
-    header.checksum = 0;
-    header.checksum = checksum(&header, body);
-    head.copy_from_slice(bytemuck::bytes_of(&header));
+    header.length = u32::try_from(length).expect("a datagram is below 64 KiB");
 }
 
 /// Checks a datagram and splits it into header and body. Padding behind the body is ignored.
@@ -140,6 +183,31 @@ pub fn open<'a>(
     identity: &Identity,
     datagram: &'a [u8],
 ) -> Result<(Header, &'a [u8]), DecodeError> {
+    let Checked { header, body, .. } = check(identity, datagram)?;
+    if header.salt != 0 {
+        return Err(DecodeError::Signed);
+    }
+    if header.check != checksum(&Header { check: 0, ..header }, body) {
+        return Err(DecodeError::Checksum);
+    }
+    agree(identity, &header)?;
+    Ok((header, body))
+}
+
+/// A datagram whose lengths are right and which claims to be of this cluster.
+pub(super) struct Checked<'a> {
+    pub(super) header: Header,
+    pub(super) body: &'a [u8],
+    /// What comes behind the body.
+    pub(super) rest: &'a [u8],
+}
+
+/// What costs nothing to check.
+#[inline]
+pub(super) fn check<'a>(
+    identity: &Identity,
+    datagram: &'a [u8],
+) -> Result<Checked<'a>, DecodeError> {
     let (head, rest) = datagram.split_at_checked(HEADER_LENGTH).ok_or(DecodeError::Truncated)?;
     let header: Header = bytemuck::pod_read_unaligned(head);
     if header.magic != MAGIC {
@@ -149,29 +217,39 @@ pub fn open<'a>(
         return Err(DecodeError::Version);
     }
     let length = usize::try_from(header.length).map_err(|_| DecodeError::Truncated)?;
-    let body = rest.get(..length).ok_or(DecodeError::Truncated)?;
+    let (body, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
     if header.cluster != identity.cluster {
         return Err(DecodeError::Cluster);
     }
-    if header.checksum != checksum(&Header { checksum: 0, ..header }, body) {
-        return Err(DecodeError::Checksum);
-    }
+    Ok(Checked { header, body, rest })
+}
+
+/// What the sender must have in common with us, once it is sure who it is.
+#[inline]
+pub(super) fn agree(identity: &Identity, header: &Header) -> Result<(), DecodeError> {
     if header.configuration != identity.configuration {
         return Err(DecodeError::Configuration);
     }
     if header.epoch != identity.epoch {
         return Err(DecodeError::Epoch);
     }
-    Ok((header, body))
+    Ok(())
 }
 
-/// The kind that a datagram claims to be of, checked by nothing: for answers to those who are not
-/// heard.
+/// The header that a datagram claims to have, and its kind, checked by nothing: for answers to those
+/// who are not heard.
 #[must_use]
-pub fn kind_of(datagram: &[u8]) -> Option<Kind> {
+pub fn claimed(datagram: &[u8]) -> Option<(Header, Kind)> {
     let head = datagram.get(..HEADER_LENGTH)?;
     let header: Header = bytemuck::pod_read_unaligned(head);
-    Kind::from_wire(header.kind).filter(|_| header.magic == MAGIC)
+    let kind = Kind::from_wire(header.kind).filter(|_| header.magic == MAGIC);
+    kind.map(|kind| (header, kind))
+}
+
+/// The kind that a datagram claims to be of, checked by nothing.
+#[must_use]
+pub fn kind_of(datagram: &[u8]) -> Option<Kind> {
+    claimed(datagram).map(|(_, kind)| kind)
 }
 
 fn checksum(header: &Header, body: &[u8]) -> u32 {

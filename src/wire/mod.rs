@@ -5,6 +5,7 @@
 //! receiver counts. All integers are little-endian; fixed parts are `Pod` structs whose sizes are
 //! asserted. What a command's payload means is the service's affair, not this module's.
 
+mod authentication;
 mod batch;
 mod command;
 mod control;
@@ -19,12 +20,13 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use authentication::{Gate, KeyError, Keyring, Secret, TAG_LENGTH};
 pub use batch::Commands;
 pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode, fingerprint};
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
 pub use header::{
-    DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, kind_of, open, seal,
+    DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, claimed, kind_of, open, seal,
 };
 pub use kind::Kind;
 pub use message::{

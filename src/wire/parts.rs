@@ -1,6 +1,6 @@
 //! What messages are made of: ring layouts, values, ranges of instances, lists of them.
 
-use super::{DecodeError, Reader, Room};
+use super::{DecodeError, Reader, Room, TAG_LENGTH};
 use crate::types::{Instance, NodeId, ValueId};
 use bytemuck::{Pod, Zeroable};
 
@@ -164,7 +164,8 @@ impl DecidedRanges<'_> {
     pub const MOST: usize = 32;
 }
 
-const _: () = assert!(DecidedRanges::MOST * size_of::<Range>() + 128 <= Room::LEAST.datagram());
+const _: () =
+    assert!(DecidedRanges::MOST * size_of::<Range>() + 128 <= Room::LEAST.datagram() - TAG_LENGTH);
 
 macro_rules! pod_list {
     ($(#[$doc:meta])* $name:ident of $item:ty) => {

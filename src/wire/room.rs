@@ -6,6 +6,7 @@
 
 use super::{
     ACCEPT_OVERHEAD, COMMAND_HEADER_LENGTH, HEADER_LENGTH, MAX_DATAGRAM, REPLY_HEADER_LENGTH,
+    TAG_LENGTH,
 };
 
 /// The largest datagram, and what fits into it. All in bytes.
@@ -39,10 +40,11 @@ impl Room {
         self.0
     }
 
-    /// The largest body behind a header.
+    /// The largest body between a header and a tag. The tag's room stays free where datagrams have
+    /// none, so that switching authentication on changes no size.
     #[must_use]
     pub const fn body(self) -> usize {
-        self.0 - HEADER_LENGTH
+        self.0 - HEADER_LENGTH - TAG_LENGTH
     }
 
     /// The largest batch of commands in one instance, headers of commands included.
@@ -82,7 +84,7 @@ mod tests {
         assert_eq!(Room::within(65_507), Some(Room::MOST));
         let ethernet = Room::within(1_472).expect("a packet of Ethernet is enough");
         let sizes = [ethernet.datagram(), ethernet.body(), ethernet.batch(), ethernet.command()];
-        assert_eq!(sizes, [1_472, 1_408, 960, 928]);
+        assert_eq!(sizes, [1_472, 1_392, 960, 928]);
         assert_eq!(Room::LEAST.batch(), 720);
         assert!(Room::LEAST.reply() > Room::LEAST.command());
     }

@@ -55,7 +55,7 @@ fn an_interface_that_carries_too_small_packets_is_named() {
     let (directory, psmr) = (directory.display(), env!("CARGO_BIN_EXE_psmr"));
     let init = format!(
         "{setup} && mkdir -p {directory} && {psmr} config init --hosts 10.9.9.9 --threads 2 \
-         --datagram-bytes 8192 --data-dir {directory}/data --out {directory}/cluster.toml >&2"
+         --insecure --datagram-bytes 8192 --data-dir {directory}/data --out {directory}/cluster.toml >&2"
     );
     let config = format!("--config {directory}/cluster.toml");
     let bench = "bench run --interface 10.9.9.9 --datagram-bytes 8192";

@@ -7,7 +7,7 @@ mod load;
 #[cfg(any(test, fuzzing))]
 pub(crate) use lines::parse as parse_line;
 
-use super::{Failure, complain, config, show};
+use super::{Failure, complain, config, key, show};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{
     BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
@@ -38,6 +38,9 @@ pub(super) struct ClientArgs {
     /// Address of the interface to use [default: the one that leads to the cluster]
     #[arg(long, value_name = "ADDRESS", global = true)]
     interface: Option<Ipv4Addr>,
+    /// The client's key [default: the client_key_file of the cluster's file]
+    #[arg(long, value_name = "FILE", global = true)]
+    key_file: Option<PathBuf>,
     /// Goes on with a session of an earlier client, by the number that it wrote to standard error
     #[arg(long, value_name = "ID")]
     session: Option<u64>,
@@ -57,12 +60,13 @@ enum Load {
 pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let config = config::read(&args.config)?;
     let cluster = &config.cluster;
+    let keyring = key::of_client_of(cluster, &args.config, args.key_file.as_deref())?;
     if let Some(Load::Load(load)) = &args.load {
         let deadline = args.deadline.unwrap_or(cluster.client.deadline);
         let interface = args.interface;
         return load::run(
             load,
-            &RemoteClient { cluster, deadline, session: None, interface, faults: None },
+            &RemoteClient { cluster, deadline, session: None, interface, keyring, faults: None },
         );
     }
     if !matches!(cluster.service, Service::Btree(_)) {
@@ -75,6 +79,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
         deadline,
         session: args.session.map(SessionId),
         interface: args.interface,
+        keyring,
         faults: None,
     };
     let (lines, exchange) = exchange::pair();
@@ -224,6 +229,14 @@ pub(super) fn told(reason: DecodeError) -> &'static str {
         }
         DecodeError::Epoch => "its configuration epoch differs: use the newest cluster.toml",
         DecodeError::Version => "its wire version differs: use the same version of psmr",
+        DecodeError::Unsigned => {
+            "it has no key: remove `key_file` from [authentication], or run its node with it"
+        }
+        DecodeError::Signed => {
+            "it authenticates datagrams: name `key_file` and `client_key_file` in [authentication], or \
+             give --key-file"
+        }
+        DecodeError::Forged => "its key is another one: use a key file of this cluster",
         _ => "its datagrams cannot be read",
     }
 }
