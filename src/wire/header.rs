@@ -159,6 +159,7 @@ impl DecodeError {
 pub fn seal(identity: &Identity, mut header: Header, datagram: &mut [u8]) {
     let (head, body) = datagram.split_at_mut(HEADER_LENGTH);
     stamp(identity, &mut header, body.len());
+    (header.salt, header.check) = (0, 0);
     header.check = checksum(&header, body);
     head.copy_from_slice(bytemuck::bytes_of(&header));
 }
