@@ -5,7 +5,7 @@ use super::client::{Client, ClientParts};
 use super::disk::{Disk, Durability, Image};
 use super::host::{Host, Roles, Status};
 use super::observed::Observed;
-use super::ordering::{Hosted, Ordering};
+use super::ordering::{Hosted, News, Ordering};
 use super::plan::{Model, Plan};
 use super::pool::FramePool;
 use super::replica::WorkerHost;
@@ -18,7 +18,7 @@ use crate::replica::{
     WorkerConfig,
 };
 use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, RingConfig};
-use crate::types::{Address, GroupId, Incarnation, Random, ReplicaId, RingId, Time};
+use crate::types::{Address, GroupId, Incarnation, Random, ReplicaId, RingId, Slot, Time};
 use crate::wire::Identity;
 use std::ops::Range;
 use std::rc::Rc;
@@ -187,7 +187,13 @@ fn ordering(plan: &Plan, host: usize, life: &Life, random: &mut Random) -> Order
     Ordering {
         hosted: hosted.collect(),
         rings: u16::try_from(plan.rings()).expect("few rings"),
-        has_beacons: plan.has_beacons,
+        news: if plan.has_beacons {
+            News::Beacons
+        } else if plan.hears_rings {
+            News::Heard(vec![Slot(0); plan.rings()])
+        } else {
+            News::Shared
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use super::host::{Cycle, Received};
 use super::post::Post;
 use crate::multi_ring::SkipPolicy;
 use crate::ring_paxos::{Destination, Envelope, Member, Outbox, Role};
-use crate::types::{NodeId, RingId, Time};
+use crate::types::{NodeId, RingId, Slot, Time};
 use crate::wire::{self, Beacon, Message};
 
 /// One acceptor of one ring, with what it needs to send.
@@ -32,8 +32,19 @@ pub(super) struct Ordering {
     pub(super) hosted: Vec<Hosted>,
     /// How many rings there are: the groups that a coordinator tells its position.
     pub(super) rings: u16,
-    /// Whether coordinators tell each other by datagrams how far they are.
-    pub(super) has_beacons: bool,
+    pub(super) news: News,
+}
+
+/// How a coordinator learns how far the other rings are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Coordinators tell each other by datagrams.
+    Beacons,
+    /// All coordinators share a process.
+    Shared,
+    /// The process has an acceptor of every ring, and each hears its own: by ring, the highest slot
+    /// that one has heard of.
+    Heard(Vec<Slot>),
 }
 
 impl Ordering {
@@ -53,6 +64,12 @@ impl Ordering {
             let (member, mut out) = hosted.with_post(cycle);
             if member.next_timeout().is_some_and(|due| due <= now) {
                 member.on_timeout(now, &mut out);
+            }
+        }
+        if let News::Heard(slots) = &mut self.news {
+            for hosted in &self.hosted {
+                let slot = &mut slots[usize::from(hosted.ring.0)];
+                *slot = hosted.member.heard_slot().max(*slot);
             }
         }
         for index in 0..self.hosted.len() {
@@ -134,22 +151,29 @@ impl Ordering {
             return;
         }
         let own = hosted.member.slot();
-        if !self.has_beacons {
-            let others = (0..rings).filter(|ring| *ring != hosted.ring.0);
-            for other in others {
-                hosted.skips.on_position(cycle.office.positions[usize::from(other)], now);
-            }
+        let known = match &self.news {
+            News::Beacons => &[],
+            News::Shared => &cycle.office.positions[..],
+            News::Heard(slots) => &slots[..],
+        };
+        let own_index = usize::from(hosted.ring.0);
+        for (_, slot) in known.iter().enumerate().filter(|(ring, _)| *ring != own_index) {
+            hosted.skips.on_position(*slot, now);
         }
         if let Some(slots) = hosted.skips.due(own, now) {
             let (member, mut out) = hosted.with_post(cycle);
             member.skip(slots, now, &mut out);
         }
         let (own, ring) = (hosted.member.slot(), hosted.ring);
-        if !self.has_beacons {
-            let position = &mut cycle.office.positions[usize::from(ring.0)];
-            cycle.office.has_moved |= own > *position;
-            *position = own.max(*position);
-            return;
+        match &self.news {
+            News::Shared => {
+                let position = &mut cycle.office.positions[usize::from(ring.0)];
+                cycle.office.has_moved |= own > *position;
+                *position = own.max(*position);
+                return;
+            }
+            News::Heard(_) => return,
+            News::Beacons => {}
         }
         let Some(slot) = hosted.skips.announcement(own, now) else { return };
         for other in (0..rings).map(RingId).filter(|other| *other != ring) {

@@ -190,6 +190,8 @@ pub(super) struct Plan {
     pub(super) is_durable: bool,
     /// Whether coordinators hear of each other by datagrams, or as in one process.
     pub(super) has_beacons: bool,
+    /// Whether coordinators know of other rings what the acceptors beside them hear.
+    pub(super) hears_rings: bool,
     pub(super) replicas: usize,
     /// M of the merge.
     pub(super) merge: u64,
@@ -282,15 +284,19 @@ impl Plan {
         let log = pick(&mut random, &[256, 1_024]);
         let ethernet = Room::new(1_472).expect("above the least");
         let rooms = [Room::MOST, Room::MOST, ethernet, Room::LEAST];
+        let acceptors = pick(&mut random, &[3, 3, 5]);
+        let shares_acceptors = random.chance(1, 2);
+        let hears_rings = source.stream(7).chance(1, 2);
         Self {
             seed,
             model,
             service: options.service.unwrap_or(service),
             groups: if model == Model::Smr { 1 } else { groups },
-            acceptors: pick(&mut random, &[3, 3, 5]),
-            shares_acceptors: random.chance(1, 2),
+            acceptors,
+            shares_acceptors,
             is_durable: random.chance(1, 3),
             has_beacons: random.chance(1, 3),
+            hears_rings: hears_rings && shares_acceptors,
             replicas: pick(&mut random, &[2, 2, 3]),
             merge: pick(&mut random, &[1, 1, 1, 2, 5]),
             log: if loses_replica { 16_384 } else { log },
