@@ -47,6 +47,21 @@ fn clients_are_answered_line_by_line_over_processes() {
 }
 
 #[test]
+fn a_client_whose_answers_nobody_reads_executes_no_more_commands() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--model", "smr", "--replicas", "1", "--keys", "1000"]);
+    cluster.start_together(&["a1", "a2", "a3", "r1"]);
+    let input: String = (0..20_000).map(|n| format!("insert {} 7\n", 2 * n + 1)).collect();
+    let told = cluster.client_of_which_one_line_is_read(&input);
+    assert_eq!(told, "ok");
+    let inserted = cluster.client(&[], "read 1\nread 39999\n");
+    assert_eq!(inserted, ["value 7", "missing"]);
+    cluster.stop();
+}
+
+#[test]
 fn one_process_may_host_several_nodes_and_sequential_replication_has_one_ring() {
     if !is_supported() {
         return;

@@ -119,11 +119,18 @@ impl WithService for Run<'_> {
         let config = ClusterConfig { keyring, ..config(settings) };
         let finished = node::run(&config, services, &map, generators).map_err(|error| {
             let message = one_line(&error);
-            match error {
-                ClusterError::Transport(_)
-                | ClusterError::Links(_)
-                | ClusterError::Thread(_)
-                | ClusterError::Storage(_) => RunError::Environment(message),
+            match (error, &settings.data_dir) {
+                (ClusterError::Storage(_), Some(directory)) => RunError::Environment(format!(
+                    "--data-dir {}: {message}: name a new directory on a disk that you may write to",
+                    directory.display()
+                )),
+                (
+                    ClusterError::Transport(_)
+                    | ClusterError::Links(_)
+                    | ClusterError::Thread(_)
+                    | ClusterError::Storage(_),
+                    _,
+                ) => RunError::Environment(message),
                 _ => RunError::Failed(message),
             }
         })?;

@@ -132,7 +132,22 @@ impl InitArgs {
         if self.hosts.is_empty() {
             return Ok(vec![self.interface.unwrap_or(Ipv4Addr::LOCALHOST)]);
         }
-        self.hosts.iter().map(|host| resolve(host)).collect()
+        let hosts: Vec<Ipv4Addr> =
+            self.hosts.iter().map(|host| resolve(host)).collect::<Result<_, _>>()?;
+        let listed = || self.hosts.join(",");
+        let mut once = hosts.clone();
+        once.sort_unstable();
+        once.dedup();
+        if once.len() < hosts.len() {
+            let message = format!("--hosts {}: one is there twice: name each once", listed());
+            return Err(Failure::Usage(message));
+        }
+        if hosts.len() > 1 && hosts.iter().any(Ipv4Addr::is_loopback) {
+            let problem = "others cannot reach a loopback address";
+            let message = format!("--hosts {}: {problem}: name its network's", listed());
+            return Err(Failure::Usage(message));
+        }
+        Ok(hosts)
     }
 
     /// The nodes' key file and a client's beside it.
@@ -171,6 +186,10 @@ impl InitArgs {
 }
 
 fn resolve(host: &str) -> Result<Ipv4Addr, Failure> {
+    let remedy = || Failure::Usage(format!("--hosts {host}: an address has four numbers"));
+    if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return host.parse().map_err(|_| remedy()); // Not 1.2.3 as 1.2.0.3.
+    }
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut addresses| {
         addresses.find_map(|address| match address {
             SocketAddr::V4(address) => Some(*address.ip()),

@@ -196,12 +196,18 @@ fn help_of(arguments: &[OsString]) -> String {
 
 /// Writes results to standard output. A reader that has gone is no failure.
 fn show(text: &str) -> Result<(), Failure> {
+    tell(text).map(|_| ())
+}
+
+/// As [`show`]; says whether anybody still reads.
+fn tell(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(Failure::Environment(format!("cannot write to standard output: {error}")))
         }
-        _ => Ok(()),
     }
 }
 

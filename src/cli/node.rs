@@ -39,9 +39,9 @@ pub(super) struct NodeArgs {
     /// loss=1,duplication=1,reordering=1,delay=1,delay-by=5ms,flip=0.1
     #[arg(long, value_name = "SPEC", value_parser = parse_faults)]
     fault: Option<Faults>,
-    /// Makes the faults repeatable
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    fault_seed: u64,
+    /// Makes the faults repeatable [default: 1]
+    #[arg(long, value_name = "N", requires = "fault")]
+    fault_seed: Option<u64>,
 }
 
 /// Runs it.
@@ -57,7 +57,7 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
         data_dir: data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config)),
         keyring: key::of_nodes(&config.cluster, &args.config, args.insecure)?,
         is_insecure: args.insecure,
-        faults: args.fault.map(|faults| Faults { seed: args.fault_seed, ..faults }),
+        faults: args.fault.map(|faults| Faults { seed: args.fault_seed.unwrap_or(1), ..faults }),
     };
     // Before any thread starts: none of them is to be interrupted.
     let termination = Termination::block()

@@ -337,6 +337,9 @@ fn check_history(path: &Path, keys: Option<u64>) -> Result<Total, Failure> {
         }
         _ => Failure::Usage(format!("{setting}: {error}: {remedy}")),
     })?;
+    if operations.is_empty() {
+        return Err(Failure::Usage(format!("{setting}: no operation is in it: {remedy}")));
+    }
     let violations = sim::check_history(&operations, |key| {
         (key.is_multiple_of(2) && key / 2 < keys).then_some(key)
     });
@@ -345,6 +348,13 @@ fn check_history(path: &Path, keys: Option<u64>) -> Result<Total, Failure> {
     }
     if violations.len() > MOST_TOLD {
         note(&format!("and {} more", violations.len() - MOST_TOLD));
+    }
+    if !violations.is_empty() {
+        note(&format!(
+            "a key counts as loaded if it is even and below {}: with other --keys than the run's, or \
+             a cluster that others wrote to before, right answers look wrong",
+            2 * keys
+        ));
     }
     let violations = violations.into_iter().map(|violation| (0, violation)).collect();
     Ok(Total { commands: operations.len() as u64, violations, ..Total::default() })

@@ -95,7 +95,7 @@ fn a_history_is_checked_against_the_keys_that_were_loaded() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "100 operations: 50 violations\n");
     let errors = text(&output.stderr);
-    assert_eq!(errors.lines().count(), 12, "ten, how many more, and how many: {errors}");
+    assert_eq!(errors.lines().count(), 13, "ten, how many more, a hint, and how many: {errors}");
     assert!(errors.contains("and 40 more"), "{errors}");
     let json = psmr(&["sim", "--json", "--check-history", file.name(), "--keys", "50"]).stdout;
     let json: Value = serde_json::from_slice(&json).expect("one object");

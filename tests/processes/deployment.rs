@@ -166,6 +166,22 @@ impl Deployment {
         child.wait_with_output().expect("it is ours")
     }
 
+    /// The first line of a client's answers to `input`, after which nobody reads them.
+    pub(crate) fn client_of_which_one_line_is_read(&self, input: &str) -> String {
+        let mut child = self.spawn_client(&[]);
+        let mut stdin = child.stdin.take().expect("piped");
+        let stdout = child.stdout.take().expect("piped");
+        let mut line = String::new();
+        std::thread::scope(|scope| {
+            // Ends with an error once the client has gone.
+            scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
+            let mut lines = BufReader::new(stdout);
+            lines.read_line(&mut line).expect("an answer");
+        });
+        assert!(child.wait().expect("it is ours").success());
+        line.trim_end().to_owned()
+    }
+
     /// Asks for the status until it is as it should be.
     pub(crate) fn status_when(&self, is_fine: impl Fn(&Value) -> bool) -> Value {
         let config = self.path("cluster.toml");

@@ -7,7 +7,7 @@ mod load;
 #[cfg(any(test, fuzzing))]
 pub(crate) use lines::parse as parse_line;
 
-use super::{Failure, complain, config, key, show};
+use super::{Failure, complain, config, key, show, tell};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{
     BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
@@ -159,7 +159,9 @@ impl Session<'_> {
                 Ok(line) => self.answer(line)?.text,
                 Err(_) => "error the line is not UTF-8".to_owned(),
             };
-            show(&(answer + "\n"))?;
+            if !tell(&(answer + "\n"))? {
+                break; // Who does not read the answers wants no more commands executed.
+            }
         }
         if self.state == State::Silent { Err(Failure::Run(self.nobody())) } else { Ok(()) }
     }

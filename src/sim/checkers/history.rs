@@ -111,6 +111,29 @@ pub fn read_history(lines: impl BufRead) -> Result<Vec<Operation>, HistoryError>
     Ok(operations)
 }
 
+/// One operation, for people.
+fn described(call: &Call<Action>) -> String {
+    let Call { invoked, returned, action: Action { verb, outcome } } = call;
+    let asked = match verb {
+        Verb::Read => "a read".to_owned(),
+        Verb::Insert(value) => format!("an insert of {value}"),
+        Verb::Update(value) => format!("an update to {value}"),
+        Verb::Delete => "a delete".to_owned(),
+        Verb::Range { .. } => "a range".to_owned(),
+    };
+    let told = match outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Exists => "exists".to_owned(),
+        Outcome::Missing => "missing".to_owned(),
+        Outcome::Value(value) => format!("the value {value}"),
+        Outcome::Range(pairs) => format!("{} pairs", pairs.len()),
+        Outcome::Unknown => "nothing".to_owned(),
+        Outcome::NotApplied => "that it was not applied".to_owned(),
+    };
+    let until = returned.map_or_else(String::new, |returned| format!(" to {returned}"));
+    format!("{asked} that was told {told}, from {invoked}{until} ns,")
+}
+
 /// Checks a history key by key; `initial` is the value of a key before the first operation.
 ///
 /// Returns the violations, one a key at most, in order of keys.
@@ -124,9 +147,9 @@ pub fn check_history(
         let detail = match check::<Cell>(initial(key), &calls, steps) {
             Linearizability::Holds => continue,
             Linearizability::Violated { longest, stuck } => format!(
-                "key {key}: {longest} of {} operations can be put in order, then {:?} fits nowhere",
+                "key {key}: {longest} of {} operations can be put in order, then {} fits nowhere",
                 calls.len(),
-                calls[stuck]
+                described(&calls[stuck])
             ),
             Linearizability::Undecided => {
                 format!("key {key}: gave up after {steps} steps on {} operations", calls.len())
