@@ -10,7 +10,7 @@ mod suite;
 mod uring;
 
 use psmr::transport::middleware::{Fault, Faults};
-use psmr::transport::uring::{Config, LaunchError, Sockets};
+use psmr::transport::uring::{Config, LaunchError, Members, Sockets};
 use psmr::transport::{Endpoint, memory};
 use psmr::types::RingId;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -81,6 +81,33 @@ impl Factory for Uring {
             Sockets::bind(&config).expect("loopback has multicast")
         };
         is_permitted().then(|| subscriptions.iter().map(parcel).collect())
+    }
+
+    fn open(parcel: Self::Parcel) -> Self::Endpoint {
+        parcel.into_endpoint(None).expect("io_uring is permitted")
+    }
+}
+
+/// Sockets that send a copy to each who hears a ring.
+pub(crate) struct Unicast(Config);
+
+impl Factory for Unicast {
+    type Endpoint = psmr::transport::uring::Endpoint;
+    type Parcel = Sockets;
+
+    fn pack(&self, subscriptions: &[&[RingId]]) -> Option<Vec<Self::Parcel>> {
+        let config = Config { members: Some(Vec::new()), ..self.0.clone() };
+        let bind = |_: &&[RingId]| Sockets::bind(&config).expect("loopback is there");
+        let mut parcels: Vec<Sockets> =
+            is_permitted().then(|| subscriptions.iter().map(bind).collect())?;
+        let hears = |ring: u16, parcels: &[Sockets]| {
+            let of = parcels.iter().zip(subscriptions);
+            let of = of.filter(|(_, rings)| rings.contains(&RingId(ring)));
+            of.map(|(parcel, _)| parcel.address().as_udp().expect("of UDP")).collect()
+        };
+        let members: Members = (0..3).map(|ring| (RingId(ring), hears(ring, &parcels))).collect();
+        parcels.iter_mut().for_each(|parcel| parcel.set_members(members.clone()));
+        Some(parcels)
     }
 
     fn open(parcel: Self::Parcel) -> Self::Endpoint {
@@ -183,6 +210,8 @@ conformance! {
     at_stock_socket_buffers: Uring(Config { socket_buffer: 212_992, ..small() });
     without_trains: Uring(Config { gso: false, ..plain() });
     without_received_trains: Uring(plain());
+    by_unicast: Unicast(small());
+    by_unicast_without_copies: Unicast(Config { send_zc: true, ..small() });
     without_copies: Uring(Config { send_zc: true, ..small() });
     with_a_kernel_thread: Uring(Config { sqpoll: true, ..small() });
     with_gathering_waits: Uring(Config { min_wait: Duration::from_micros(50), ..small() });

@@ -62,6 +62,25 @@ fn a_client_whose_answers_nobody_reads_executes_no_more_commands() {
 }
 
 #[test]
+fn nodes_serve_without_multicast() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "1000"]);
+    let path = cluster.path("cluster.toml");
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(&path, text + "\n[network]\ntransport = \"unicast\"\n").expect("it is ours");
+    // One process hosts several nodes, and a datagram to a ring is copied to it once a thread.
+    cluster.start_together(&["a1", "a2"]);
+    cluster.start_with(&["a3", "r1", "r2"], &["--fault", "loss=1"]);
+    let input: String = (0..100).map(|key| format!("update {} 7\n", 2 * key)).collect();
+    assert_eq!(cluster.client(&[], &input), vec!["ok"; 100]);
+    cluster.kill("a3");
+    assert_eq!(cluster.client(&["range", "0", "3"], ""), ["0:7 2:7"]);
+    cluster.stop();
+}
+
+#[test]
 fn one_process_may_host_several_nodes_and_sequential_replication_has_one_ring() {
     if !is_supported() {
         return;

@@ -186,6 +186,8 @@ pub struct Client {
 /// Sockets and rings of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// A sender sends a copy to each member of a ring: the network carries no multicast.
+    pub is_unicast: bool,
     /// How much a datagram holds.
     pub room: Room,
     /// How many routers a multicast may pass.

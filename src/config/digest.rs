@@ -50,6 +50,9 @@ impl Digests {
         for ring in &cluster.rings {
             members.text(&ring.to_string());
         }
+        if cluster.network.is_unicast {
+            members.words(&[3]);
+        }
         Self { immutable: immutable.0, members: members.0 }
     }
 

@@ -365,16 +365,16 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
         "busy_poll",
     ];
     let mut section = Section::open(source, root, "network", &keys)?;
-    for (key, only, other) in [("transport", "multicast", "unicast"), ("io", "uring", "socket")] {
-        if !section.choice(key, &[(only, true), (other, false)])? {
-            let problem = format!("\"{other}\" is not implemented yet");
-            return section.refuse(key, problem, format!("choose \"{only}\""));
-        }
+    let is_unicast = section.choice("transport", &[("multicast", false), ("unicast", true)])?;
+    if !section.choice("io", &[("uring", true), ("socket", false)])? {
+        let problem = "\"socket\" is not implemented yet";
+        return section.refuse("io", problem, "choose \"uring\"");
     }
     let microseconds = Duration::ZERO..=SECOND;
     let (least, most) = (Room::LEAST.datagram(), Room::MOST.datagram());
     let datagram = section.size("datagram_bytes", most, least..=most)?;
     let network = Network {
+        is_unicast,
         room: Room::new(datagram).expect("within its range"),
         ttl: u8::try_from(section.number("ttl", 1, 0..=255)?).expect("within its range"),
         socket_buffer: section.size("socket_buffer", 4 << 20, 4096..=1 << 30)?,

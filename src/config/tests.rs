@@ -124,7 +124,7 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
         ("keys = 1000", "keys = \"many\"", "service.keys: a value of type string"),
         ("keys = 1000", "[authentication]\nclient_key_file = \"k\"", "nodes have no keys"),
         ("keys = 1000", "[metrics]\nlisten = \"x\"", "metrics.listen: metrics"),
-        ("keys = 1000", "[network]\ntransport = \"unicast\"", "choose \"multicast\""),
+        ("keys = 1000", "[network]\ntransport = \"carrier\"", "unicast"),
         ("keys = 1000", "[network]\nbuffers = 100", "network.buffers: 100 is no power of two"),
         ("keys = 1000", "[ordering]\nheartbeat = \"fast\"", "write it like \"10ms\""),
         ("keys = 1000", "[ordering]\nheartbeat = \"100ms\"", "ordering.election_timeout"),

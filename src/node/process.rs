@@ -329,7 +329,9 @@ impl<'a> Starter<'a> {
         let buffers =
             bound.iter().flat_map(|bound| bound.seeds.iter().filter_map(Seed::socket_buffer));
         if builder.blueprint.ring.window_bytes == 0 {
-            builder.blueprint.ring.window_bytes = buffers.min().unwrap_or(1 << 20) / 2;
+            // Without groups all rings come by one socket.
+            let sharing = if cluster.network.is_unicast { builder.roster.ring_count() } else { 1 };
+            builder.blueprint.ring.window_bytes = buffers.min().unwrap_or(1 << 20) / 2 / sharing;
         }
         let of_host =
             bound.first().map_or(0, |bound| site::threads_at(cluster, *bound.node.address.ip()));

@@ -132,6 +132,26 @@ pub(super) fn threads_at(cluster: &Cluster, address: Ipv4Addr) -> usize {
     acceptors + replicas * cluster.execution.worker_threads
 }
 
+/// Whose threads hear each ring, where there is no multicast: all acceptors, and of every replica
+/// those that run one of its workers.
+fn members(cluster: &Cluster) -> uring::Members {
+    let roster = roster(cluster, 0);
+    let acceptors: Vec<SocketAddrV4> = cluster.acceptors.iter().map(|node| node.address).collect();
+    let of = |ring: RingId| {
+        let mut members = acceptors.clone();
+        for node in &cluster.replicas {
+            for (crew, port) in (0..roster.crews).zip(node.address.port()..) {
+                let rings = |group| roster.rings_of_worker(group);
+                if roster.groups_of_crew(crew).any(|group| rings(group).contains(&ring)) {
+                    members.push(SocketAddrV4::new(*node.address.ip(), port));
+                }
+            }
+        }
+        (ring, members)
+    };
+    roster.rings().map(of).collect()
+}
+
 /// The sockets of a thread of clients.
 pub(super) fn client_sockets(cluster: &Cluster, interface: Ipv4Addr) -> uring::Config {
     let config = sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
@@ -149,6 +169,7 @@ pub(super) fn sockets(
         interface: *address.ip(),
         port: address.port(),
         groups: cluster.groups().collect(),
+        members: cluster.network.is_unicast.then(|| members(cluster)),
         subscribe,
         ttl,
         largest: cluster.network.room.datagram(),

@@ -5,6 +5,9 @@ use crate::types::RingId;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+/// The unicast addresses of those who hear each ring.
+pub type Members = Vec<(RingId, Vec<SocketAddrV4>)>;
+
 /// The settings of one endpoint. What this machine lacks falls back, and [`Effective`] says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -14,6 +17,9 @@ pub struct Config {
     pub port: u16,
     /// Every group of the cluster.
     pub groups: Vec<(RingId, SocketAddrV4)>,
+    /// Where there is no multicast: who hears each ring. A sender sends a copy to each of them, and
+    /// joins no group.
+    pub members: Option<Members>,
     /// The rings whose groups this endpoint hears.
     pub subscribe: Vec<RingId>,
     /// How many routers a multicast may pass; 0 stays on the host, 1 on its network.
@@ -51,6 +57,7 @@ impl Default for Config {
             interface: Ipv4Addr::LOCALHOST,
             port: 0,
             groups: Vec::new(),
+            members: None,
             subscribe: Vec::new(),
             ttl: 1,
             largest: 0,

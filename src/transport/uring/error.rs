@@ -154,6 +154,20 @@ pub enum LaunchError {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// A member cannot be reached.
+    #[error(
+        "{interface}: no way to {member} from there ({source}): run `ip route get {}`, and give an \
+         interface that leads to all nodes",
+        member.ip()
+    )]
+    NoRoute {
+        /// The setting.
+        interface: Interface,
+        /// Who cannot be reached.
+        member: SocketAddrV4,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// Another process has the port, and does not share it.
     #[error(
         "{setting} {address}: the port is in use by another process (`ss -ulpn sport = :{}`): \

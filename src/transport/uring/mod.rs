@@ -11,6 +11,7 @@
 //! that all addresses are known when the threads start.
 #![expect(unsafe_code, reason = "io_uring reads and writes memory behind the compiler's back")]
 
+mod book;
 mod buffers;
 mod config;
 mod control;
@@ -26,7 +27,7 @@ mod tests;
 mod train;
 mod transmit;
 
-pub use config::{Config, Effective};
+pub use config::{Config, Effective, Members};
 pub use error::{Interface, LaunchError, Wording};
 pub use file::{Files, Place, Written};
 pub use receive::Receive;
@@ -97,9 +98,10 @@ impl Endpoint {
             let (receive, transmit, _) = link.into_parts();
             (link_receive, link_transmit) = (Some(receive), Some(transmit));
         }
+        let book = sockets.book();
         let sizes = Sizes {
             buffers: config.buffers.into(),
-            slots: transmit::SLOTS.into(),
+            slots: usize::from(transmit::SLOTS) * book.most_copies(),
             sockets: files.len(),
         };
         let mut core = Core::new(ring, wakers, sizes, config.min_wait);
@@ -107,7 +109,7 @@ impl Endpoint {
         // SAFETY: the buffers live in the receiving half, which holds the core.
         let buffers = unsafe { Buffers::new(config.buffers, usable, &mut core)? };
         let core = Rc::new(RefCell::new(core));
-        let transmit = Transmit::new(core.clone(), link_transmit, sockets.book(), &effective)?;
+        let transmit = Transmit::new(core.clone(), link_transmit, book, &effective)?;
         let receive = Receive::new(core.clone(), buffers, link_receive, files.len());
         receive.arm();
         core.borrow_mut().collect();

@@ -3,11 +3,12 @@
 //! Every group has a socket of its own, bound to the group's address and deaf to all other groups
 //! (IP_MULTICAST_ALL = 0), so that two groups on one port do not leak into each other.
 
+use super::book::Book;
 use super::option::{self, Flag};
-use super::{Config, Effective, Endpoint, LaunchError};
+use super::{Config, Effective, Endpoint, LaunchError, Members};
 use crate::sync::Waker;
 use crate::transport::memory;
-use crate::types::{Address, RingId};
+use crate::types::Address;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -46,7 +47,8 @@ impl Sockets {
             .expect("a bound IPv4 socket has an address");
         let mut sockets = vec![unicast];
         let mut joined = Vec::new();
-        for (_, group) in config.groups.iter().filter(|(ring, _)| config.subscribe.contains(ring)) {
+        let is_heard = |ring| config.members.is_none() && config.subscribe.contains(ring);
+        for (_, group) in config.groups.iter().filter(|(ring, _)| is_heard(ring)) {
             sockets.push(open_group(config, *group)?);
             joined.push(*group.ip());
         }
@@ -74,6 +76,11 @@ impl Sockets {
         Address::udp(self.address)
     }
 
+    /// Who hears each ring from now on, where there is no multicast.
+    pub fn set_members(&mut self, members: Members) {
+        self.config.members = Some(members);
+    }
+
     /// What ends the endpoint's sleep, for other threads; see [`crate::transport::Endpoint`].
     #[must_use]
     pub fn waker(&self) -> Waker {
@@ -95,15 +102,9 @@ impl Sockets {
         Endpoint::of_sockets(self, link)
     }
 
-    /// The group address of each ring, by its number.
-    pub(super) fn book(&self) -> Vec<Option<SocketAddrV4>> {
-        let index = |ring: RingId| usize::from(ring.0);
-        let length = self.config.groups.iter().map(|(ring, _)| index(*ring) + 1).max();
-        let mut book = vec![None; length.unwrap_or(0)];
-        for (ring, group) in &self.config.groups {
-            book[index(*ring)] = Some(*group);
-        }
-        book
+    /// Where each ring's datagrams go.
+    pub(super) fn book(&self) -> Book {
+        Book::new(&self.config)
     }
 
     /// Leaves the groups now, whoever else may still hold the sockets.
@@ -178,6 +179,11 @@ pub fn segment_limit(config: &Config) -> Result<usize, LaunchError> {
 
 /// What the interface carries in one packet. Connecting a datagram socket sends nothing.
 fn mtu(config: &Config) -> Result<usize, LaunchError> {
+    if let Some(members) = &config.members {
+        let members = members.iter().flat_map(|(_, members)| members);
+        let mtus: Result<Vec<_>, _> = members.map(|member| mtu_to(config, *member)).collect();
+        return Ok(mtus?.into_iter().min().unwrap_or(MAX_SEND + HEADERS));
+    }
     let all_hosts = Ipv4Addr::new(224, 0, 0, 1);
     let group = config.groups.first().map_or(all_hosts, |(_, group)| *group.ip());
     let socket = open()?;
@@ -188,6 +194,21 @@ fn mtu(config: &Config) -> Result<usize, LaunchError> {
         .and_then(|()| socket.connect(&target))
         .and_then(|()| option::read(&socket, Flag::Mtu))
         .map_err(|source| no_multicast(config, group, source))?;
+    Ok(usize::try_from(mtu).unwrap_or(0).max(576))
+}
+
+/// What the way to `member` carries in one packet, as far as the kernel knows.
+fn mtu_to(config: &Config, member: SocketAddrV4) -> Result<usize, LaunchError> {
+    let socket = open()?;
+    let mtu = socket
+        .bind(&SockAddr::from(SocketAddrV4::new(config.interface, 0)))
+        .and_then(|()| socket.connect(&SockAddr::from(member)))
+        .and_then(|()| option::read(&socket, Flag::Mtu));
+    let mtu = mtu.map_err(|source| LaunchError::NoRoute {
+        interface: config.named_interface(),
+        member,
+        source,
+    })?;
     Ok(usize::try_from(mtu).unwrap_or(0).max(576))
 }
 

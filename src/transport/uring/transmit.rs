@@ -1,5 +1,6 @@
 //! The sending half: datagrams to one target travel as a train, many sends in one system call.
 
+use super::book::Book;
 use super::core::{Core, Sent};
 use super::ring::Copies;
 use super::sockets::MAX_SEND;
@@ -25,8 +26,9 @@ const _: () = assert!(MAX_SEND <= SLOT_BYTES);
 pub struct Transmit {
     core: Rc<RefCell<Core>>,
     link: Option<memory::Transmit>,
-    /// The group address of each ring.
-    book: Vec<Option<SocketAddrV4>>,
+    book: Book,
+    /// Messages of a slot: one a copy.
+    width: usize,
     limits: Limits,
     copies: Copies,
     slots: Box<[Slot]>,
@@ -44,8 +46,9 @@ pub struct Transmit {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     target: Target,
-    to: SocketAddrV4,
     train: Train,
+    /// Copies that are on their way.
+    pending: usize,
 }
 
 /// What the kernel needs to know of a send.
@@ -71,18 +74,20 @@ impl Transmit {
     pub(super) fn new(
         core: Rc<RefCell<Core>>,
         link: Option<memory::Transmit>,
-        book: Vec<Option<SocketAddrV4>>,
+        book: Book,
         effective: &Effective,
     ) -> Result<Self, LaunchError> {
         let base = core.borrow_mut().map(SLOT_BYTES * usize::from(SLOTS))?;
-        let messages = core.borrow_mut().map(size_of::<Message>() * usize::from(SLOTS))?.cast();
-        let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+        let width = book.most_copies();
+        let messages = width * usize::from(SLOTS) * size_of::<Message>();
+        let messages = core.borrow_mut().map(messages)?.cast();
         let train = Train { stride: 0, count: 0, end: 0 };
-        let slot = Slot { target: Target::Address(Address::NONE), to: nowhere, train };
+        let slot = Slot { target: Target::Address(Address::NONE), train, pending: 0 };
         Ok(Self {
             core,
             link,
             book,
+            width,
             limits: Limits::new(effective.segment_limit, MAX_SEND, effective.gso),
             copies: if effective.send_zc { Copies::No } else { Copies::Yes },
             slots: vec![slot; SLOTS.into()].into(),
@@ -92,14 +97,6 @@ impl Transmit {
             open: Vec::with_capacity(SLOTS.into()),
             counters: TransmitCounters::default(),
         })
-    }
-
-    /// Where a target is; `None`: nowhere by UDP.
-    fn resolve(&self, target: Target) -> Option<SocketAddrV4> {
-        match target {
-            Target::Group(ring) => self.book.get(usize::from(ring.0)).copied().flatten(),
-            Target::Address(address) => address.as_udp().filter(|address| address.port() != 0),
-        }
     }
 
     /// Room in a new or an open train: its slot and where in it.
@@ -121,10 +118,10 @@ impl Transmit {
             self.open.remove(position);
             self.depart(slot);
         }
-        let to = self.resolve(target)?;
+        self.book.address(target, 0)?;
         let slot = self.take_slot()?;
         let train = Train::start(length, &self.limits);
-        self.slots[usize::from(slot)] = Slot { target, to, train };
+        self.slots[usize::from(slot)] = Slot { target, train, pending: 0 };
         self.open.push(slot);
         Some((slot, 0))
     }
@@ -150,7 +147,7 @@ impl Transmit {
     fn reap(&mut self) {
         let mut core = self.core.borrow_mut();
         for Sent { slot, result, is_last } in core.sent.drain(..) {
-            let train = &self.slots[usize::from(slot)].train;
+            let train = self.slots[usize::from(slot)].train;
             if result < 0 {
                 self.counters.lost += u64::from(train.count);
                 if result == -libc::EIO && train.count > 1 {
@@ -159,24 +156,38 @@ impl Transmit {
                 }
             }
             if is_last {
-                self.free.push(slot);
+                let pending = &mut self.slots[usize::from(slot)].pending;
+                *pending = pending.checked_sub(1).expect("a copy that was sent");
+                if *pending == 0 {
+                    self.free.push(slot);
+                }
             }
         }
     }
 
-    /// Queues a train for the kernel. Its slot is the kernel's until the send's last completion.
+    /// Queues a train for the kernel, a copy for each address. Its slot is the kernel's until the
+    /// last completion of the last copy.
     fn depart(&mut self, slot: u16) {
-        let Slot { to, train, .. } = self.slots[usize::from(slot)];
+        let Slot { target, train, .. } = self.slots[usize::from(slot)];
         self.counters.trains += u64::from(train.count > 1);
         let start = self.at(slot, 0);
-        // SAFETY: `slot` is below SLOTS (`at` asserts it), the number of messages.
-        let message = unsafe { self.messages.add(slot.into()) }.as_ptr();
-        // SAFETY: the slot is open, so the kernel does not read its message, which is ours alone.
-        unsafe { write_message(message, start, to, &train) };
-        let mut core = self.core.borrow_mut();
-        // SAFETY: message and bytes stay as they are until the slot is in `free` again, which is
-        // after the last completion; the core keeps them mapped.
-        unsafe { core.ring.send(message.cast(), slot, self.copies) };
+        let copies = self.book.copies(target);
+        assert!((1..=self.width).contains(&copies), "a slot is opened for those who are somewhere");
+        self.slots[usize::from(slot)].pending = copies;
+        for copy in 0..copies {
+            let to = self.book.address(target, copy).expect("below the number of copies");
+            // SAFETY: `slot` is below SLOTS (`at` asserts it) and `copy` below the width, so this is
+            // one of the messages.
+            let message = unsafe { self.messages.add(usize::from(slot) * self.width + copy) };
+            let message = message.as_ptr();
+            // SAFETY: the slot is open, so the kernel does not read its messages, which are ours
+            // alone.
+            unsafe { write_message(message, start, to, &train) };
+            let mut core = self.core.borrow_mut();
+            // SAFETY: message and bytes stay as they are until the slot is in `free` again, which is
+            // after the last completion; the core keeps them mapped.
+            unsafe { core.ring.send(message.cast(), slot, self.copies) };
+        }
     }
 
     /// Zeroes the gap behind a segment.
