@@ -120,6 +120,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         seed: 1,
         attempt_timeout: Duration::from_millis(300),
         deadline: Duration::from_secs(10),
+        rendezvous_timeout: Duration::from_secs(10),
     }
 }
 

@@ -76,6 +76,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         seed: 1,
         attempt_timeout: Duration::from_millis(200),
         deadline: Duration::from_secs(30),
+        rendezvous_timeout: Duration::from_secs(10),
     }
 }
 

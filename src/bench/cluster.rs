@@ -207,6 +207,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         seed: settings.seed,
         attempt_timeout: ATTEMPT_TIMEOUT,
         deadline: settings.deadline(),
+        rendezvous_timeout: Duration::from_secs(10),
     }
 }
 

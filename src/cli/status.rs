@@ -67,6 +67,8 @@ struct NodeStatus {
     votes: Option<bool>,
     /// Of a replica: what it needs is forgotten by the acceptors.
     lost: Option<bool>,
+    /// Of a replica: decisions that contradict earlier ones. Above 0 agreement is broken.
+    conflicts: Option<u64>,
     drops: BTreeMap<&'static str, u64>,
     rss_bytes: Option<u64>,
 }
@@ -140,6 +142,7 @@ impl Status {
         for node in &self.nodes {
             let up = match (node.up, node.votes, node.lost) {
                 (false, ..) => "no",
+                _ if node.conflicts > Some(0) => "split",
                 (_, Some(false), _) => "inert",
                 (_, _, Some(true)) => "lost",
                 _ => "yes",
@@ -221,6 +224,7 @@ impl NodeStatus {
         node.lag = Some(facts(said, topic).map(behind).sum());
         if of_replica {
             node.lost = Some(facts(said, topic).any(|fact| fact.values[2] != 0));
+            node.conflicts = Some(facts(said, Topic::Conflict).map(|fact| fact.values[0]).sum());
         } else {
             node.votes = Some(!facts(said, Topic::Ballot).any(|fact| fact.values[2] & 2 != 0));
         }

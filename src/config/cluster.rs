@@ -168,6 +168,9 @@ pub struct Execution {
     pub command_bytes: usize,
     /// The least time between two digest points; zero: there are none.
     pub digest_interval: Duration,
+    /// When a replica stops whose workers wait for each other although all that they need is
+    /// decided; zero: never.
+    pub rendezvous_timeout: Duration,
     /// Sessions that may be open at once.
     pub sessions: usize,
     /// W: commands of a session that may be without an answer.

@@ -272,6 +272,7 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
         "worker_threads",
         "command_bytes",
         "digest_interval",
+        "rendezvous_timeout",
         "sessions",
         "window",
     ];
@@ -289,6 +290,11 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
         digest_interval: section.duration(
             "digest_interval",
             "1s",
+            Duration::ZERO..=3600 * SECOND,
+        )?,
+        rendezvous_timeout: section.duration(
+            "rendezvous_timeout",
+            "10s",
             Duration::ZERO..=3600 * SECOND,
         )?,
         sessions: section.size("sessions", 4096, 1..=65_535)?,

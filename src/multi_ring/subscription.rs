@@ -178,6 +178,13 @@ impl Subscription {
             .find_map(|learner| Some((learner.ring(), learner.needs_state_transfer()?)))
     }
 
+    /// Where agreement is broken, if a learner has seen it: the ring and the first instance of which
+    /// two values were decided. Whoever executes must stop.
+    #[must_use]
+    pub fn conflict(&self) -> Option<(RingId, Instance)> {
+        self.learners.iter().find_map(|learner| Some((learner.ring(), learner.conflict()?)))
+    }
+
     /// The learners, by rising ring.
     #[must_use]
     pub const fn learners(&self) -> &[Learner] {

@@ -3,11 +3,11 @@
 
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::WorkerCounters;
-use crate::types::{Digest, Instance, Slot};
+use crate::types::{Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, Fact, Topic};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Digest points that are kept.
 const POINTS: usize = 64;
@@ -31,6 +31,23 @@ struct Line {
     executed: AtomicU64,
     rejected: AtomicU64,
     no_session: AtomicU64,
+    /// Contradictions among decisions, and the first one's ring and instance.
+    conflicts: [AtomicU64; 3],
+    /// Of a worker in a rendezvous: the set.
+    meets: AtomicU64,
+    /// It has nothing decided to go on with.
+    starves: AtomicBool,
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// It has something to do.
+    Going,
+    /// What it needs next is not decided yet, or not here.
+    Starving,
+    /// It waits in a rendezvous of this set.
+    Meeting(GroupSet),
 }
 
 /// The board of a node.
@@ -76,6 +93,42 @@ impl Board {
         line.executed.store(counters.executed, Ordering::Relaxed);
         line.rejected.store(counters.rejected, Ordering::Relaxed);
         line.no_session.store(counters.no_session, Ordering::Relaxed);
+        if let Some((ring, instance)) = subscription.conflict() {
+            let count = subscription.counters().learners.conflicts;
+            let values = [count, u64::from(ring.0), instance.0];
+            for (word, value) in line.conflicts.iter().zip(values) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Worker `group` is about `stand`.
+    pub(super) fn stand(&self, group: usize, stand: Stand) {
+        let Some(line) = self.workers.get(group) else { return };
+        let set = if let Stand::Meeting(set) = stand { set } else { GroupSet::EMPTY };
+        line.meets.store(set.to_bits(), Ordering::Relaxed);
+        line.starves.store(stand == Stand::Starving, Ordering::Relaxed);
+    }
+
+    /// Whether a worker of `set`, or one that such a worker waits for in turn, has nothing decided
+    /// to go on with.
+    pub(super) fn lacks_a_decision(&self, set: GroupSet) -> bool {
+        let mut set = set;
+        loop {
+            let members = self.workers.iter().enumerate();
+            let members = members.filter(|(index, _)| set.to_bits() >> index & 1 != 0);
+            let mut wider = set;
+            for (_, line) in members {
+                if line.starves.load(Ordering::Relaxed) {
+                    return true;
+                }
+                wider = wider.union(GroupSet::from_bits(line.meets.load(Ordering::Relaxed)));
+            }
+            if wider == set {
+                return false;
+            }
+            set = wider;
+        }
     }
 
     /// A digest was taken at `slot` of the ring of all groups. Of several at one place the last
@@ -133,6 +186,14 @@ impl Board {
         let values =
             [sum(|line| &line.executed), sum(|line| &line.rejected), sum(|line| &line.no_session)];
         facts.push(Fact::new(Topic::Executed, 0, values));
+        for line in &self.workers {
+            let [count, ring, instance] =
+                [0, 1, 2].map(|word| line.conflicts[word].load(Ordering::Relaxed));
+            if count > 0 {
+                let ring = RingId(u16::try_from(ring).expect("at most 65 rings"));
+                facts.push(Fact::new(Topic::Conflict, ring.0, [count, instance, 0]));
+            }
+        }
         let taken = self.taken.load(Ordering::Acquire);
         for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
             let Point { position, digest } = self.points[place(at)].load();

@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::digests::DigestTimer;
 use super::endpoint::Body;
 use super::ordering::{Hosted, OrderingAgent};
+use super::watchdog::Halt;
 use super::worker::{WorkerAgent, WorkerParts};
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
 use crate::host::usage::draw_incarnation;
@@ -72,11 +73,15 @@ impl Thread {
         agent::run(agent, waiter, &self.stop).map_err(|source| self.failed(source))
     }
 
-    /// Its network failed, or the log of one of its acceptors.
+    /// Its network failed, or the log of one of its acceptors, or it stopped itself.
     fn failed(&self, source: io::Error) -> ClusterError {
         let name = self.name.clone();
-        match source.downcast::<StorageError>() {
-            Ok(error) => ClusterError::Log { name, error },
+        let source = match source.downcast::<StorageError>() {
+            Ok(error) => return ClusterError::Log { name, error },
+            Err(source) => source,
+        };
+        match source.downcast::<Halt>() {
+            Ok(halt) => ClusterError::Halted { name, halt },
             Err(source) => ClusterError::Network { name, source },
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Blueprint {
     pub(super) window: usize,
     pub(super) attempt_timeout: Duration,
     pub(super) deadline: Duration,
+    /// When a rendezvous has been open for too long.
+    pub(super) rendezvous_timeout: Duration,
 }
 
 /// Makes roles.
@@ -108,6 +110,7 @@ impl Builder {
             worker: PsmrWorker::new(worker, shared.clone()),
             proposers: roster.rings().map(|ring| Proposer::new(ring, roster.acceptors())).collect(),
             progressed: Arc::default(),
+            rendezvous_timeout: blueprint.rendezvous_timeout,
         }
     }
 

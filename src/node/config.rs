@@ -3,6 +3,7 @@
 use super::builder::Blueprint;
 use super::logs::Durability;
 use super::roster::Roster;
+use super::watchdog::Halt;
 use crate::host::affinity::CpuId;
 use crate::host::threads::StartError;
 use crate::proxy::Grouping;
@@ -105,6 +106,9 @@ pub struct ClusterConfig {
     pub attempt_timeout: Duration,
     /// When a client gives a command up as unknown.
     pub deadline: Duration,
+    /// When a replica stops whose workers wait for each other although all that they need is
+    /// decided; zero: never.
+    pub rendezvous_timeout: Duration,
 }
 
 impl ClusterConfig {
@@ -133,6 +137,7 @@ impl ClusterConfig {
             window: self.window,
             attempt_timeout: self.attempt_timeout,
             deadline: self.deadline,
+            rendezvous_timeout: self.rendezvous_timeout,
         }
     }
 
@@ -188,6 +193,14 @@ pub enum ClusterError {
         name: String,
         /// What failed.
         error: StorageError,
+    },
+    /// A replica stopped itself: what it would do next could not be right.
+    #[error("thread {name}: {halt}")]
+    Halted {
+        /// The thread.
+        name: String,
+        /// Why.
+        halt: Halt,
     },
     /// An agent ended by itself.
     #[error("thread {name} ended: {cause}")]

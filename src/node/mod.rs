@@ -33,6 +33,7 @@ mod roster;
 mod services;
 mod site;
 mod team;
+mod watchdog;
 mod worker;
 
 use book::Book;
@@ -51,6 +52,7 @@ pub use ordering::OrderingFigures;
 pub use process::{Launch, NodeError, Process};
 pub use remote::{Clients, RemoteClient};
 pub use services::{BuildError, Growth, WithService, build_tree, tree_settings, with_service};
+pub use watchdog::Halt;
 pub use worker::WorkerFigures;
 
 /// The most frames that one duty cycle takes on.

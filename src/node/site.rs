@@ -79,6 +79,7 @@ fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
         window: execution.window,
         attempt_timeout: cluster.client.attempt_timeout,
         deadline: cluster.client.deadline,
+        rendezvous_timeout: execution.rendezvous_timeout,
     }
 }
 

@@ -6,11 +6,12 @@
 //! that take turns on one thread meet for the price of a few loads.
 
 use super::agent::Agent;
-use super::board::Board;
+use super::board::{Board, Stand};
 use super::desk::Desk;
 use super::digests::DigestTimer;
 use super::post::Post;
 use super::replies::OpenReplies;
+use super::watchdog::{Halt, Watchdog};
 use super::{Book, DropCounters};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
@@ -74,6 +75,7 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     frames: Vec<Frame>,
     desk: Desk,
     digests: Option<DigestTimer>,
+    watchdog: Watchdog,
     /// When the board is written next.
     board_at: Time,
     /// Cycles since the network was looked at: in which the worker went on, and did not.
@@ -90,6 +92,19 @@ struct Seat<S: Optimistic> {
     subscription: Subscription,
     worker: PsmrWorker<S>,
     progressed: Arc<Progressed>,
+    /// Its last poll found nothing decided to go on with.
+    is_starving: bool,
+}
+
+impl<S: Optimistic> Seat<S> {
+    /// What it is about, for those that wait for it.
+    fn stand(&self) -> Stand {
+        match self.worker.waiting() {
+            Some((_, set)) => Stand::Meeting(set),
+            None if self.is_starving => Stand::Starving,
+            None => Stand::Going,
+        }
+    }
 }
 
 /// What a worker agent counted.
@@ -115,6 +130,8 @@ pub(super) struct WorkerParts<S: Optimistic> {
     /// What the replica multicasts again leaves under the name of the thread's first worker.
     pub(super) proposers: Vec<Proposer>,
     pub(super) progressed: Arc<Progressed>,
+    /// When a rendezvous has been open for too long.
+    pub(super) rendezvous_timeout: Duration,
 }
 
 /// What of an agent serves whichever of its workers has its turn.
@@ -148,9 +165,10 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     ) -> Self {
         let first = workers.first().expect("a thread has a worker");
         let (proposers, room) = (first.proposers.clone(), first.worker.config().room);
+        let watchdog = Watchdog::new(first.rendezvous_timeout, workers.len());
         let seat = |parts: WorkerParts<S>| {
             let WorkerParts { me, subscription, worker, progressed, .. } = parts;
-            Seat { me, subscription, worker, progressed }
+            Seat { me, subscription, worker, progressed, is_starving: false }
         };
         Self {
             endpoint,
@@ -162,6 +180,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             frames: Vec::with_capacity(super::FRAMES),
             desk,
             digests,
+            watchdog,
             board_at: Time::ZERO,
             moved: 0,
             waited: 0,
@@ -257,9 +276,10 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         let mut steps = 0;
         loop {
             let before = steps;
-            for Seat { me, subscription, worker, .. } in &mut *seats {
+            for Seat { me, subscription, worker, is_starving, .. } in &mut *seats {
                 let mut feed = subscription.deliveries(receive);
                 let progress = worker.poll(&mut feed, BUDGET, now, &mut means.of(*me));
+                *is_starving = progress == Progress::Idle;
                 steps += if let Progress::Worked(steps) = progress { steps } else { 0 };
             }
             if seats.len() == 1 || steps == before || steps >= BUDGET.0 {
@@ -272,6 +292,29 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     /// every cycle: when all of them wait it is for the network, or for other threads.
     fn is_meeting(&self) -> bool {
         matches!(&self.seats[..], [seat] if seat.worker.is_meeting())
+    }
+
+    /// Writes the board. Says why the replica must stop, if it must.
+    fn publish(&mut self, now: Time) -> Result<(), Halt> {
+        let board = self.desk.board();
+        for seat in &self.seats {
+            let Seat { subscription, worker, .. } = seat;
+            let group = worker.config().me.index();
+            board.publish(group, subscription, &worker.counters());
+            board.stand(group, seat.stand());
+        }
+        let waiting = self.seats.iter().map(|seat| seat.worker.waiting());
+        let Some((set, open)) = self.watchdog.look(board, waiting, now) else { return Ok(()) };
+        let state = self.seats[0].worker.shared().rendezvous().state();
+        Err(Halt::Rendezvous { set, open, state })
+    }
+
+    /// Whether its learners contradict each other or themselves: then nothing more is executed.
+    fn check_agreement(&mut self, now: Time) -> Result<(), Halt> {
+        let conflict = self.seats.iter().find_map(|seat| seat.subscription.conflict());
+        let Some((ring, instance)) = conflict else { return Ok(()) };
+        self.publish(now)?;
+        Err(Halt::Conflict { ring, instance })
     }
 
     /// A cycle without the network, inside a rendezvous: how much was done, and whether a whole
@@ -302,12 +345,18 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         }
         (self.moved, self.waited, self.looked) = (0, 0, now);
         work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        self.check_agreement(now).map_err(io::Error::other)?;
         work += self.execute(now);
+        let is_board_due = now >= self.board_at;
+        if is_board_due {
+            self.board_at = now + BOARD_INTERVAL;
+            self.publish(now).map_err(io::Error::other)?;
+        }
         let (receive, transmit) = self.endpoint.split();
         let Self { gate, book, replies, proposals, seats, desk, digests, .. } = self;
         let board = desk.board();
         let mut means = Means { gate, book, transmit, replies, proposals, board };
-        for Seat { me, subscription, worker, progressed } in &mut *seats {
+        for Seat { me, subscription, worker, progressed, .. } in &mut *seats {
             let mut out = means.of(*me);
             if worker.next_timeout().is_some_and(|due| due <= now) {
                 worker.on_timeout(now, &mut out);
@@ -319,15 +368,10 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             subscription.on_cycle_end(receive, now, &mut out.post);
             progressed.publish(worker.position());
         }
-        if now >= self.board_at {
-            self.board_at = now + BOARD_INTERVAL;
-            for Seat { subscription, worker, .. } in &*seats {
-                let group = worker.config().me.index();
-                board.publish(group, subscription, &worker.counters());
-            }
-            if let Some(digests) = digests {
-                digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
-            }
+        if let Some(digests) = digests
+            && is_board_due
+        {
+            digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
         }
         means.of(seats[0].me).flush();
         transmit.flush()?;

@@ -9,6 +9,7 @@ use super::post::Office;
 use super::replica::Batch;
 use super::services::SimService;
 use crate::service::{Access, Lease, PartitionedService};
+use crate::types::{Instance, RingId};
 use std::fmt::Write;
 
 /// The checkers of one run; agreement is at the tap.
@@ -53,6 +54,18 @@ impl Checks {
             tap.agreement_mut().on_delivered(learner, place, hash, violations);
             self.order.on_delivered((replica, worker), place, violations);
         }
+    }
+
+    /// What a worker's learners have seen for themselves, of which a node would stop.
+    pub(super) fn on_conflict(
+        (replica, worker): (usize, usize),
+        conflict: Option<(RingId, Instance)>,
+        office: &mut Office,
+    ) {
+        let Some((ring, instance)) = conflict else { return };
+        office.violations.report("agreement", || {
+            format!("replica {replica} worker {worker} heard two decisions: ring {ring} {instance}")
+        });
     }
 
     /// A worker of `number` may have executed commands.

@@ -247,6 +247,7 @@ impl<S: SimService> World<S> {
                 worker.delivered = delivered;
                 worker.delivered.clear();
                 self.checks.on_executions(replica, &replicas[replica], &mut self.office);
+                Checks::on_conflict(worker.place, worker.subscription.conflict(), &mut self.office);
                 // Whoever waits for this worker in synchronous mode looks again.
                 if progress != Progress::Idle {
                     self.wake_siblings(replica, index);

@@ -93,6 +93,9 @@ pub enum Topic {
     Digest = 6,
     /// Of a replica. Values: commands executed, rejected, of unknown sessions.
     Executed = 7,
+    /// Of a replica's worker and ring, where agreement is broken. Values: decisions that contradict
+    /// earlier ones, the first such instance.
+    Conflict = 9,
 }
 
 impl Topic {
@@ -107,6 +110,7 @@ impl Topic {
             5 => Self::Drop,
             6 => Self::Digest,
             7 => Self::Executed,
+            9 => Self::Conflict,
             _ => return None,
         })
     }

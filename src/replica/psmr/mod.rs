@@ -145,6 +145,12 @@ impl<S> PsmrWorker<S> {
         !matches!(self.phase, Phase::Ready)
     }
 
+    /// What it shares with the other workers of its replica.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared<S>> {
+        &self.shared
+    }
+
     /// Its settings.
     #[must_use]
     pub const fn config(&self) -> &WorkerConfig {

@@ -134,6 +134,8 @@ pub struct Learner {
     report_at: Time,
     repeat_at: Time,
     trimmed: Instance,
+    /// Where a decision first contradicted an earlier one.
+    conflict: Option<Instance>,
     counters: LearnerCounters,
 }
 
@@ -155,6 +157,7 @@ impl Learner {
             report_at: now + config.report,
             repeat_at: now + config.report * REPORT_REPEAT,
             trimmed: Instance::default(),
+            conflict: None,
             counters: LearnerCounters::default(),
             config,
         }
@@ -254,6 +257,13 @@ impl Learner {
     #[must_use]
     pub fn needs_state_transfer(&self) -> Option<Instance> {
         (self.trimmed >= self.window.frontier()).then_some(self.trimmed)
+    }
+
+    /// Where a decision first contradicted an earlier one: agreement is broken, and whoever executes
+    /// must stop.
+    #[must_use]
+    pub const fn conflict(&self) -> Option<Instance> {
+        self.conflict
     }
 
     /// Frames held now.
@@ -379,6 +389,7 @@ impl Learner {
             self.counters.malformed += 1;
         } else if !self.window.decide(instance, id) {
             self.counters.conflicts += 1;
+            self.conflict.get_or_insert(instance);
         }
     }
 

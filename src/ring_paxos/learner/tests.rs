@@ -478,3 +478,15 @@ fn no_frame_leaks_when_values_are_replaced_garbled_or_forgotten() {
     rig.learner.restart(Instance(9), &mut rig.frames);
     assert_eq!((rig.frames.out, rig.learner.frames()), (0, 0));
 }
+
+#[test]
+fn a_decision_that_contradicts_an_earlier_one_is_named_by_its_instance() {
+    let mut rig = Rig::new(16);
+    rig.decide(&[range(1, 4, 1)]);
+    assert_eq!(rig.learner.conflict(), None);
+    rig.decide(&[range(2, 1, 2)]);
+    assert_eq!(rig.learner.conflict(), None, "the same again");
+    rig.decide(&[range(3, 2, 7)]);
+    assert_eq!(rig.learner.conflict(), Some(Instance(3)));
+    assert_eq!(rig.learner.counters().conflicts, 2);
+}
