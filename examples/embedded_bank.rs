@@ -121,6 +121,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         attempt_timeout: Duration::from_millis(300),
         deadline: Duration::from_secs(10),
         rendezvous_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(600),
     }
 }
 

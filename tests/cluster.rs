@@ -77,6 +77,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         attempt_timeout: Duration::from_millis(200),
         deadline: Duration::from_secs(30),
         rendezvous_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(600),
     }
 }
 

@@ -9,6 +9,7 @@ mod keys;
 
 use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use serde_json::Value;
+use std::io::{BufRead, Write};
 
 const ALL: [&str; 5] = ["a1", "a2", "a3", "r1", "r2"];
 
@@ -325,7 +326,7 @@ fn a_client_goes_on_with_the_session_of_an_earlier_one_and_hears_of_one_that_is_
     }
     let mut cluster = Deployment::new(&[]);
     cluster.start(&ALL);
-    let output = cluster.client_output(&[], "insert 1 10\ninsert 2 20\n");
+    let output = cluster.client_output(&["--keep-session"], "insert 1 10\ninsert 2 20\n");
     let told = lines(&output.stderr);
     let session = told[0].rsplit(' ').next().expect("a number");
     for _ in 0..2 {
@@ -336,6 +337,73 @@ fn a_client_goes_on_with_the_session_of_an_earlier_one_and_hears_of_one_that_is_
     }
     let answers = cluster.client(&["--session", "4660"], "read 1\nread 2\n");
     assert!(answers.iter().all(|line| line.contains("session 4660 is closed")), "{answers:?}");
+    cluster.stop();
+}
+
+#[test]
+fn clients_give_their_sessions_back_and_one_that_was_left_open_expires() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    let config = cluster.path("cluster.toml");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    let few = "\n[execution]\nsessions = 1\nsession_timeout = \"3s\"\n";
+    std::fs::write(&config, text + few).expect("a writable directory");
+    cluster.start(&ALL);
+    for value in ["1", "2", "3"] {
+        let output = cluster.client_output(&["insert", value, value], "");
+        assert_eq!((lines(&output.stdout), lines(&output.stderr)), (vec!["ok".to_owned()], vec![]));
+    }
+    let output = cluster.client_output(&["--keep-session"], "read 3\n");
+    let told = lines(&output.stderr);
+    let session = told[0].rsplit(' ').next().expect("a number").to_owned();
+    // Nobody closes it: the next client hears why it has to wait, and is served in the end.
+    let output = cluster.client_output(&["--deadline", "600ms", "read", "3"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let answers = lines(&output.stdout).join(" ");
+    assert!(answers.contains("not-applied the cluster has no free session"), "{answers}");
+    let told = lines(&output.stderr).join(" ");
+    assert!(told.contains("session_timeout") && told.contains("until the deadline"), "{told}");
+    assert_eq!(cluster.client(&["--deadline", "20s", "read", "3"], ""), ["value 3"]);
+    let answers = cluster.client(&["--session", &session], "read 1\n");
+    assert!(answers[0].contains("is closed or unknown"), "{answers:?}");
+    cluster.stop();
+}
+
+#[test]
+fn an_idle_client_keeps_its_session() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--model", "smr", "--replicas", "1"]);
+    let config = cluster.path("cluster.toml");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    let short = "\n[execution]\nsession_timeout = \"2s\"\n";
+    std::fs::write(&config, text + short).expect("a writable directory");
+    cluster.start_together(&["a1", "a2", "a3", "r1"]);
+    let mut client = cluster.spawn_client(&[]);
+    let mut input = client.stdin.take().expect("piped");
+    let mut output = std::io::BufReader::new(client.stdout.take().expect("piped"));
+    let mut ask = |command: &str| {
+        let mut answer = String::new();
+        writeln!(input, "{command}").expect("it reads");
+        output.read_line(&mut answer).expect("it answers");
+        answer
+    };
+    assert_eq!(ask("insert 1 10"), "ok\n");
+    // As long as a session lives of which nothing is heard.
+    let kept = cluster.client_output(&["--keep-session", "read", "1"], "");
+    let session = lines(&kept.stderr)[0].rsplit(' ').next().expect("a number").to_owned();
+    let is_gone = || {
+        // Longer than a time-out, so that asking does not keep it alive.
+        std::thread::park_timeout(std::time::Duration::from_millis(3500));
+        cluster.client(&["--session", &session], "read 1\n")[0].contains("is closed or unknown")
+    };
+    assert!((0..10).any(|_| is_gone()), "the session of a client that has gone expires");
+    assert_eq!(ask("insert 2 20"), "ok\n");
+    drop(input);
+    assert!(client.wait().expect("it is ours").success());
     cluster.stop();
 }
 

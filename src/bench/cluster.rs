@@ -208,6 +208,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         attempt_timeout: ATTEMPT_TIMEOUT,
         deadline: settings.deadline(),
         rendezvous_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(600),
     }
 }
 

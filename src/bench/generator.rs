@@ -6,6 +6,7 @@ use crate::proxy::Completion;
 use crate::types::{Sequence, SessionId, Time};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The load of one client thread. Allocates nothing after it was made.
@@ -26,6 +27,7 @@ pub struct Generator {
     grace: Duration,
     tally: Tally,
     history: Option<History>,
+    refusal: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +65,14 @@ impl Generator {
             grace: settings.deadline() + Duration::from_secs(1),
             tally: Tally::default(),
             history,
+            refusal: Arc::default(),
         }
+    }
+
+    /// Tells, while it runs, whether the cluster has no room for its sessions.
+    #[must_use]
+    pub fn refusal(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.refusal)
     }
 
     /// What became of its commands, and the history, which ends here.
@@ -106,6 +115,7 @@ impl Load for Generator {
     fn next(&mut self, now: Time, command: &mut Vec<u8>) -> Option<Submission> {
         if self.phase == Phase::Idle {
             (self.begin, self.end) = self.window.start(now);
+            self.refusal.store(false, Ordering::Relaxed);
             self.phase = Phase::WarmingUp;
         }
         self.observe(now);
@@ -144,6 +154,10 @@ impl Load for Generator {
         }
         debug_assert!(self.free.len() < self.tokens, "a token comes back once");
         self.free.push_back(token);
+    }
+
+    fn on_refused(&mut self) {
+        self.refusal.store(true, Ordering::Relaxed);
     }
 
     fn is_over(&self, now: Time) -> bool {

@@ -173,6 +173,8 @@ pub struct Execution {
     pub rendezvous_timeout: Duration,
     /// Sessions that may be open at once.
     pub sessions: usize,
+    /// When the session of a client expires that neither asks nor refreshes it; zero: never.
+    pub session_timeout: Duration,
     /// W: commands of a session that may be without an answer.
     pub window: usize,
 }

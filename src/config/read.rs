@@ -274,6 +274,7 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
         "digest_interval",
         "rendezvous_timeout",
         "sessions",
+        "session_timeout",
         "window",
     ];
     let mut section = Section::open(source, root, "execution", &keys)?;
@@ -298,6 +299,11 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
             Duration::ZERO..=3600 * SECOND,
         )?,
         sessions: section.size("sessions", 4096, 1..=65_535)?,
+        session_timeout: section.duration(
+            "session_timeout",
+            "10min",
+            Duration::ZERO..=24 * 3600 * SECOND,
+        )?,
         window: section.size("window", 256, 16..=1 << 14)?,
     };
     if !execution.window.is_power_of_two() {

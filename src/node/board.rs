@@ -37,6 +37,8 @@ struct Line {
     meets: AtomicU64,
     /// It has nothing decided to go on with.
     starves: AtomicBool,
+    /// The last marker of this replica that it has come to.
+    marker: AtomicU64,
 }
 
 /// What a worker is about.
@@ -60,6 +62,8 @@ pub(super) struct Board {
     /// Commands that were executed when the last of them was taken.
     executed: AtomicU64,
     drops: [AtomicU64; DecodeError::ALL.len()],
+    /// The life that this replica's markers bear.
+    life: AtomicU64,
 }
 
 impl Board {
@@ -71,6 +75,7 @@ impl Board {
             taken: AtomicU64::new(0),
             executed: AtomicU64::new(0),
             drops: Default::default(),
+            life: AtomicU64::new(0),
         }
     }
 
@@ -108,6 +113,26 @@ impl Board {
         let set = if let Stand::Meeting(set) = stand { set } else { GroupSet::EMPTY };
         line.meets.store(set.to_bits(), Ordering::Relaxed);
         line.starves.store(stand == Stand::Starving, Ordering::Relaxed);
+    }
+
+    /// Markers of `life` are this replica's own.
+    pub(super) fn expect(&self, life: u64) {
+        self.life.store(life, Ordering::Relaxed);
+    }
+
+    /// Worker `group` has come to marker `number` of `life`.
+    pub(super) fn pass(&self, group: usize, life: u64, number: u64) {
+        if let Some(line) = self.workers.get(group)
+            && self.life.load(Ordering::Relaxed) == life
+        {
+            // Release: who has seen it (Acquire, in `has_passed`) sees the tables as they were there.
+            line.marker.store(number, Ordering::Release);
+        }
+    }
+
+    /// Whether every worker has come to the replica's own marker `number`.
+    pub(super) fn has_passed(&self, number: u64) -> bool {
+        self.workers.iter().all(|line| line.marker.load(Ordering::Acquire) >= number)
     }
 
     /// Whether a worker of `set`, or one that such a worker waits for in turn, has nothing decided

@@ -5,7 +5,7 @@ use super::board::Board;
 use super::client::ClientAgent;
 use super::config::ClusterError;
 use super::desk::Desk;
-use super::digests::DigestTimer;
+use super::digests::Markers;
 use super::endpoint::Body;
 use super::ordering::{Hosted, OrderingAgent};
 use super::watchdog::Halt;
@@ -123,18 +123,18 @@ pub(super) struct WorkerBody<S: Optimistic> {
     pub(super) thread: Thread,
     pub(super) book: Arc<Book>,
     pub(super) workers: Vec<WorkerParts<S>>,
-    /// Set at the one thread of a replica that asks for digest points.
-    pub(super) digests: Option<DigestTimer>,
+    /// Of one thread of a replica; the others have none.
+    pub(super) markers: Markers,
 }
 
 impl<S: Optimistic> Body for WorkerBody<S> {
     type Output = Vec<WorkerFigures>;
 
     fn run<E: Endpoint>(self, endpoint: E) -> Result<Vec<WorkerFigures>, ClusterError> {
-        let Self { thread, book, workers, digests } = self;
+        let Self { thread, book, workers, markers } = self;
         let gate = thread.gate()?;
         thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent = WorkerAgent::new(endpoint, gate, book, (workers, thread.desk()), digests);
+        let mut agent = WorkerAgent::new(endpoint, gate, book, (workers, thread.desk()), markers);
         thread.run(&mut agent)?;
         Ok(agent.figures())
     }

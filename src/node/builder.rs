@@ -3,6 +3,7 @@
 use super::logs::Logs;
 use super::ordering::Hosted;
 use super::roster::Roster;
+use super::sessions::SessionTimer;
 use super::worker::WorkerParts;
 use crate::host::clock;
 use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
@@ -35,6 +36,8 @@ pub(super) struct Blueprint {
     pub(super) deadline: Duration,
     /// When a rendezvous has been open for too long.
     pub(super) rendezvous_timeout: Duration,
+    /// When the session of a silent client expires; zero: never.
+    pub(super) session_timeout: Duration,
 }
 
 /// Makes roles.
@@ -114,6 +117,12 @@ impl Builder {
         }
     }
 
+    /// What expires sessions at `replica`, whose tables have `places`.
+    pub(super) fn session_timer(&mut self, replica: usize, places: usize) -> Option<SessionTimer> {
+        let who = (replica, self.roster.groups);
+        SessionTimer::new(self.blueprint.session_timeout, who, places, self.random.next())
+    }
+
     /// A client that is answered at `reply_to`, with so many sessions.
     pub(super) fn proxy(&mut self, reply_to: Address, sessions: usize) -> ProxyConfig {
         let Self { blueprint, roster, random } = self;
@@ -129,6 +138,7 @@ impl Builder {
             map_epoch: 0,
             attempt_timeout: blueprint.attempt_timeout,
             deadline: blueprint.deadline,
+            session_timeout: blueprint.session_timeout,
             command_limit: blueprint.command_limit,
             room: blueprint.ring.room,
         }

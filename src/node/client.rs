@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Commands that one duty cycle submits before it looks at the network again.
 const BURST: u32 = 1024;
 
+/// How long the end of a load may wait for its sessions to be closed.
+const CLOSING: Duration = Duration::from_millis(800);
+
 /// A proxy, its load, and their thread's network.
 #[derive(Debug)]
 pub(super) struct ClientAgent<E, M, L> {
@@ -32,6 +35,8 @@ pub(super) struct ClientAgent<E, M, L> {
     waiting: Option<Submission>,
     frames: Vec<Frame>,
     drops: DropCounters,
+    /// When the closing of the sessions is no longer waited for.
+    closing_until: Time,
     is_over: bool,
 }
 
@@ -66,6 +71,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
             waiting: None,
             frames: Vec::with_capacity(super::FRAMES),
             drops: DropCounters::default(),
+            closing_until: Time::ZERO,
             is_over: false,
         }
     }
@@ -116,11 +122,22 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
             proxy.on_timeout(now, &mut out, |done| load.on_completion(now, &done));
             work += 1;
         }
-        if proxy.is_ready() {
+        if proxy.is_closing() {
+            self.is_over = proxy.is_closed() || now >= self.closing_until;
+        } else if proxy.is_ready() {
             work += submit((proxy, load), &mut self.waiting, &mut self.command, now, &mut out);
-            self.is_over = load.is_over(now);
         } else if let Some(session) = proxy.lost_session() {
             load.on_session_lost(session);
+        } else if proxy.is_refused() {
+            load.on_refused();
+        }
+        if !proxy.is_closing() && load.is_over(now) {
+            self.is_over = load.keeps_sessions();
+            if !self.is_over {
+                proxy.close(now);
+                proxy.on_timeout(now, &mut out, |_| {});
+                self.closing_until = now + CLOSING;
+            }
         }
         proxy.flush(now, &mut out);
         transmit.flush()?;

@@ -1,8 +1,10 @@
 //! A whole cluster in one process: rings, replicas and clients, each thread an agent.
 
+use super::board::Board;
 use super::bodies::{Ran, Thread};
 use super::builder::Builder;
 use super::config::{ClusterConfig, ClusterError, ReplicaFigure};
+use super::digests::Markers;
 use super::endpoint::{Seed, seeds};
 use super::logs::Logs;
 use super::roster::Roster;
@@ -203,12 +205,18 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         seeds: &mut Seeds,
         shared: &[Arc<Shared<S>>],
     ) -> Result<(), ClusterError> {
+        let places = self.config.session_limits().sessions;
         for (replica, shared) in shared.iter().enumerate() {
+            self.team.thread.board = Arc::new(Board::new(self.config.groups));
             for crew in 0..self.builder.roster.crews {
                 let spot = self.spot(format!("r{replica}-w{crew}"), seeds);
+                let mut markers = Markers::default();
+                if crew == 0 {
+                    markers.sessions = self.builder.session_timer(replica, places);
+                }
                 let Self { team, builder, inside, .. } = self;
                 let place = (replica, crew);
-                let crew = team.start_crew(spot, inside, (builder, shared), place, None)?;
+                let crew = team.start_crew(spot, inside, (builder, shared), place, markers)?;
                 for (group, progressed) in crew {
                     self.progressed[replica * self.config.groups + group] = progressed;
                 }

@@ -109,6 +109,8 @@ pub struct ClusterConfig {
     /// When a replica stops whose workers wait for each other although all that they need is
     /// decided; zero: never.
     pub rendezvous_timeout: Duration,
+    /// When the session of a client expires that neither asks nor refreshes it; zero: never.
+    pub session_timeout: Duration,
 }
 
 impl ClusterConfig {
@@ -138,6 +140,7 @@ impl ClusterConfig {
             attempt_timeout: self.attempt_timeout,
             deadline: self.deadline,
             rendezvous_timeout: self.rendezvous_timeout,
+            session_timeout: self.session_timeout,
         }
     }
 

@@ -2,9 +2,17 @@
 //! state, so that equal positions show equal digests or one of them is wrong.
 
 use super::board::Board;
+use super::sessions::SessionTimer;
 use crate::types::{GroupSet, Time};
 use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
 use std::time::Duration;
+
+/// What the first thread of a replica has ordered now and then.
+#[derive(Debug, Default)]
+pub(super) struct Markers {
+    pub(super) digests: Option<DigestTimer>,
+    pub(super) sessions: Option<SessionTimer>,
+}
 
 /// Asks at most once an interval, and only while the state changes. The replica of rank r waits
 /// r + 1 intervals for a point of another one, so that one alone asks while it lives.

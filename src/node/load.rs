@@ -39,6 +39,15 @@ pub trait Load: Send {
         let _ = session;
     }
 
+    /// The cluster has no room for a session of this client: it is asked again and again, and nothing
+    /// is issued before. Called in every cycle until there is.
+    fn on_refused(&mut self) {}
+
+    /// Whether the sessions stay open at the end, for somebody who goes on with them.
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
     /// Whether the load has ended: the agent stops.
     fn is_over(&self, now: Time) -> bool;
 }

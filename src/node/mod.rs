@@ -31,6 +31,7 @@ mod remote;
 mod replies;
 mod roster;
 mod services;
+mod sessions;
 mod site;
 mod team;
 mod watchdog;

@@ -7,7 +7,7 @@ use super::board::Board;
 use super::bodies::Thread;
 use super::builder::Builder;
 use super::config::ClusterError;
-use super::digests::DigestTimer;
+use super::digests::{DigestTimer, Markers};
 use super::endpoint::Seed;
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
@@ -373,11 +373,15 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// What asks for digest points at a replica.
-    fn digests(&mut self, replica: usize) -> Option<DigestTimer> {
+    /// What the first thread of a replica has ordered.
+    fn markers(&mut self, replica: usize) -> Markers {
         let interval = self.launch.cluster.execution.digest_interval;
         let client = self.builder.random.next();
-        DigestTimer::new(interval, replica, self.builder.roster.groups, client)
+        let places = self.launch.cluster.execution.sessions;
+        Markers {
+            digests: DigestTimer::new(interval, replica, self.builder.roster.groups, client),
+            sessions: self.builder.session_timer(replica, places),
+        }
     }
 
     /// A bad network for the thread of `node`: threads differ, runs with the same seed do not.
@@ -445,9 +449,9 @@ impl<'a> Starter<'a> {
             let faults = self.faults(self.builder.roster.worker(index, crew));
             let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));
             let spot = Spot { name, seed, cpu, faults };
-            let digests = if crew == 0 { self.digests(index) } else { None };
+            let markers = if crew == 0 { self.markers(index) } else { Markers::default() };
             let parts = (&mut self.builder, &shared);
-            team.start_crew(spot, &self.book, parts, (index, crew), digests)?;
+            team.start_crew(spot, &self.book, parts, (index, crew), markers)?;
         }
         Ok(())
     }

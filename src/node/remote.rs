@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// How often the end of loads is looked for.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// How clients of a cluster behave.
 #[derive(Clone, Debug)]
 pub struct RemoteClient<'a> {
@@ -107,6 +110,15 @@ impl<L: Load + 'static> Clients<L> {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.left.load(Ordering::Acquire) == 0 || self.team.ended().len() == self.team.len()
+    }
+
+    /// Waits for the ends of all loads, at most `patience`.
+    pub fn wait(&self, patience: Duration) {
+        let until = clock::now() + patience;
+        self.team.wake();
+        while !self.is_over() && clock::now() < until {
+            std::thread::park_timeout(LOOK);
+        }
     }
 
     /// Ends all threads: their loads, and what was counted.

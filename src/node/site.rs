@@ -80,6 +80,7 @@ fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
         attempt_timeout: cluster.client.attempt_timeout,
         deadline: cluster.client.deadline,
         rendezvous_timeout: execution.rendezvous_timeout,
+        session_timeout: execution.session_timeout,
     }
 }
 

@@ -4,7 +4,7 @@
 use super::bodies::{ClientBody, OrderingBody, Ran, Thread, WorkerBody};
 use super::builder::Builder;
 use super::config::ClusterError;
-use super::digests::DigestTimer;
+use super::digests::Markers;
 use super::endpoint::{Body, Seed};
 use super::ordering::Hosted;
 use super::worker::Progressed;
@@ -64,7 +64,7 @@ impl<L: Send + 'static> Team<L> {
         book: &Arc<Book>,
         (builder, shared): (&mut Builder, &Arc<Shared<S>>),
         (replica, crew): (usize, usize),
-        digests: Option<DigestTimer>,
+        markers: Markers,
     ) -> Result<Vec<(usize, Arc<Progressed>)>, ClusterError> {
         let (mut workers, mut progressed) = (Vec::new(), Vec::new());
         for group in builder.roster.groups_of_crew(crew) {
@@ -74,7 +74,7 @@ impl<L: Send + 'static> Team<L> {
             workers.push(parts);
         }
         let (thread, book) = (self.thread.named(&spot.name), book.clone());
-        self.start(spot, WorkerBody { thread, book, workers, digests }, Ran::Workers)?;
+        self.start(spot, WorkerBody { thread, book, workers, markers }, Ran::Workers)?;
         Ok(progressed)
     }
 
@@ -127,6 +127,11 @@ impl<L: Send + 'static> Team<L> {
     /// Whether all of them serve.
     pub(super) fn is_ready(&self) -> bool {
         self.thread.starting.load(Ordering::Acquire) == 0
+    }
+
+    /// Has all of them look what there is to do.
+    pub(super) fn wake(&self) {
+        self.wakers.iter().for_each(Waker::wake);
     }
 
     /// Tells them to stop.

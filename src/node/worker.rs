@@ -8,7 +8,7 @@
 use super::agent::Agent;
 use super::board::{Board, Stand};
 use super::desk::Desk;
-use super::digests::DigestTimer;
+use super::digests::Markers;
 use super::post::Post;
 use super::replies::OpenReplies;
 use super::watchdog::{Halt, Watchdog};
@@ -20,8 +20,8 @@ use crate::ring_paxos::{Destination, Envelope, Outbox, Proposer};
 use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
-use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{Command, DigestReport, Gate, Kind, Message, Reply};
+use crate::types::{Address, GroupId, NodeId, RingId, Time};
+use crate::wire::{Command, Control, DigestReport, Gate, Kind, Message, Reply};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     proposals: Proposals,
     frames: Vec<Frame>,
     desk: Desk,
-    digests: Option<DigestTimer>,
+    markers: Markers,
     watchdog: Watchdog,
     /// When the board is written next.
     board_at: Time,
@@ -161,7 +161,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         gate: Gate,
         book: Arc<Book>,
         (workers, desk): (Vec<WorkerParts<S>>, Desk),
-        digests: Option<DigestTimer>,
+        markers: Markers,
     ) -> Self {
         let first = workers.first().expect("a thread has a worker");
         let (proposers, room) = (first.proposers.clone(), first.worker.config().room);
@@ -179,7 +179,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             proposals: Proposals::new(proposers, room),
             frames: Vec::with_capacity(super::FRAMES),
             desk,
-            digests,
+            markers,
             watchdog,
             board_at: Time::ZERO,
             moved: 0,
@@ -353,7 +353,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             self.publish(now).map_err(io::Error::other)?;
         }
         let (receive, transmit) = self.endpoint.split();
-        let Self { gate, book, replies, proposals, seats, desk, digests, .. } = self;
+        let Self { gate, book, replies, proposals, seats, desk, markers, .. } = self;
         let board = desk.board();
         let mut means = Means { gate, book, transmit, replies, proposals, board };
         for Seat { me, subscription, worker, progressed, .. } in &mut *seats {
@@ -368,10 +368,16 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             subscription.on_cycle_end(receive, now, &mut out.post);
             progressed.publish(worker.position());
         }
-        if let Some(digests) = digests
-            && is_board_due
-        {
-            digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
+        if is_board_due {
+            let Markers { digests, sessions } = markers;
+            if let Some(digests) = digests {
+                digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
+            }
+            if let Some(sessions) = sessions {
+                let shared = seats[0].worker.shared();
+                let multicast = |command: &Command<'_>| means.of(seats[0].me).multicast(command);
+                sessions.look(board, |place| shared.activity(place), now, multicast);
+            }
         }
         means.of(seats[0].me).flush();
         transmit.flush()?;
@@ -425,6 +431,10 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
 
     fn digest(&mut self, report: &DigestReport) {
         self.board.push(report.slot, report.digest);
+    }
+
+    fn marker(&mut self, worker: GroupId, control: &Control) {
+        self.board.pass(worker.index(), control.client, control.number);
     }
 }
 

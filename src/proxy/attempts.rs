@@ -8,8 +8,8 @@ use super::completion::{Completion, Outcome};
 use super::{Proxy, send, unanswered};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
-use crate::types::{GroupSet, Sequence, Time};
-use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode, Reply, Status};
+use crate::types::{Sequence, Time};
+use crate::wire::{CommandHeader, ControlKind, Reply, Status};
 use std::time::Duration;
 
 /// How long a replica is not named again for reads after it has been silent.
@@ -29,7 +29,7 @@ impl<M: GroupMap> Proxy<M> {
         out: &mut impl Outbox,
         mut done: impl FnMut(Completion<'_>),
     ) {
-        if now < self.next_scan {
+        if self.live(now, out) || now < self.next_scan {
             return;
         }
         self.next_scan = now + self.rings.shortest_timeout() / LOOKS;
@@ -49,28 +49,17 @@ impl<M: GroupMap> Proxy<M> {
     }
 
     fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
-        let groups = GroupSet::all(self.config.groups);
-        let ring = groups.ring(self.config.groups);
-        for session in self.sessions.iter().filter(|session| !session.is_open()) {
+        for place in 0..self.sessions.len() {
+            let session = &self.sessions[place];
+            if session.is_open() {
+                continue;
+            }
             let resumed = session.resuming.as_ref().map(|resuming| resuming.id);
             let kind = if resumed.is_some() { ControlKind::Resume } else { ControlKind::Open };
-            let mut control = Control::new(kind);
-            control.session = resumed.unwrap_or_default();
-            control.reply_to = self.config.reply_to;
-            control.client = self.config.client;
-            control.number = session.opening;
-            self.control.clear();
-            self.control.extend_from_slice(bytemuck::bytes_of(&control));
-            let header = CommandHeader {
-                groups,
-                mode: Mode::SESSION,
-                map_epoch: self.config.map_epoch,
-                // Every replica answers: whichever lives.
-                designation: CommandHeader::designate(0, 1),
-                ..CommandHeader::default()
-            };
-            self.rings.push(ring, &Command { header, payload: &self.control }, out);
+            let about = (resumed.unwrap_or_default(), session.opening);
+            self.ask(kind, about, out);
         }
+        let ring = self.ring_of_all();
         self.rings.on_overdue(ring, now, 2 * self.config.attempt_timeout);
     }
 
@@ -140,7 +129,9 @@ impl<M> Proxy<M> {
     /// When the proxy wants [`Proxy::on_timeout`] or [`Proxy::flush`] next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        let scan = (self.open > 0 || !self.is_ready()).then_some(self.next_scan);
-        self.rings.next_timeouts().chain(scan).min()
+        let is_waiting = self.open > 0 || !self.is_ready();
+        let scan = (is_waiting && !self.is_closing()).then_some(self.next_scan);
+        let life = self.lifetime.next_timeout();
+        self.rings.next_timeouts().chain(scan).chain(life).min()
     }
 }

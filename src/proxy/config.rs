@@ -39,6 +39,8 @@ pub struct ProxyConfig {
     pub attempt_timeout: Duration,
     /// When a command without an answer is given up as unknown.
     pub deadline: Duration,
+    /// When the replicas close a session whose client is silent; zero: never.
+    pub session_timeout: Duration,
     /// The largest payload of a command, in bytes; above a batch it travels in parts.
     pub command_limit: usize,
     /// How much a datagram holds.

@@ -10,6 +10,7 @@ mod attempts;
 mod completion;
 mod config;
 mod flow;
+mod lifetime;
 mod parts;
 mod pause;
 mod resume;
@@ -26,6 +27,7 @@ use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::types::{Ballot, GroupSet, Random, RingId, Sequence, SessionId, Time};
 use crate::wire::{Command, CommandHeader, Mode, Replies, Reply, SessionReport, Status};
+use lifetime::Lifetime;
 use rings::Rings;
 use session::{Entry, Session};
 use std::time::Duration;
@@ -66,6 +68,7 @@ pub struct Proxy<M> {
     ready: usize,
     next_scan: Time,
     next_opening: Time,
+    lifetime: Lifetime,
     counters: ProxyCounters,
     /// Where the control command of an opening is made.
     control: Vec<u8>,
@@ -96,6 +99,7 @@ impl<M: GroupMap> Proxy<M> {
             ready: 0,
             next_scan: now,
             next_opening: now,
+            lifetime: Lifetime::new(config.session_timeout, now),
             counters: ProxyCounters::default(),
             control: Vec::with_capacity(64),
             refused: Vec::with_capacity(256),
@@ -133,6 +137,7 @@ impl<M: GroupMap> Proxy<M> {
         if session.is_full() {
             return Err(SubmitError::WindowFull);
         }
+        session.is_active = true;
         let (id, lowest) = (session.id, session.lowest);
         let entry = session.take();
         let sequence = entry.sequence;
@@ -218,12 +223,12 @@ impl<M: GroupMap> Proxy<M> {
             if reply.status == Status::NoSession {
                 self.on_no_session(reply.session);
             }
-            return;
+            return self.on_control(reply);
         };
         let session = &mut self.sessions[place];
         let Some(entry) = session.open_entry(reply.sequence) else {
             self.counters.duplicates += 1;
-            return;
+            return self.on_control(reply);
         };
         let is_once = entry.attempt == 0 && !entry.is_held;
         let ring = entry.header.groups.ring(self.config.groups);
@@ -244,8 +249,9 @@ impl<M: GroupMap> Proxy<M> {
             }
             Status::Rejected => Outcome::NotApplied(NotApplied::Rejected),
             Status::WrongEpoch => Outcome::NotApplied(NotApplied::WrongEpoch),
-            // A table that has not come to the opening yet says so too: ask again in time.
-            Status::NoSession | Status::Forgotten | Status::SessionOpened => return,
+            Status::NoSession => Outcome::NotApplied(NotApplied::NoSession),
+            // It was executed, or may have been: ask again until its deadline.
+            Status::Forgotten | Status::SessionOpened => return,
         };
         self.end(place, reply, outcome, done);
     }
@@ -315,7 +321,7 @@ impl<M: GroupMap> Proxy<M> {
         else {
             return;
         };
-        let Some(session) = self.sessions.get(place) else { return };
+        let Some(session) = self.sessions.get(place) else { return self.on_control(reply) };
         let is_open = session.is_open();
         if is_open || report.session == SessionId(0) || !self.is_resumed(place, reply, &report) {
             return;

@@ -51,6 +51,12 @@ pub(super) struct Session {
     pub(super) next: Sequence,
     /// The lowest number without an answer; `next` if there is none.
     pub(super) lowest: Sequence,
+    /// A command was submitted, or a refreshing confirmed, since the last look for idle sessions.
+    pub(super) is_active: bool,
+    /// Looks at which it was idle.
+    pub(super) idle: u8,
+    /// It was open, and the replicas have closed it at this client's wish.
+    pub(super) is_closed: bool,
     entries: Box<[Entry]>,
 }
 
@@ -60,7 +66,17 @@ impl Session {
         let empty = || Entry { payload: Vec::with_capacity(32), ..Entry::default() };
         let entries = std::iter::repeat_with(empty).take(window).collect();
         let first = Sequence(1);
-        Self { id: SessionId(0), opening, resuming: None, next: first, lowest: first, entries }
+        Self {
+            id: SessionId(0),
+            opening,
+            resuming: None,
+            next: first,
+            lowest: first,
+            is_active: false,
+            idle: 0,
+            is_closed: false,
+            entries,
+        }
     }
 
     pub(super) const fn is_open(&self) -> bool {

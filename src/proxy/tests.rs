@@ -5,7 +5,7 @@ use crate::ring_paxos::Destination;
 use crate::service::null::Null;
 use crate::types::{Address, GroupId, Incarnation, NodeId};
 use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Room, Writer, fingerprint};
-use crate::wire::{Refusal, Refused};
+use crate::wire::{Control, ControlKind, Refusal, Refused};
 
 /// What was proposed: (ring, to whom, header, payload) a command.
 #[derive(Default)]
@@ -45,6 +45,7 @@ fn config() -> ProxyConfig {
         map_epoch: 0,
         attempt_timeout: 20 * MS,
         deadline: 1000 * MS,
+        session_timeout: Duration::ZERO,
         command_limit: 1 << 20,
         room: Room::MOST,
     }
@@ -440,4 +441,85 @@ fn a_command_that_waits_for_one_ring_does_not_leave_for_another() {
         assert_eq!(ends(&mut proxy, &bytes, Time(5) + 20 * MS), [(tag, Outcome::Done)]);
     }
     assert_eq!(submit(&mut proxy, 0, 0, Time(6) + 20 * MS).commands.len(), 1);
+}
+
+/// The control commands that were sent, with the sessions that they are about.
+fn controls(sent: &Sent) -> Vec<(ControlKind, u64, u64)> {
+    let commands = sent.commands.iter().filter(|(_, _, header, _)| header.mode == Mode::SESSION);
+    let control = commands.map(|(_, _, _, payload)| Control::decode(payload).expect("a control"));
+    control.map(|(kind, control)| (kind, control.session.0, control.number)).collect()
+}
+
+/// What leaves when time has come.
+fn cycle(proxy: &mut Proxy<impl GroupMap>, now: Time) -> Sent {
+    let mut sent = Sent::default();
+    assert!(proxy.next_timeout().is_none_or(|due| due <= now), "it asks to be called");
+    proxy.on_timeout(now, &mut sent, |_| {});
+    proxy.flush(now, &mut sent);
+    sent
+}
+
+#[test]
+fn a_session_that_is_idle_for_a_third_of_its_time_is_refreshed_until_that_is_confirmed() {
+    let mut proxy =
+        ready_with(ProxyConfig { session_timeout: 1200 * MS, ..config() }, Null::new(2));
+    let at = |looks: u32| Time(1) + 100 * MS * looks;
+    for look in 1..=3 {
+        submit(&mut proxy, 1, 5, at(look));
+        let bytes = reply(Status::Done, SessionId(32), u64::from(look), b"12345678");
+        assert_eq!(ends(&mut proxy, &bytes, at(look)).len(), 1);
+        assert_eq!(controls(&cycle(&mut proxy, at(look))), []);
+    }
+    let sent = controls(&cycle(&mut proxy, at(4)));
+    let [(ControlKind::Resume, 16, number)] = sent[..] else { panic!("{sent:?}") };
+    assert_eq!(controls(&cycle(&mut proxy, at(5))), sent, "not confirmed");
+    let report = SessionReport { session: SessionId(16), window: 4, table: 1, highest: 0 };
+    let report = bytemuck::bytes_of(&report);
+    let bytes = reply(Status::SessionOpened, SessionId(16), number, report);
+    assert_eq!(ends(&mut proxy, &bytes, at(5)), []);
+    assert_eq!(controls(&cycle(&mut proxy, at(6))), []);
+    let sent = controls(&cycle(&mut proxy, at(7)));
+    assert!(matches!(sent[..], [(ControlKind::Resume, 32, _)]), "{sent:?}");
+}
+
+#[test]
+fn sessions_are_closed_once_and_asked_for_until_the_replicas_say_so() {
+    let mut proxy = ready();
+    proxy.close(Time(10));
+    assert!(proxy.is_closing() && !proxy.is_closed());
+    let sent = controls(&cycle(&mut proxy, Time(10)));
+    let [(ControlKind::Close, 16, first), (ControlKind::Close, 32, second)] = sent[..] else {
+        panic!("{sent:?}")
+    };
+    let bytes = reply(Status::Done, SessionId(16), first, &[]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(11)), []);
+    let sent = controls(&cycle(&mut proxy, Time(10) + 5 * MS));
+    assert_eq!(sent, [(ControlKind::Close, 32, second)]);
+    // A copy was there before.
+    let bytes = reply(Status::NoSession, SessionId(32), second, &[]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(12)), []);
+    assert!(proxy.is_closed());
+}
+
+#[test]
+fn an_opening_without_room_is_told_and_asked_for_again() {
+    let mut proxy = Proxy::new(config(), Null::new(2), Time(0));
+    assert_eq!(controls(&cycle(&mut proxy, Time(0))).len(), 2);
+    assert!(!proxy.is_refused());
+    let bytes = reply(Status::Rejected, SessionId(0), 1, &[]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(1)), []);
+    assert!(proxy.is_refused() && !proxy.is_ready());
+    assert_eq!(controls(&cycle(&mut proxy, Time(0) + 5 * MS)).len(), 2);
+}
+
+#[test]
+fn a_command_of_a_closed_session_was_certainly_not_applied() {
+    let mut proxy = ready();
+    submit(&mut proxy, 0, 5, Time(2));
+    submit(&mut proxy, 1, 6, Time(2));
+    let not_applied = Outcome::NotApplied(NotApplied::NoSession);
+    let bytes = reply(Status::NoSession, SessionId(16), 1, &[]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(3)), [(5, not_applied)]);
+    let bytes = reply(Status::Forgotten, SessionId(32), 1, &[]);
+    assert_eq!(ends(&mut proxy, &bytes, Time(3)), [], "it may have been executed");
 }

@@ -20,8 +20,8 @@ pub use shared::Shared;
 
 pub(crate) use chunks::cut;
 
-use crate::types::{Address, GroupSet, RingId, Slot, Time};
-use crate::wire::{Command, DigestReport, Reply};
+use crate::types::{Address, GroupId, GroupSet, RingId, Slot, Time};
+use crate::wire::{Command, Control, DigestReport, Reply};
 
 /// Values in the order in which a worker must execute them.
 pub trait Deliveries {
@@ -58,6 +58,11 @@ pub trait WorkerOutbox {
     /// A digest point: the state of this replica at a place of the order.
     fn digest(&mut self, report: &DigestReport) {
         let _ = report;
+    }
+
+    /// `worker` has come to a marker of who looks for silent sessions.
+    fn marker(&mut self, worker: GroupId, control: &Control) {
+        let _ = (worker, control);
     }
 }
 

@@ -4,7 +4,7 @@ use super::SessionLimits;
 use super::sessions::SessionTable;
 use crate::service::{Access, Lease, Optimistic};
 use crate::sync::Rendezvous;
-use crate::types::Digest;
+use crate::types::{Digest, SessionId};
 use std::sync::Arc;
 
 /// One replica: its service, its session tables (one a worker), and where its workers meet.
@@ -51,6 +51,18 @@ impl<S> Shared<S> {
         S: Optimistic,
     {
         self.service.digest(&mut Lease::mint(Access::Whole))
+    }
+
+    /// The session that is open in `place`, and a word that changes whenever its client does
+    /// something: for whoever looks for silent ones, from any thread.
+    #[must_use]
+    pub fn activity(&self, place: usize) -> Option<(SessionId, u64)> {
+        let (session, _) = self.tables[0].activity(place)?;
+        // A table that is behind the opening counts nothing yet.
+        let of = |table: &SessionTable| {
+            table.activity(place).filter(|(other, _)| *other == session).map_or(0, |(_, word)| word)
+        };
+        Some((session, self.tables.iter().map(of).fold(0, u64::wrapping_add)))
     }
 
     pub(super) fn table(&self, home: usize) -> &SessionTable {

@@ -226,6 +226,7 @@ fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
 fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
     let host = plan.host(plan.client_node(number), RingId(0));
     ProxyConfig {
+        session_timeout: std::time::Duration::ZERO,
         reply_to: Address::memory(u32::try_from(host).expect("few hosts")),
         client: life.identity.incarnation.0,
         groups: plan.groups,

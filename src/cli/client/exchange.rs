@@ -3,14 +3,16 @@
 //! A command waits in a channel until a session is open. At its deadline the reader takes it back if
 //! it is still there: then it certainly was not sent. Otherwise nobody knows what becomes of it.
 
+use super::super::complain;
+use super::FULL;
 use crate::node::{Load, Submission};
 use crate::proxy::{Completion, Outcome};
 use crate::sync::Waker;
 use crate::types::{Address, SessionId, Time};
 use crate::wire::DecodeError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 const WAITING: u8 = 0;
@@ -50,6 +52,8 @@ pub(super) enum Told {
     Withdrawn,
     /// The session that should have been resumed is gone.
     Lost(SessionId),
+    /// The cluster has no room for a session; it is asked again.
+    Full,
     /// A node refused to talk to us.
     Mismatch(DecodeError, Address),
     /// The client's thread has ended.
@@ -64,8 +68,12 @@ pub(super) struct Exchange {
     number: u64,
     /// Who refused to talk to us last, and why.
     pub(super) mismatch: Option<(DecodeError, Address)>,
+    /// The cluster has had no room for a session.
+    pub(super) is_full: bool,
     /// The session that was to be resumed, if it is gone.
     lost: Option<SessionId>,
+    /// Ends with the reader.
+    _reader: Arc<()>,
 }
 
 /// The client's side.
@@ -73,16 +81,38 @@ pub(super) struct Exchange {
 pub(super) struct Lines {
     requests: Receiver<Request>,
     answers: Sender<Ended>,
-    is_over: bool,
+    reader: Weak<()>,
+    keeps_session: bool,
     is_lost: bool,
+    is_full: bool,
 }
 
-/// Both sides.
-pub(super) fn pair() -> (Lines, Exchange) {
+/// Both sides. The session stays open at the end if the client is to keep it.
+pub(super) fn pair(keeps_session: bool) -> (Lines, Exchange) {
     let (requests, received) = channel();
     let (answers, answered) = channel();
-    let lines = Lines { requests: received, answers, is_over: false, is_lost: false };
-    (lines, Exchange { requests, answers: answered, number: 0, mismatch: None, lost: None })
+    let reader = Arc::new(());
+    let lines = Lines {
+        requests: received,
+        answers,
+        reader: Arc::downgrade(&reader),
+        keeps_session,
+        is_lost: false,
+        is_full: false,
+    };
+    let (mismatch, is_full, lost) = (None, false, None);
+    (
+        lines,
+        Exchange {
+            requests,
+            answers: answered,
+            number: 0,
+            mismatch,
+            is_full,
+            lost,
+            _reader: reader,
+        },
+    )
 }
 
 impl Exchange {
@@ -106,6 +136,10 @@ impl Exchange {
                 Ok(Ended { number, told }) if number == self.number => return told,
                 Ok(Ended { told: Told::Mismatch(reason, by), .. }) => {
                     self.mismatch = Some((reason, by));
+                }
+                Ok(Ended { told: Told::Full, .. }) => {
+                    self.is_full = true;
+                    complain(&format!("{FULL}; trying again until the deadline"));
                 }
                 Ok(Ended { told: Told::Lost(session), .. }) => {
                     self.lost = Some(session);
@@ -134,11 +168,7 @@ impl Load for Lines {
         loop {
             let request = match self.requests.try_recv() {
                 Ok(request) => request,
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => {
-                    self.is_over = true;
-                    return None;
-                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
             };
             let taken = request.state.compare_exchange(
                 WAITING,
@@ -173,7 +203,17 @@ impl Load for Lines {
         let _ = self.answers.send(Ended { number: 0, told: Told::Mismatch(reason, by) });
     }
 
+    fn on_refused(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            let _ = self.answers.send(Ended { number: 0, told: Told::Full });
+        }
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        self.keeps_session
+    }
+
     fn is_over(&self, _: Time) -> bool {
-        self.is_over
+        self.reader.strong_count() == 0
     }
 }

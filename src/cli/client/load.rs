@@ -1,7 +1,7 @@
 //! `psmr client load`: many sessions that issue commands by their shares, through failures.
 
 use super::super::bench as run;
-use super::{Failure, of_launch, share, show};
+use super::{FULL, Failure, complain, of_launch, share, show};
 use crate::bench::{self, Machine, Model, Observed, Report, RunError, Service, Settings};
 use crate::config::{self, Cluster};
 use crate::host::clock;
@@ -13,6 +13,7 @@ use crate::service::{GroupMap, Optimistic};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often the main thread looks at the clients.
@@ -137,6 +138,7 @@ fn launch(
 ) -> Result<Observed, RunError> {
     let Cluster { service, threads, .. } = client.cluster;
     let failed = |error: Failure| RunError::Failed(error.to_string());
+    let refusals: Vec<_> = generators.iter().map(bench::Generator::refusal).collect();
     let loads = generators.into_iter().map(|load| (load.sessions(), load)).collect();
     let clients = with_service(service, *threads, Growth::Loaded, Connect { client, loads })
         .map_err(|error| RunError::Failed(error.to_string()))?
@@ -144,8 +146,19 @@ fn launch(
     let run = Duration::from_secs_f64(settings.warmup + settings.seconds);
     // The sessions open, the commands run, the last of them come back.
     let until = clock::now() + client.deadline + run + settings.deadline() + GRACE;
+    let opened_until = clock::now() + client.deadline;
+    let mut is_told = false;
     while !clients.is_over() && clock::now() < until {
         std::thread::park_timeout(LOOK);
+        if refusals.iter().any(|refusal| refusal.load(Ordering::Relaxed)) {
+            if !std::mem::replace(&mut is_told, true) {
+                complain(&format!("{FULL}; trying again until the deadline"));
+            }
+            if clock::now() >= opened_until {
+                clients.stop().map_err(|error| failed(of_launch(error)))?;
+                return Err(RunError::Failed(FULL.to_owned()));
+            }
+        }
     }
     let ended = clients.stop().map_err(|error| failed(of_launch(error)))?;
     let (generators, clients): (Vec<_>, Vec<_>) = ended.into_iter().unzip();

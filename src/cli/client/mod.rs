@@ -23,6 +23,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is wrong with a cluster that opens no session, and the remedy.
+const FULL: &str = "the cluster has no free session: end clients that run, or raise `sessions` or \
+                    lower `session_timeout` in [execution] of every node's cluster.toml";
+/// How long the end waits for the session to be closed.
+const END: Duration = Duration::from_secs(1);
+
 /// The options of `psmr client`.
 #[derive(Debug, Args)]
 #[command(subcommand_precedence_over_arg = true)]
@@ -44,6 +50,9 @@ pub(super) struct ClientArgs {
     /// Goes on with a session of an earlier client, by the number that it wrote to standard error
     #[arg(long, value_name = "ID")]
     session: Option<u64>,
+    /// Leaves the session open at the end, and writes its number to standard error for `--session`
+    #[arg(long)]
+    keep_session: bool,
     /// One command: insert K V, update K V, delete K, read K or range A B [LIMIT]; without it
     /// commands are read from standard input, one a line
     #[arg(value_name = "COMMAND")]
@@ -82,18 +91,22 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
         keyring,
         faults: None,
     };
-    let (lines, exchange) = exchange::pair();
+    let keeps_session = args.keep_session || args.session.is_some();
+    let (lines, exchange) = exchange::pair(keeps_session);
     let connect = Connect { client: &client, lines };
     let clients = with_service(&cluster.service, cluster.threads, Growth::Loaded, connect)
         .map_err(|error| Failure::Usage(error.to_string()))?
         .map_err(of_launch)?;
-    let mut session = Session { cluster, clients: &clients, exchange, deadline, state: State::New };
+    let state = State::New;
+    let mut session =
+        Session { cluster, clients: &clients, exchange, deadline, keeps_session, state };
     let outcome = if args.command.is_empty() {
         session.serve(io::stdin().lock())
     } else {
         session.serve_one(&args.command.join(" "))
     };
     drop(session);
+    clients.wait(END);
     clients.stop().map_err(of_launch)?;
     outcome
 }
@@ -147,6 +160,7 @@ struct Session<'a> {
     clients: &'a Clients<Lines>,
     exchange: Exchange,
     deadline: Duration,
+    keeps_session: bool,
     state: State,
 }
 
@@ -186,7 +200,7 @@ impl Session<'_> {
         let told = self.exchange.ask(command.to_bytes(), self.clients.waker(0), self.deadline);
         Ok(match told {
             Told::Ended { outcome, payload, session } => {
-                if self.state != State::Heard {
+                if self.keeps_session && self.state != State::Heard {
                     complain(&format!("session {session}"));
                 }
                 self.state = State::Heard;
@@ -203,7 +217,7 @@ impl Session<'_> {
                 }
                 lines::Answer::of(format!("not-applied {}", self.nobody()))
             }
-            Told::Gone | Told::Mismatch(..) => {
+            Told::Gone | Told::Full | Told::Mismatch(..) => {
                 return Err(Failure::Run("the client's thread has ended".to_owned()));
             }
         })
@@ -217,6 +231,9 @@ impl Session<'_> {
         if let Some((reason, by)) = self.exchange.mismatch {
             let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
             return format!("the node at {by} does not talk to this client: {}", told(reason));
+        }
+        if self.exchange.is_full {
+            return FULL.to_owned();
         }
         format!("no answer from the cluster, tried {}", tried.join(", "))
     }

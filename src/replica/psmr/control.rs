@@ -22,6 +22,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         match Control::decode(command.payload) {
             Some((ControlKind::Open, control)) => self.open(command, &control, cycle),
             Some((ControlKind::Resume, control)) => self.resume(command, &control, cycle),
+            Some((ControlKind::Expire, control)) if control.session == SessionId(0) => {
+                cycle.out.marker(self.config.me, &control);
+            }
             Some((ControlKind::Close | ControlKind::Expire, control)) => {
                 self.close(command, &control, cycle);
             }
@@ -67,6 +70,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             Opened::Again(id) => {
                 if let Some(session) = table.find(id) {
                     session.move_to(control.reply_to);
+                    table.refresh(id);
                 }
                 (id, Status::SessionOpened)
             }
@@ -85,9 +89,11 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
         let id = control.session;
-        match cycle.shared.table(self.config.me.index()).find(id) {
+        let table = cycle.shared.table(self.config.me.index());
+        match table.find(id) {
             Some(session) => {
                 session.move_to(control.reply_to);
+                table.refresh(id);
                 self.report(command, control, (id, Status::SessionOpened), cycle);
             }
             None => {
@@ -107,7 +113,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let was_open = self.directory.close(id);
         cycle.shared.table(self.config.me.index()).close(id);
         let status = if was_open { Status::Done } else { Status::NoSession };
-        if self.config.me.index() == 0 {
+        if self.config.me.index() == 0 && control.reply_to != Address::NONE {
             self.report(command, control, (id, status), cycle);
         }
     }

@@ -158,7 +158,12 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
         self.counters.no_session += 1;
-        self.refuse(command, home, Status::NoSession, cycle);
+        let CommandHeader { session, sequence, mode, .. } = command.header;
+        // An earlier copy may have been executed before the session was closed, and its answer lost.
+        let table = cycle.shared.table(home.index());
+        let is_certain = mode.has(Mode::READ) || table.closed_before(session, sequence);
+        let status = if is_certain { Status::NoSession } else { Status::Forgotten };
+        self.refuse(command, home, status, cycle);
     }
 
     /// The safety check failed: nothing was executed. (The paper's listing falls through to the

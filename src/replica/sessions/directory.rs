@@ -57,7 +57,9 @@ impl Directory {
         let Some(opener) = self.openers.remove(&id) else { return false };
         self.opened.remove(&opener);
         #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are the place")]
-        self.free.push((id.0 as u16) - 1);
+        let place = (id.0 as u16) - 1;
+        // The last to be taken again: for as long as possible its late commands get an answer.
+        self.free.insert(0, place);
         true
     }
 }

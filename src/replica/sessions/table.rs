@@ -25,6 +25,9 @@ const DONE: u64 = 2;
 #[derive(Debug)]
 pub(in crate::replica) struct SessionTable {
     records: Box<[Record]>,
+    /// How often each place's session was opened or resumed: for whoever looks for silent ones, no
+    /// part of the state.
+    refreshed: Box<[AtomicU64]>,
     window: usize,
     /// Words of an entry: its tag, then the reply.
     stride: usize,
@@ -94,6 +97,7 @@ impl SessionTable {
         };
         Self {
             records: (0..limits.sessions).map(|_| record()).collect(),
+            refreshed: (0..limits.sessions).map(|_| AtomicU64::new(0)).collect(),
             window: limits.window,
             stride: 1 + reply.div_ceil(8),
         }
@@ -136,6 +140,32 @@ impl SessionTable {
         record.highest.store(0, Ordering::Relaxed);
         record.address.store(address.to_bits(), Ordering::Relaxed);
         record.id.store(id.0, Ordering::Relaxed);
+    }
+
+    /// The client of `id` has shown that it lives.
+    pub(in crate::replica) fn refresh(&self, id: SessionId) {
+        if let Some(count) = self.refreshed.get(index(id)) {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// The session that is open in `place`, and a word that changes whenever its client does
+    /// something here.
+    pub(in crate::replica) fn activity(&self, place: usize) -> Option<(SessionId, u64)> {
+        let record = self.records.get(place)?;
+        let id = record.id.load(Ordering::Relaxed);
+        let words = [&record.highest, &record.lowest, &self.refreshed[place]];
+        let sum = words.iter().map(|word| word.load(Ordering::Relaxed));
+        (id != 0).then(|| (SessionId(id), sum.fold(0, u64::wrapping_add)))
+    }
+
+    /// Whether `id` was closed here before anything of number `sequence` came: then no copy of that
+    /// command was executed, nor will be.
+    pub(in crate::replica) fn closed_before(&self, id: SessionId, sequence: Sequence) -> bool {
+        let Some(record) = self.records.get(index(id)) else { return false };
+        let [open, closed, highest] =
+            [&record.id, &record.closed, &record.highest].map(|word| word.load(Ordering::Relaxed));
+        open == 0 && closed == id.0 && sequence.0 > highest
     }
 
     /// Closes `id`, if it is open.

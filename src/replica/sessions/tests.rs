@@ -68,6 +68,7 @@ fn a_closed_session_keeps_its_address_until_its_place_is_taken() {
     table.close(first);
     assert!(table.find(first).is_none());
     assert_eq!(table.address(first), Some(Address::memory(1)));
+    assert!(table.closed_before(first, Sequence(1)), "nothing came");
     let Opened::New(second) = directory.open((3, 1), Slot(7)) else { panic!("room") };
     table.open(second, Address::memory(2));
     assert_ne!(first, second);
@@ -77,4 +78,37 @@ fn a_closed_session_keeps_its_address_until_its_place_is_taken() {
         Admission::New(_)
     ));
     assert_eq!(table.find(SessionId(0)).map(|_| ()), None);
+}
+
+#[test]
+fn what_a_client_does_shows_and_what_came_before_the_closing_may_have_been_executed() {
+    let (table, id) = open_table();
+    let place = usize::try_from((id.0 & 0xffff) - 1).unwrap();
+    let mut last = table.activity(place);
+    assert!(last.is_some_and(|(session, _)| session == id));
+    let mut has_changed = || {
+        let now = table.activity(place);
+        std::mem::replace(&mut last, now) != now
+    };
+    table.refresh(id);
+    assert!(has_changed());
+    assert!(matches!(table.find(id).unwrap().admit(Sequence(3), Sequence(2)), Admission::New(_)));
+    assert!(has_changed() && !has_changed());
+    assert!(!table.closed_before(id, Sequence(4)), "it is open");
+    table.close(id);
+    assert_eq!(table.activity(place), None);
+    assert!(table.closed_before(id, Sequence(4)) && !table.closed_before(id, Sequence(3)));
+}
+
+#[test]
+fn a_place_that_was_given_back_is_taken_again_after_the_others() {
+    let limits = SessionLimits { sessions: 3, window: 4 };
+    let mut directory = Directory::new(limits);
+    let place = |directory: &mut Directory, slot| match directory.open((slot, 1), Slot(slot)) {
+        Opened::New(id) => (id, id.0 & 0xffff),
+        other => panic!("there is room: {other:?}"),
+    };
+    let (first, _) = place(&mut directory, 1);
+    assert!(directory.close(first));
+    assert_eq!([2, 3, 4].map(|slot| place(&mut directory, slot).1), [2, 3, 1]);
 }
