@@ -5,9 +5,11 @@
 
 pub mod btree;
 pub mod counters;
+mod cuts;
 mod lease;
 pub mod null;
 
+pub use cuts::{Cuts, Swept};
 pub use lease::{Access, Lease};
 
 use crate::types::{Digest, GroupId, GroupSet, Sequence, SessionId};
@@ -50,10 +52,30 @@ pub trait PartitionedService: GroupMap + Send + Sync + 'static {
     /// A digest of the whole state. Equal after equal commands on every replica and model.
     fn digest(&self, lease: &mut Lease<'_>) -> Digest;
 
-    /// Writes the whole state, physical structure included.
-    fn snapshot(&self, lease: &mut Lease<'_>, sink: &mut Vec<u8>);
+    /// Makes a cut: what [`PartitionedService::sweep`] gives out from now on is the state as it is
+    /// here, physical structure included, whatever is executed meanwhile. An earlier cut ends.
+    fn cut(&self, lease: &mut Lease<'_>);
 
-    /// Replaces the whole state by a snapshot's.
+    /// Appends about `budget` pieces of the state at the cut: of those of `group`, what nobody has
+    /// given out yet, and what had to be saved since the last sweep. Pieces may stand in any order.
+    fn sweep(
+        &self,
+        lease: &mut Lease<'_>,
+        group: GroupId,
+        budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept;
+
+    /// Writes the whole state, physical structure included.
+    fn snapshot(&self, lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
+        self.cut(lease);
+        for group in (0..self.groups()).map(GroupId::new) {
+            while self.sweep(lease, group, usize::MAX, sink) == Swept::More {}
+        }
+    }
+
+    /// Replaces the whole state by a snapshot's: what the sweeps of all groups gave out after one cut,
+    /// one after the other in any order.
     ///
     /// # Errors
     /// If the snapshot is not one of this service with these settings; the state is unspecified.
@@ -63,6 +85,9 @@ pub trait PartitionedService: GroupMap + Send + Sync + 'static {
 /// Why a snapshot was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RestoreError {
+    /// The machine has no memory for it.
+    #[error("there is no memory for the snapshot")]
+    Memory,
     /// It ends early or is not well formed.
     #[error("the snapshot is truncated or malformed")]
     Malformed,

@@ -5,7 +5,10 @@
 //! (none is a read), and the reply is 8 bytes of the hash, so that a lost, repeated or reordered
 //! command shows in every reply and digest from there on.
 
-use super::{Context, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Verdict};
+use super::{
+    Access, Context, Cuts, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Swept,
+    Verdict,
+};
 use crate::types::{Digest, GroupId, GroupSet, MAX_GROUPS};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Debug)]
 pub struct Null {
     hashes: Box<[CachePadded<AtomicU64>]>,
+    cuts: Cuts<()>,
 }
 
 impl Null {
@@ -28,7 +32,8 @@ impl Null {
     #[must_use]
     pub fn new(groups: usize) -> Self {
         assert!((1..=MAX_GROUPS).contains(&groups), "K is 1 to {MAX_GROUPS}");
-        Self { hashes: (0..groups).map(|_| CachePadded::default()).collect() }
+        let hashes = (0..groups).map(|_| CachePadded::default()).collect();
+        Self { hashes, cuts: Cuts::new(groups) }
     }
 
     /// The group of a command that opens with `word`; `None` if it concerns all. For clients.
@@ -90,10 +95,24 @@ impl PartitionedService for Null {
         Digest(self.hashes.iter().fold(0, |digest, hash| mix(digest, hash.load(Relaxed))))
     }
 
-    fn snapshot(&self, _lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
-        for hash in &self.hashes {
-            sink.extend_from_slice(&hash.load(Relaxed).to_le_bytes());
-        }
+    /// So little that it is saved at once.
+    fn cut(&self, _lease: &mut Lease<'_>) {
+        self.cuts.begin(|_| ());
+        self.cuts.save(Access::Whole, |saved| {
+            for hash in &self.hashes {
+                saved.extend_from_slice(&hash.load(Relaxed).to_le_bytes());
+            }
+        });
+    }
+
+    fn sweep(
+        &self,
+        _lease: &mut Lease<'_>,
+        group: GroupId,
+        _budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept {
+        self.cuts.sweep(group, sink, |(), _| Swept::Done)
     }
 
     fn restore(&self, _lease: &mut Lease<'_>, snapshot: &[u8]) -> Result<(), RestoreError> {
@@ -101,6 +120,7 @@ impl PartitionedService for Null {
         if words.len() != self.hashes.len() || !rest.is_empty() {
             return Err(RestoreError::Malformed);
         }
+        self.cuts.abandon();
         for (hash, word) in self.hashes.iter().zip(words) {
             hash.store(u64::from_le_bytes(*word), Relaxed);
         }

@@ -4,7 +4,7 @@
 use super::services::SimService;
 use super::trace::hash_bytes;
 use crate::service::{
-    Access, Context, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Verdict,
+    Access, Context, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Swept, Verdict,
 };
 use crate::types::{Digest, GroupId, GroupSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -89,8 +89,18 @@ impl<S: PartitionedService> PartitionedService for Observed<S> {
         self.service.digest(lease)
     }
 
-    fn snapshot(&self, lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
-        self.service.snapshot(lease, sink);
+    fn cut(&self, lease: &mut Lease<'_>) {
+        self.service.cut(lease);
+    }
+
+    fn sweep(
+        &self,
+        lease: &mut Lease<'_>,
+        group: GroupId,
+        budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept {
+        self.service.sweep(lease, group, budget, sink)
     }
 
     fn restore(&self, lease: &mut Lease<'_>, snapshot: &[u8]) -> Result<(), RestoreError> {

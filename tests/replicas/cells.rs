@@ -4,7 +4,7 @@
 //! is what a split is to a tree. Its check looks whether it overflows.
 
 use psmr::service::{
-    Context, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Verdict,
+    Context, Cuts, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Swept, Verdict,
 };
 use psmr::types::{Digest, GroupId, GroupSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,6 +33,7 @@ pub fn cell_command(operation: u8, cell: u8, amount: u8) -> Vec<u8> {
 pub struct Cells {
     k: usize,
     cells: Vec<AtomicU64>,
+    cuts: Cuts<()>,
     /// How often a check was made.
     pub checks: AtomicU64,
 }
@@ -40,7 +41,7 @@ pub struct Cells {
 impl Cells {
     pub fn new(k: usize, cells: usize) -> Self {
         let cells = (0..cells).map(|_| AtomicU64::new(0)).collect();
-        Self { k, cells, checks: AtomicU64::new(0) }
+        Self { k, cells, checks: AtomicU64::new(0), cuts: Cuts::new(k) }
     }
 
     pub fn group(&self, cell: usize) -> GroupId {
@@ -138,10 +139,24 @@ impl PartitionedService for Cells {
         Digest((0..self.cells.len()).fold(0xcbf2_9ce4_8422_2325, fold))
     }
 
-    fn snapshot(&self, lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
-        for cell in 0..self.cells.len() {
-            sink.extend_from_slice(&self.value(lease, cell).to_le_bytes());
-        }
+    fn cut(&self, lease: &mut Lease<'_>) {
+        assert!(lease.is_whole());
+        self.cuts.begin(|_| ());
+        self.cuts.save(lease.access(), |saved| {
+            for cell in 0..self.cells.len() {
+                saved.extend_from_slice(&self.value(lease, cell).to_le_bytes());
+            }
+        });
+    }
+
+    fn sweep(
+        &self,
+        _lease: &mut Lease<'_>,
+        group: GroupId,
+        _budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept {
+        self.cuts.sweep(group, sink, |(), _| Swept::Done)
     }
 
     fn restore(&self, lease: &mut Lease<'_>, snapshot: &[u8]) -> Result<(), RestoreError> {

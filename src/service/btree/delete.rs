@@ -4,6 +4,7 @@ use super::BTree;
 use super::command::Outcome;
 use super::node::Node;
 use super::tree::{Path, name};
+use crate::service::Access;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Two neighbours under one parent.
@@ -23,6 +24,7 @@ impl BTree {
         if !slot.is_found {
             return Outcome::MISSING;
         }
+        self.preserve(leaf, Access::Whole);
         leaf.remove_at(slot.index);
         if leaf.count() < self.leaf_minimum {
             self.refill_upwards(leaf, &self.path(key));
@@ -77,6 +79,7 @@ impl BTree {
     }
 
     fn balance(&self, &Pair { parent, index, left, right }: &Pair<'_>) {
+        [parent, left, right].into_iter().for_each(|node| self.preserve(node, Access::Whole));
         let (here, there) = (left.count(), right.count());
         let moved = here.abs_diff(there) / 2;
         assert!(moved > 0, "one is underfull, the other has more than the minimum");
@@ -95,6 +98,7 @@ impl BTree {
 
     fn merge(&self, &Pair { parent, index, left, right }: &Pair<'_>) {
         assert!(left.count() + right.count() <= self.settings.capacity, "both are at the minimum");
+        [parent, left, right].into_iter().for_each(|node| self.preserve(node, Access::Whole));
         right.move_tail(0, left);
         self.release(name(parent.value(index)));
         parent.remove_at(index);

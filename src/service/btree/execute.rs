@@ -3,7 +3,7 @@
 use super::command::{Command, Outcome};
 use super::races::Touch;
 use super::{BTree, Pair, PartitionMap};
-use crate::service::{Access, Context, GroupMap, Lease, PartitionedService, RestoreError};
+use crate::service::{Access, Context, GroupMap, Lease, PartitionedService, RestoreError, Swept};
 use crate::types::{Digest, GroupId, GroupSet};
 
 impl BTree {
@@ -34,6 +34,7 @@ impl BTree {
         if !slot.is_found {
             return Outcome::MISSING;
         }
+        self.preserve(leaf, access);
         leaf.set_value(slot.index, value);
         Outcome::OK
     }
@@ -122,9 +123,20 @@ impl PartitionedService for BTree {
         self.digest_of_contents()
     }
 
-    fn snapshot(&self, lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
+    fn cut(&self, lease: &mut Lease<'_>) {
         assert_whole(lease);
-        self.write_snapshot(sink);
+        self.make_cut();
+    }
+
+    fn sweep(
+        &self,
+        lease: &mut Lease<'_>,
+        group: GroupId,
+        budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept {
+        assert!(lease.covers(group), "{group:?} is not covered by {:?}", lease.access());
+        self.sweep_nodes(group, budget, sink)
     }
 
     fn restore(&self, lease: &mut Lease<'_>, snapshot: &[u8]) -> Result<(), RestoreError> {

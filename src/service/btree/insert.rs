@@ -4,6 +4,7 @@ use super::command::Outcome;
 use super::node::Node;
 use super::tree::{Path, name};
 use super::{BTree, Pair, Separators};
+use crate::service::Access;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl BTree {
@@ -14,6 +15,7 @@ impl BTree {
         if slot.is_found {
             return Outcome::EXISTS;
         }
+        self.preserve(leaf, Access::Whole);
         if leaf.count() < self.settings.capacity {
             leaf.insert_at(slot.index, key, value);
         } else {
@@ -54,6 +56,7 @@ impl BTree {
         let (mut separator, mut child) = (separator, child);
         for &(parent, index) in path.steps().iter().rev() {
             let left = self.node(parent);
+            self.preserve(left, Access::Whole);
             let index = index + 1;
             if left.count() < self.settings.capacity {
                 return left.insert_at(index, separator, u64::from(child));

@@ -1,7 +1,7 @@
 //! A node: a header line and blocks of 8 entries, laid out so that a search touches few lines.
 //!
 //! ```text
-//! header   word 0: count and level; word j: the first key of block j   one line up to 64 entries
+//! header   word 0: count, level, cut; word j: the first key of block j  one line up to 64 entries
 //! block j  a line of 8 keys, a line of 8 values (of a leaf) or children (of an inner node)
 //! ```
 //! A search reads the header line, which names the block, then the block's key line and value line;
@@ -20,6 +20,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 const PAD: u64 = u64::MAX;
+/// Where in word 0 the level stands, 8 bits, and the cut, 24 bits.
+const LEVEL_SHIFT: u32 = 32;
+const CUT_SHIFT: u32 = 40;
 
 /// How many lines a node takes, and how many of them are its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,20 @@ impl<'a> Node<'a> {
     /// 0 for a leaf, 1 for the parent of leaves.
     #[inline(always)]
     pub(super) fn level(self) -> u32 {
-        (self.meta().load(Relaxed) >> 32) as u32
+        (self.meta().load(Relaxed) >> LEVEL_SHIFT & 0xff) as u32
+    }
+
+    /// The last cut that has this node as it was, see [`super::snapshot`].
+    #[inline(always)]
+    pub(super) fn cut(self) -> u32 {
+        (self.meta().load(Relaxed) >> CUT_SHIFT) as u32
+    }
+
+    /// Notes that the cut has it, or that it was not there.
+    #[inline]
+    pub(super) fn set_cut(self, cut: u32) {
+        let rest = self.meta().load(Relaxed) & ((1 << CUT_SHIFT) - 1);
+        self.meta().store(rest | u64::from(cut) << CUT_SHIFT, Relaxed);
     }
 
     /// An empty node of `level`.
@@ -81,7 +97,7 @@ impl<'a> Node<'a> {
         for keys in self.lines[self.header..].iter().step_by(2) {
             keys.0.iter().for_each(|word| word.store(PAD, Relaxed));
         }
-        self.meta().store(u64::from(level) << 32, Relaxed);
+        self.meta().store(u64::from(level) << LEVEL_SHIFT, Relaxed);
     }
 
     #[inline(always)]
@@ -139,6 +155,11 @@ impl<'a> Node<'a> {
         } else {
             self.key(next)
         })
+    }
+
+    /// The address of its first line.
+    pub(super) fn address(self) -> usize {
+        self.lines.as_ptr().addr()
     }
 
     /// Who touched this leaf; there only in builds that note it.
@@ -338,8 +359,8 @@ impl<'a> Node<'a> {
     #[inline]
     fn set_count(self, count: usize) {
         debug_assert!(count <= (self.lines.len() - self.header) / 2 * WORDS_PER_LINE);
-        let level = self.meta().load(Relaxed) >> 32 << 32;
-        self.meta().store(level | count as u64, Relaxed);
+        let rest = self.meta().load(Relaxed) & !0xffff;
+        self.meta().store(rest | count as u64, Relaxed);
     }
 }
 

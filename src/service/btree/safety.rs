@@ -161,6 +161,7 @@ impl Optimistic for BTree {
             Ok((cleared, key, value)) => {
                 if let Some(leaf) = cleared.leaf() {
                     self.note(leaf, lease.access(), Touch::Move);
+                    self.preserve(leaf, lease.access());
                 }
                 reply.push(cleared.execute(key, value));
                 Verdict::Pass

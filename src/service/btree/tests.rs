@@ -1,7 +1,9 @@
 //! Properties against an oracle, and the cases that a toy skips.
 
 use super::*;
-use crate::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
+use crate::service::{
+    Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Swept, Verdict,
+};
 use crate::types::{Digest, GroupId, Random};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -153,6 +155,40 @@ proptest! {
         for length in 0..snapshot.len() {
             let cut = other.restore(&mut whole(), &snapshot[..length]);
             prop_assert!(cut.is_err());
+        }
+    }
+
+    #[test]
+    fn a_cut_is_given_out_as_it_was_whatever_is_executed_between_the_sweeps(
+        settings in any_settings(),
+        before in prop::collection::vec(any_command(), 0..100),
+        after in prop::collection::vec((any_command(), 0usize..64, 0usize..4), 0..300),
+        again in prop::collection::vec(any_command(), 0..20),
+    ) {
+        let tree = BTree::load(settings, pairs(60)).unwrap();
+        before.iter().for_each(|command| { execute(&tree, command); });
+        for _ in 0..2 {
+            let structure = tree.digest_structure();
+            tree.cut(&mut whole());
+            let mut snapshot = Vec::new();
+            let sweep = |group: usize, budget, snapshot: &mut Vec<u8>| {
+                let group = GroupId::new(group % settings.groups);
+                tree.sweep(&mut Lease::mint(Access::Keys(group)), group, budget, snapshot)
+            };
+            for (command, group, budget) in &after {
+                execute(&tree, command);
+                sweep(*group, *budget, &mut snapshot);
+            }
+            for group in 0..settings.groups {
+                while sweep(group, 1, &mut snapshot) == Swept::More {}
+            }
+            let other = BTree::load(settings, pairs(3)).unwrap();
+            other.restore(&mut whole(), &snapshot).unwrap();
+            prop_assert_eq!(other.check_invariants(), Ok(()));
+            prop_assert_eq!(other.digest_structure(), structure);
+            // A cut that is never swept is no obstacle to the next one.
+            tree.cut(&mut whole());
+            again.iter().for_each(|command| { execute(&tree, command); });
         }
     }
 

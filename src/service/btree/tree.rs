@@ -3,8 +3,10 @@
 use super::hints::{Hint, new_version};
 use super::node::{Layout, Node};
 use super::safety::Checks;
+use super::snapshot::Cursor;
 use super::{LoadError, PartitionMap, Settings};
 use crate::mem::{Arena, Line, Rung};
+use crate::service::{Access, Cuts};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::io;
@@ -28,6 +30,7 @@ pub struct BTree {
     /// Written under a lease of the whole only.
     pub(super) shape: CachePadded<Shape>,
     pub(super) checks: Checks,
+    pub(super) cuts: Cuts<Cursor>,
 }
 
 /// The words beside the nodes.
@@ -38,6 +41,9 @@ pub(super) struct Shape {
     pub(super) used: AtomicU32,
     /// The first of the freed nodes; each has the next one in its first value.
     free: AtomicU32,
+    /// The number of the last cut, modulo 2^24: nodes with another one must be saved before they
+    /// change.
+    pub(super) cut: AtomicU32,
     /// Barriers so far, and unordered accesses: see `races`.
     pub(super) epoch: AtomicU64,
     pub(super) races: AtomicU64,
@@ -84,6 +90,7 @@ impl BTree {
             root: AtomicU32::new(0),
             used: AtomicU32::new(0),
             free: AtomicU32::new(NO_NODE),
+            cut: AtomicU32::new(0),
             epoch: AtomicU64::new(0),
             races: AtomicU64::new(0),
             version: AtomicU64::new(new_version()),
@@ -95,6 +102,7 @@ impl BTree {
             arena: Arena::new(CHUNK_LINES, LIMIT_LINES)?,
             shape: CachePadded::new(shape),
             checks: Checks::new(settings.groups),
+            cuts: Cuts::new(settings.groups),
             settings,
         })
     }
@@ -211,7 +219,9 @@ impl BTree {
             self.shape.free.store(name(self.node(free).value(0)), Relaxed);
             free
         };
-        self.node(id).reset(level);
+        let node = self.node(id);
+        node.reset(level);
+        node.set_cut(self.shape.cut.load(Relaxed));
         id
     }
 
@@ -223,14 +233,15 @@ impl BTree {
     /// Puts a node on the free list. Of the whole's holder only.
     pub(super) fn release(&self, id: u32) {
         let node = self.node(id);
+        self.preserve(node, Access::Whole);
         node.reset(0);
         node.set_value(0, u64::from(self.shape.free.load(Relaxed)));
         self.shape.free.store(id, Relaxed);
     }
 
-    /// Forgets all nodes. Of the whole's holder only.
-    pub(super) fn forget_nodes(&self) {
-        self.shape.used.store(0, Relaxed);
+    /// Forgets all nodes but the first `nodes`. Of the whole's holder only.
+    pub(super) fn adopt_nodes(&self, nodes: u32) {
+        self.shape.used.store(nodes * name(self.layout.lines() as u64), Relaxed);
         self.shape.free.store(NO_NODE, Relaxed);
     }
 

@@ -102,6 +102,7 @@ impl<'a> Attempt<'a> {
         let next = u64::try_from(next).expect("between zero and the bound");
         self.log[self.steps] = Saved { counter: index, value, changes };
         self.steps += 1;
+        self.bank.preserve(index, self.scope);
         counter.value.store(next, Relaxed);
         counter.changes.store(changes + 1, Relaxed);
         Ok(next)

@@ -13,16 +13,19 @@
 
 mod attempt;
 mod command;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use command::{Command, Outcome, Program};
 
 use super::{
-    Access, Context, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Verdict,
+    Access, Context, Cuts, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Swept,
+    Verdict,
 };
 use crate::types::{Digest, GroupId, GroupSet, MAX_GROUPS};
 use attempt::{Attempt, Failure, Scope};
+use snapshot::Blocks;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use thiserror::Error;
@@ -80,6 +83,8 @@ pub struct Bank {
     counters: Box<[Counter]>,
     /// Touched under a lease of the whole only.
     reserve: AtomicU64,
+    blocks: Blocks,
+    cuts: Cuts<u32>,
 }
 
 impl Bank {
@@ -103,7 +108,8 @@ impl Bank {
         }
         let counter = |_| Counter { value: AtomicU64::new(initial), changes: AtomicU64::new(0) };
         let counters = (0..counters).map(counter).collect();
-        Ok(Self { settings, counters, reserve: AtomicU64::new(reserve) })
+        let (blocks, cuts) = (Blocks::new(settings.counters), Cuts::new(groups));
+        Ok(Self { settings, counters, reserve: AtomicU64::new(reserve), blocks, cuts })
     }
 
     /// Its settings.
@@ -224,29 +230,24 @@ impl PartitionedService for Bank {
         Digest(self.words().fold(0x9e37_79b9_7f4a_7c15, mix))
     }
 
-    fn snapshot(&self, _lease: &mut Lease<'_>, sink: &mut Vec<u8>) {
-        sink.extend_from_slice(&u64::from(self.settings.counters).to_le_bytes());
-        for word in self.words() {
-            sink.extend_from_slice(&word.load(Relaxed).to_le_bytes());
-        }
+    fn cut(&self, lease: &mut Lease<'_>) {
+        assert!(lease.is_whole(), "a cut is made where all workers have met");
+        self.make_cut();
+    }
+
+    fn sweep(
+        &self,
+        lease: &mut Lease<'_>,
+        group: GroupId,
+        budget: usize,
+        sink: &mut Vec<u8>,
+    ) -> Swept {
+        assert!(lease.covers(group), "{group:?} is not covered by {:?}", lease.access());
+        self.sweep_blocks(group, budget, sink)
     }
 
     fn restore(&self, _lease: &mut Lease<'_>, snapshot: &[u8]) -> Result<(), RestoreError> {
-        let (words, rest) = snapshot.as_chunks();
-        let Some((&counters, words)) = words.split_first() else {
-            return Err(RestoreError::Malformed);
-        };
-        let (found, expected) = (u64::from_le_bytes(counters), self.settings.counters.into());
-        if found != expected {
-            return Err(RestoreError::Setting { setting: "counters", found, expected });
-        }
-        if words.len() != self.words().count() || !rest.is_empty() {
-            return Err(RestoreError::Malformed);
-        }
-        for (word, bytes) in self.words().zip(words) {
-            word.store(u64::from_le_bytes(*bytes), Relaxed);
-        }
-        Ok(())
+        self.read_snapshot(snapshot)
     }
 }
 

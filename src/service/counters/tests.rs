@@ -70,6 +70,40 @@ proptest! {
     }
 
     #[test]
+    fn a_cut_is_given_out_as_it_was_whatever_is_executed_between_the_sweeps(
+        groups in 1usize..=5,
+        before in prop::collection::vec(any_command(), 0..50),
+        after in prop::collection::vec((any_command(), 0usize..5, 0usize..2), 0..100),
+    ) {
+        let bank = Bank::new(Settings { groups, ..SETTINGS }).unwrap();
+        let run = |command: &Command| {
+            let group = bank.optimistic(&command.to_bytes()).single();
+            if group.is_none_or(|group| attempt(&bank, group, command).is_err()) {
+                execute(&bank, command);
+            }
+        };
+        before.iter().for_each(run);
+        for _ in 0..2 {
+            let digest = bank.digest(&mut whole());
+            bank.cut(&mut whole());
+            let mut snapshot = Vec::new();
+            let mut sweep = |group: usize, budget| {
+                let group = GroupId::new(group % groups);
+                bank.sweep(&mut Lease::mint(Access::Keys(group)), group, budget, &mut snapshot)
+            };
+            for (command, group, budget) in &after {
+                run(command);
+                sweep(*group, *budget);
+            }
+            (0..groups).for_each(|group| while sweep(group, 1) == Swept::More {});
+            let other = Bank::new(SETTINGS).unwrap();
+            prop_assert_eq!(other.restore(&mut whole(), &snapshot), Ok(()));
+            prop_assert_eq!(other.digest(&mut whole()), digest);
+            prop_assert!(other.restore(&mut whole(), &snapshot[8..]).is_err());
+        }
+    }
+
+    #[test]
     fn no_bytes_make_the_bank_panic(bytes in prop::collection::vec(any::<u8>(), 0..48)) {
         let bank = Bank::new(SETTINGS).unwrap();
         bank.execute(&mut whole(), &Context::default(), &bytes, &mut Vec::new());
