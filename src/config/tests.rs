@@ -188,3 +188,15 @@ fn times_have_units() {
         assert_eq!(duration(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn every_setting_is_in_the_documents() {
+    let document = include_str!("../../docs/SETTINGS.md");
+    for value in Config::read(&text()).unwrap().effective {
+        assert!(
+            document.contains(&format!("`{}`", value.key)),
+            "docs/SETTINGS.md lacks {}",
+            value.key
+        );
+    }
+}
