@@ -191,7 +191,7 @@ fn times_have_units() {
 
 #[test]
 fn every_setting_is_in_the_documents() {
-    let document = include_str!("../../docs/SETTINGS.md");
+    let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SETTINGS.md"));
     for value in Config::read(&text()).unwrap().effective {
         assert!(
             document.contains(&format!("`{}`", value.key)),
