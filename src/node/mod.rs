@@ -20,7 +20,6 @@ mod drops;
 mod endpoint;
 mod home;
 mod inquiry;
-mod keeper;
 mod keys;
 mod load;
 mod logs;
