@@ -100,6 +100,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
         orderers: 1,
         worker_threads: GROUPS,
         transport,
+        checkpoint_interval: Duration::ZERO,
         durability: Durability::Memory,
         client_path,
         barrier: Barrier::Command,

@@ -57,6 +57,7 @@ fn config(model: Model, transport: Transport, client_path: ClientPath) -> Cluste
         worker_threads: if model == Model::Smr { 1 } else { 2 },
         transport,
         durability: Durability::Memory,
+        checkpoint_interval: Duration::ZERO,
         client_path,
         barrier: Barrier::Command,
         executor: Executor::Rotate,

@@ -10,8 +10,10 @@ mod planted;
 use planted::{Catcher, bugs};
 use psmr::service::btree::{self, BTree, Pair};
 use psmr::service::counters::{self, Bank, Program};
-use psmr::service::{Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Verdict};
-use psmr::types::{Bug, GroupId, Random};
+use psmr::service::{
+    Access, Context, GroupMap, Lease, Optimistic, PartitionedService, Swept, Verdict,
+};
+use psmr::types::{Bug, Digest, GroupId, Random};
 
 const GROUPS: usize = 3;
 const KEY_SPACE: u64 = 120;
@@ -73,6 +75,8 @@ fn run_trees(seed: u64) -> Result<(), String> {
     let mut random = Random::new(seed);
     for round in 0..12 {
         let sequences = tree_sequences(&replicas[0], &mut random);
+        let structure = replicas[0].digest_structure();
+        replicas[0].cut(&mut Lease::mint(Access::Whole));
         let records = [0, 1].map(|i| {
             let mut interleaving = Random::new(seed * 1000 + round * 2 + i as u64);
             run_round(&replicas[i], &sequences, &mut interleaving)
@@ -86,8 +90,21 @@ fn run_trees(seed: u64) -> Result<(), String> {
         if replicas[0].digest_structure() != replicas[1].digest_structure() {
             return Err(format!("structures differ in round {round}"));
         }
+        if cut_of(&replicas[0], &load())? != structure {
+            return Err(format!("the cut is not as the tree was at round {round}"));
+        }
     }
     Ok(())
+}
+
+/// The structure that the last cut of `tree` has, restored into `other`.
+fn cut_of(tree: &BTree, other: &BTree) -> Result<Digest, String> {
+    let (mut snapshot, mut whole) = (Vec::new(), Lease::mint(Access::Whole));
+    for group in (0..GROUPS).map(GroupId::new) {
+        while tree.sweep(&mut whole, group, 4, &mut snapshot) == Swept::More {}
+    }
+    other.restore(&mut whole, &snapshot).map_err(|error| error.to_string())?;
+    Ok(other.digest_structure())
 }
 
 fn tree_sequences(tree: &BTree, random: &mut Random) -> Vec<Vec<Vec<u8>>> {

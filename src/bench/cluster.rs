@@ -168,6 +168,7 @@ fn config(settings: &Settings) -> ClusterConfig {
             (Durability::Sync, Some(directory)) => node::Durability::Sync(directory.clone()),
             _ => node::Durability::Memory,
         },
+        checkpoint_interval: Duration::from_millis(settings.checkpoint_interval_ms),
         client_path: match settings.client_path {
             ClientPath::InProcess => node::ClientPath::InProcess,
             ClientPath::Datagram => node::ClientPath::Datagram,

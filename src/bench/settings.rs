@@ -58,6 +58,8 @@ pub struct Settings {
     pub ordering_threads: usize,
     /// What the acceptors survive.
     pub durability: Durability,
+    /// How often the replicas make a checkpoint, in memory; 0: never.
+    pub checkpoint_interval_ms: u64,
     /// Where they keep their logs; missing or empty.
     pub data_dir: Option<PathBuf>,
     /// Threads that run the workers of a replica.
@@ -152,6 +154,7 @@ impl Default for Settings {
             acceptors: 3,
             ordering_threads: 1,
             durability: Durability::Memory,
+            checkpoint_interval_ms: 0,
             data_dir: None,
             worker_threads: 2,
             keys: 1_000_000,

@@ -40,6 +40,9 @@ pub(super) struct RunArgs {
     /// Where acceptors keep their logs; missing or empty
     #[arg(long, value_name = "DIR", help_heading = "Cluster")]
     data_dir: Option<PathBuf>,
+    /// How often the replicas make a checkpoint, in milliseconds; 0: never
+    #[arg(long, value_name = "MS", default_value_t = 0, help_heading = "Cluster")]
+    checkpoint_interval_ms: u64,
     /// Threads that run the workers of a replica; on fewer than K they take turns, which spares a
     /// switch of threads in every rendezvous [default: K if every thread has a core, else cores /
     /// replicas]
@@ -304,6 +307,7 @@ impl RunArgs {
             acceptors: self.acceptors,
             durability: self.durability,
             data_dir: self.data_dir,
+            checkpoint_interval_ms: self.checkpoint_interval_ms,
             worker_threads: threads,
             ordering_threads: self
                 .ordering_threads

@@ -69,6 +69,11 @@ struct NodeStatus {
     lost: Option<bool>,
     /// Of a replica: decisions that contradict earlier ones. Above 0 agreement is broken.
     conflicts: Option<u64>,
+    /// Of a replica: the slot of its last complete checkpoint, complete checkpoints of this life,
+    /// and how often it came back by another replica's.
+    checkpoint: Option<u64>,
+    checkpoints: Option<u64>,
+    transfers: Option<u64>,
     drops: BTreeMap<&'static str, u64>,
     rss_bytes: Option<u64>,
 }
@@ -211,6 +216,11 @@ impl NodeStatus {
         node.up = true;
         node.epoch = Some(process.values[0]);
         node.rss_bytes = Some(process.values[1]);
+        if let Some(fact) = facts(said, Topic::Checkpoint).next() {
+            let [slot, completed, transfers] = fact.values;
+            node.checkpoint = slot.checked_sub(1);
+            (node.checkpoints, node.transfers) = (Some(completed), Some(transfers));
+        }
         let of_replica = role == "replica";
         let topic = if of_replica { Topic::Applied } else { Topic::Ring };
         let slot = if of_replica { 1 } else { 2 };

@@ -171,6 +171,10 @@ pub struct Execution {
     /// When a replica stops whose workers wait for each other although all that they need is
     /// decided; zero: never.
     pub rendezvous_timeout: Duration,
+    /// How often replicas make a checkpoint while something is ordered; zero: never.
+    pub checkpoint_interval: Duration,
+    /// A replica that is silent for longer is not waited for; it returns by a checkpoint.
+    pub replica_patience: Duration,
     /// Sessions that may be open at once.
     pub sessions: usize,
     /// When the session of a client expires that neither asks nor refreshes it; zero: never.

@@ -273,6 +273,8 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
         "command_bytes",
         "digest_interval",
         "rendezvous_timeout",
+        "checkpoint_interval",
+        "replica_patience",
         "sessions",
         "session_timeout",
         "window",
@@ -298,6 +300,12 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
             "10s",
             Duration::ZERO..=3600 * SECOND,
         )?,
+        checkpoint_interval: section.duration(
+            "checkpoint_interval",
+            "10s",
+            Duration::ZERO..=3600 * SECOND,
+        )?,
+        replica_patience: section.duration("replica_patience", "1s", 200 * MS..=3600 * SECOND)?,
         sessions: section.size("sessions", 4096, 1..=65_535)?,
         session_timeout: section.duration(
             "session_timeout",

@@ -101,6 +101,13 @@ impl Subscription {
         }
     }
 
+    /// A complete checkpoint has everything before `position`: acceptors hear of it.
+    pub fn set_checkpointed(&mut self, position: &[RingPosition]) {
+        for (learner, at) in self.learners.iter_mut().zip(position) {
+            learner.set_checkpointed(at.next);
+        }
+    }
+
     /// Whether it subscribes to `ring`.
     #[inline]
     #[must_use]
@@ -183,6 +190,12 @@ impl Subscription {
     #[must_use]
     pub fn conflict(&self) -> Option<(RingId, Instance)> {
         self.learners.iter().find_map(|learner| Some((learner.ring(), learner.conflict()?)))
+    }
+
+    /// Whether it has delivered all that was decided when it began, or began again.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.learners.iter().all(Learner::has_caught_up)
     }
 
     /// The learners, by rising ring.

@@ -2,7 +2,7 @@
 //! points, dropped datagrams. Relaxed atomics: each word stands for itself.
 
 use crate::multi_ring::{RingPosition, Subscription};
-use crate::replica::WorkerCounters;
+use crate::replica::{Checkpoints, Recovery, WorkerCounters};
 use crate::types::{Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, Fact, Topic};
 use crossbeam_utils::CachePadded;
@@ -64,6 +64,10 @@ pub(super) struct Board {
     drops: [AtomicU64; DecodeError::ALL.len()],
     /// The life that this replica's markers bear.
     life: AtomicU64,
+    /// Complete checkpoints, the last one's slot plus 1, and state transfers.
+    checkpoints: AtomicU64,
+    checkpoint: AtomicU64,
+    recoveries: AtomicU64,
 }
 
 impl Board {
@@ -76,6 +80,9 @@ impl Board {
             executed: AtomicU64::new(0),
             drops: Default::default(),
             life: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
+            checkpoint: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
         }
     }
 
@@ -156,6 +163,14 @@ impl Board {
         }
     }
 
+    /// How many checkpoints there are and how often the replica came back, and where the last
+    /// checkpoint is.
+    pub(super) fn publish_checkpoint(&self, checkpoints: &Checkpoints, recovery: &Recovery) {
+        self.checkpoints.store(checkpoints.completed(), Ordering::Relaxed);
+        self.checkpoint.store(checkpoints.slot().map_or(0, |slot| slot.0 + 1), Ordering::Relaxed);
+        self.recoveries.store(recovery.count(), Ordering::Relaxed);
+    }
+
     /// A digest was taken at `slot` of the ring of all groups. Of several at one place the last
     /// stands, at every replica the same.
     pub(super) fn push(&self, slot: Slot, digest: Digest) {
@@ -219,6 +234,9 @@ impl Board {
                 facts.push(Fact::new(Topic::Conflict, ring.0, [count, instance, 0]));
             }
         }
+        let [checkpoint, made, transfers] = [&self.checkpoint, &self.checkpoints, &self.recoveries]
+            .map(|word| word.load(Ordering::Relaxed));
+        facts.push(Fact::new(Topic::Checkpoint, 0, [checkpoint, made, transfers]));
         let taken = self.taken.load(Ordering::Acquire);
         for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
             let Point { position, digest } = self.points[place(at)].load();

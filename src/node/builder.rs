@@ -8,8 +8,10 @@ use super::worker::WorkerParts;
 use crate::host::clock;
 use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
-use crate::replica::{Barrier, Executor, PsmrWorker, ReplyPolicy, Retry, Shared, WorkerConfig};
-use crate::ring_paxos::{LearnerConfig, Member, Proposer, RingConfig};
+use crate::replica::{
+    Barrier, CheckpointTimer, Executor, PsmrWorker, ReplyPolicy, Retry, Shared, WorkerConfig,
+};
+use crate::ring_paxos::{LearnerConfig, Member, Proposer, Retention, RingConfig};
 use crate::service::Optimistic;
 use crate::storage::StorageError;
 use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, RingId};
@@ -29,6 +31,7 @@ pub(super) struct Blueprint {
     pub(super) lambda_per_s: u64,
     /// Of every ring, but for its number and its learners.
     pub(super) ring: RingConfig,
+    pub(super) checkpoints: CheckpointPlan,
     pub(super) command_limit: usize,
     /// Commands that one session may have open.
     pub(super) window: usize,
@@ -38,6 +41,36 @@ pub(super) struct Blueprint {
     pub(super) rendezvous_timeout: Duration,
     /// When the session of a silent client expires; zero: never.
     pub(super) session_timeout: Duration,
+}
+
+/// How replicas make checkpoints, and what acceptors keep behind them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckpointPlan {
+    /// Zero: there are none.
+    pub(super) interval: Duration,
+    /// A replica that is silent for longer is not waited for.
+    pub(super) patience: Duration,
+    /// Nothing is forgotten before it is in checkpoints.
+    pub(super) is_strict: bool,
+    /// Replicas may begin after others: such a one answers nobody before it has caught up.
+    pub(super) joins: bool,
+}
+
+impl CheckpointPlan {
+    /// No checkpoints, and all replicas begin together.
+    pub(super) const NONE: Self =
+        Self { interval: Duration::ZERO, patience: Duration::ZERO, is_strict: false, joins: false };
+
+    /// What a ring of `learners` keeps that `replicas` hear.
+    fn retention(&self, learners: usize, replicas: usize) -> Retention {
+        if self.interval.is_zero() {
+            return Retention::Applied;
+        }
+        // f + 1 of 2f + 1 replicas, with all their learners of the ring.
+        let copies = replicas.div_ceil(2) * (learners / replicas.max(1));
+        let Self { is_strict, patience, .. } = *self;
+        Retention::Checkpoints { copies, is_strict, patience }
+    }
 }
 
 /// Makes roles.
@@ -66,7 +99,8 @@ impl Builder {
         for ring in roster.rings() {
             let learners = roster.learners(ring);
             for &node in nodes {
-                let config = RingConfig { ring, learners, ..blueprint.ring.clone() };
+                let retention = blueprint.checkpoints.retention(learners, roster.replicas);
+                let config = RingConfig { ring, learners, retention, ..blueprint.ring.clone() };
                 let (log, recovered) = logs.open(node, ring, config.instances)?;
                 let (seed, now) = (random.next(), clock::now());
                 let mut member =
@@ -94,7 +128,9 @@ impl Builder {
         let preferred = |ring: RingId| {
             let mut acceptors = acceptors.clone();
             acceptors.rotate_left((usize::from(ring.0) + replica) % roster.acceptors);
-            LearnerConfig::new(ring, acceptors, u64::from(me.0))
+            let has_checkpoints = !blueprint.checkpoints.interval.is_zero();
+            let defaults = LearnerConfig::new(ring, acceptors, u64::from(me.0));
+            LearnerConfig { has_checkpoints, ..defaults }
         };
         let rings = roster.rings_of_worker(group).into_iter().map(preferred).collect();
         let worker = WorkerConfig {
@@ -107,10 +143,16 @@ impl Builder {
             ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
         };
         let subscription = SubscriptionConfig { rings, m: blueprint.m };
+        let mut worker = PsmrWorker::new(worker, shared.clone());
+        let others = (0..roster.replicas).filter(|other| *other != replica);
+        worker.set_peers(others.map(|other| roster.worker(other, 0)).collect());
+        if blueprint.checkpoints.joins {
+            worker.join();
+        }
         WorkerParts {
             me,
             subscription: Subscription::new(subscription, random.next(), clock::now()),
-            worker: PsmrWorker::new(worker, shared.clone()),
+            worker,
             proposers: roster.rings().map(|ring| Proposer::new(ring, roster.acceptors())).collect(),
             progressed: Arc::default(),
             rendezvous_timeout: blueprint.rendezvous_timeout,
@@ -121,6 +163,14 @@ impl Builder {
     pub(super) fn session_timer(&mut self, replica: usize, places: usize) -> Option<SessionTimer> {
         let who = (replica, self.roster.groups);
         SessionTimer::new(self.blueprint.session_timeout, who, places, self.random.next())
+    }
+
+    /// What asks for checkpoints at a replica.
+    pub(super) fn checkpoint_timer(&mut self, replica: usize) -> Option<CheckpointTimer> {
+        let Self { blueprint, roster, random } = self;
+        let enough = blueprint.ring.instances as u64 / 4;
+        let interval = blueprint.checkpoints.interval;
+        CheckpointTimer::new(interval, enough, replica, roster.groups, random.next())
     }
 
     /// A client that is answered at `reply_to`, with so many sessions.

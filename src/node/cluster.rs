@@ -207,12 +207,16 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
     ) -> Result<(), ClusterError> {
         let places = self.config.session_limits().sessions;
         for (replica, shared) in shared.iter().enumerate() {
+            if !self.config.checkpoint_interval.is_zero() {
+                shared.checkpoints().turn_on(false);
+            }
             self.team.thread.board = Arc::new(Board::new(self.config.groups));
             for crew in 0..self.builder.roster.crews {
                 let spot = self.spot(format!("r{replica}-w{crew}"), seeds);
                 let mut markers = Markers::default();
                 if crew == 0 {
                     markers.sessions = self.builder.session_timer(replica, places);
+                    markers.checkpoints = self.builder.checkpoint_timer(replica);
                 }
                 let Self { team, builder, inside, .. } = self;
                 let place = (replica, crew);

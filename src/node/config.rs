@@ -1,6 +1,6 @@
 //! What a whole cluster in one process is made of, and why it could not be launched.
 
-use super::builder::Blueprint;
+use super::builder::{Blueprint, CheckpointPlan};
 use super::logs::Durability;
 use super::roster::Roster;
 use super::watchdog::Halt;
@@ -9,6 +9,7 @@ use crate::host::threads::StartError;
 use crate::proxy::Grouping;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
 use crate::ring_paxos::RingConfig;
+use crate::service::RestoreError;
 use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
 use crate::transport::uring;
@@ -92,6 +93,8 @@ pub struct ClusterConfig {
     pub lambda_per_s: u64,
     /// How much a datagram holds.
     pub room: Room,
+    /// How often the replicas make a checkpoint, in memory; zero: never.
+    pub checkpoint_interval: Duration,
     /// The largest payload of a command, in bytes.
     pub command_limit: usize,
     /// Digest of the service's immutable settings.
@@ -135,6 +138,12 @@ impl ClusterConfig {
             m: self.m,
             lambda_per_s: self.lambda_per_s,
             ring: RingConfig::new(RingId(0), acceptors).with_room(self.room),
+            checkpoints: CheckpointPlan {
+                interval: self.checkpoint_interval,
+                patience: Duration::from_secs(1),
+                is_strict: self.durability != Durability::Memory,
+                ..CheckpointPlan::NONE
+            },
             command_limit: self.command_limit,
             window: self.window,
             attempt_timeout: self.attempt_timeout,
@@ -205,6 +214,12 @@ pub enum ClusterError {
         /// Why.
         halt: Halt,
     },
+    /// The file of a replica's last checkpoint cannot be read.
+    #[error("the replica's checkpoint cannot be read: {0}")]
+    CheckpointFile(#[from] std::io::Error),
+    /// A replica's last checkpoint is sound, but not of this service.
+    #[error("the replica's checkpoint cannot be restored: {0}: remove its file `checkpoint`")]
+    Checkpoint(RestoreError),
     /// An agent ended by itself.
     #[error("thread {name} ended: {cause}")]
     Ended {

@@ -3,6 +3,7 @@
 
 use super::board::Board;
 use super::sessions::SessionTimer;
+use crate::replica::CheckpointTimer;
 use crate::types::{GroupSet, Time};
 use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub(super) struct Markers {
     pub(super) digests: Option<DigestTimer>,
     pub(super) sessions: Option<SessionTimer>,
+    pub(super) checkpoints: Option<CheckpointTimer>,
 }
 
 /// Asks at most once an interval, and only while the state changes. The replica of rank r waits

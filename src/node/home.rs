@@ -96,6 +96,11 @@ impl Home {
         self.path.join("log")
     }
 
+    /// Where the node's files are.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What an acceptor without a log knows of its former lives: nothing, if there were any.
     pub(super) const fn memory(&self) -> Memory {
         if self.had_life { Memory::Amnesiac } else { Memory::Fresh }

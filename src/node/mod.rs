@@ -20,6 +20,7 @@ mod drops;
 mod endpoint;
 mod home;
 mod inquiry;
+mod keeper;
 mod keys;
 mod load;
 mod logs;

@@ -12,14 +12,14 @@ use super::endpoint::Seed;
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::team::{Spot, Team};
-use super::{Book, BuildError, Positions, site};
+use super::{Book, BuildError, Positions, keeper, site};
 use crate::config::{self, Cluster};
 use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
 use crate::replica::Shared;
 use crate::ring_paxos::Memory;
 use crate::service::Optimistic;
-use crate::storage::{self, StorageError};
+use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
@@ -360,7 +360,7 @@ impl<'a> Starter<'a> {
         let started = match role {
             Role::Acceptor(index) => self.start_acceptor(&mut team, (node, index), &home, seeds),
             Role::Replica(index, service) => {
-                self.start_replica(&mut team, (node, index), seeds, service)
+                self.start_replica(&mut team, (node, index), &home, seeds, service)
             }
         };
         let part = Part { id: node.id.clone(), team, _home: home };
@@ -381,6 +381,7 @@ impl<'a> Starter<'a> {
         Markers {
             digests: DigestTimer::new(interval, replica, self.builder.roster.groups, client),
             sessions: self.builder.session_timer(replica, places),
+            checkpoints: self.builder.checkpoint_timer(replica),
         }
     }
 
@@ -441,10 +442,20 @@ impl<'a> Starter<'a> {
         &mut self,
         team: &mut Team<()>,
         (node, index): (&config::Node, usize),
+        home: &Home,
         seeds: Vec<Seed>,
         service: Arc<S>,
     ) -> Result<(), ClusterError> {
-        let shared = Arc::new(Shared::new(service, site::limits(self.launch.cluster)));
+        let cluster = self.launch.cluster;
+        let shared = Arc::new(Shared::new(service, site::limits(cluster)));
+        if !cluster.execution.checkpoint_interval.is_zero() {
+            let configuration = cluster.digests.immutable;
+            let me = self.builder.roster.worker(index, 0);
+            let identity = storage::Identity { cluster: cluster.id, configuration, node: me };
+            let file = CheckpointFile::new(home.path().to_owned(), identity);
+            keeper::begin(&file, &shared)?;
+            team.start_keeper(&format!("{}-keeper", node.id), file, &shared)?;
+        }
         for (crew, seed) in seeds.into_iter().enumerate() {
             let faults = self.faults(self.builder.roster.worker(index, crew));
             let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));

@@ -2,7 +2,7 @@
 
 use super::Book;
 use super::bodies::Thread;
-use super::builder::{Blueprint, Builder};
+use super::builder::{Blueprint, Builder, CheckpointPlan};
 use super::config::ClusterError;
 use super::roster::Roster;
 use crate::config::{self, Cluster};
@@ -74,6 +74,12 @@ fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
             election_timeout: ordering.election_timeout,
             repair_rate: ordering.repair_rate,
             ..RingConfig::new(RingId(0), roster.acceptors())
+        },
+        checkpoints: CheckpointPlan {
+            interval: execution.checkpoint_interval,
+            patience: execution.replica_patience,
+            is_strict: cluster.durability == config::Durability::Sync,
+            joins: true,
         },
         command_limit: execution.command_bytes,
         window: execution.window,

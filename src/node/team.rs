@@ -7,13 +7,15 @@ use super::config::ClusterError;
 use super::digests::Markers;
 use super::endpoint::{Body, Seed};
 use super::ordering::Hosted;
-use super::worker::Progressed;
-use super::{Book, Load, Positions};
+use super::worker::{Progressed, WorkerParts};
+use super::{Book, Load, Positions, keeper};
 use crate::host::affinity::{CpuId, allowed_cpus};
 use crate::host::threads::{self, Ended};
+use crate::multi_ring::NoFrames;
 use crate::proxy::Proxy;
 use crate::replica::Shared;
 use crate::service::{GroupMap, Optimistic};
+use crate::storage::CheckpointFile;
 use crate::sync::Waker;
 use crate::transport::middleware::Faults;
 use crate::types::{GroupId, NodeId};
@@ -69,13 +71,33 @@ impl<L: Send + 'static> Team<L> {
         let (mut workers, mut progressed) = (Vec::new(), Vec::new());
         for group in builder.roster.groups_of_crew(crew) {
             shared.rendezvous().attach(GroupId::new(group), spot.seed.waker());
-            let parts = builder.worker(replica, group, shared);
+            let mut parts = builder.worker(replica, group, shared);
+            if let Some(checkpoint) = shared.checkpoints().latest() {
+                let WorkerParts { worker, subscription, .. } = &mut parts;
+                let restored = worker.restore(&checkpoint, subscription, &mut NoFrames);
+                restored.map_err(ClusterError::Checkpoint)?;
+            }
             progressed.push((group, parts.progressed.clone()));
             workers.push(parts);
         }
         let (thread, book) = (self.thread.named(&spot.name), book.clone());
         self.start(spot, WorkerBody { thread, book, workers, markers }, Ran::Workers)?;
         Ok(progressed)
+    }
+
+    /// The thread that keeps a replica's checkpoints in a file.
+    pub(super) fn start_keeper<S: Optimistic>(
+        &mut self,
+        name: &str,
+        file: CheckpointFile,
+        shared: &Arc<Shared<S>>,
+    ) -> Result<(), ClusterError> {
+        let (shared, stop) = (shared.clone(), self.thread.stop.clone());
+        let run = move || {
+            keeper::run(&file, shared.checkpoints(), &stop);
+            Ok(Ran::Workers(Vec::new()))
+        };
+        Ok(self.threads.spawn(name, None, run)?)
     }
 
     /// A thread of clients named `me`. `left` counts those whose loads are not over.

@@ -21,7 +21,9 @@ use crate::service::Optimistic;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, GroupId, NodeId, RingId, Time};
-use crate::wire::{Command, Control, DigestReport, Gate, Kind, Message, Reply};
+use crate::wire::{
+    CheckpointRequest, Command, Control, DigestReport, Gate, Header, Kind, Message, Reply,
+};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -222,14 +224,16 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                 }
             };
             let kind = Kind::from_wire(header.kind);
-            if kind == Some(Kind::StatusRequest) {
-                if let Ok(Message::StatusRequest(request)) = Message::decode(header.kind, body) {
-                    let (me, gate, book) = (self.seats[0].me, &mut self.gate, &*self.book);
-                    let counters = (receive.counters(), transmit.counters());
-                    self.desk.gather(REPLICA, counters, gate.identity().epoch, now);
-                    let mut out = Post { me, gate, book, transmit: &mut *transmit };
-                    self.desk.answer(&request, header.reply_to(frame.from), &mut out);
-                }
+            if matches!(
+                kind,
+                Some(Kind::StatusRequest | Kind::CheckpointRequest | Kind::CheckpointPiece)
+            ) {
+                let counters = (receive.counters(), transmit.counters());
+                let (gate, book) = (&mut self.gate, &*self.book);
+                let Seat { me, worker, .. } = &mut self.seats[0];
+                let from = header.reply_to(frame.from);
+                let mut out = Post { me: *me, gate, book, transmit: &mut *transmit };
+                aside(&mut self.desk, worker, (&header, body, from), counters, now, &mut out);
                 receive.release(frame);
                 continue;
             }
@@ -277,8 +281,13 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         loop {
             let before = steps;
             for Seat { me, subscription, worker, is_starving, .. } in &mut *seats {
+                if worker.stands_by(subscription, receive, now, &mut means.of(*me)) {
+                    *is_starving = true;
+                    continue;
+                }
                 let mut feed = subscription.deliveries(receive);
                 let progress = worker.poll(&mut feed, BUDGET, now, &mut means.of(*me));
+                worker.keep_checkpoints(subscription);
                 *is_starving = progress == Progress::Idle;
                 steps += if let Progress::Worked(steps) = progress { steps } else { 0 };
             }
@@ -301,6 +310,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             let Seat { subscription, worker, .. } = seat;
             let group = worker.config().me.index();
             board.publish(group, subscription, &worker.counters());
+            worker.note_progress(subscription);
             board.stand(group, seat.stand());
         }
         let waiting = self.seats.iter().map(|seat| seat.worker.waiting());
@@ -369,7 +379,17 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             progressed.publish(worker.position());
         }
         if is_board_due {
-            let Markers { digests, sessions } = markers;
+            let Markers { digests, sessions, checkpoints } = markers;
+            // Whoever catches up has nothing to ask for.
+            let first = seats.first().filter(|seat| !seat.worker.is_muted());
+            if let Some(shared) = first.map(|seat| seat.worker.shared()) {
+                board.publish_checkpoint(shared.checkpoints(), shared.recovery());
+                if let Some(timer) = checkpoints {
+                    timer.look(shared.checkpoints(), now, |command| {
+                        means.of(seats[0].me).multicast(command);
+                    });
+                }
+            }
             if let Some(digests) = digests {
                 digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
             }
@@ -402,6 +422,34 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
     }
 }
 
+/// What is no matter of a ring: somebody asks for the state, or for a checkpoint, or sends it.
+#[cold]
+fn aside<S: Optimistic, T: Transmit>(
+    desk: &mut Desk,
+    worker: &mut PsmrWorker<S>,
+    (header, body, from): (&Header, &[u8], Address),
+    counters: (ReceiveCounters, TransmitCounters),
+    now: Time,
+    out: &mut Post<'_, T>,
+) {
+    let sender = header.sender;
+    match Message::decode(header.kind, body) {
+        Ok(Message::StatusRequest(request)) => {
+            desk.gather(REPLICA, counters, header.epoch, now);
+            desk.answer(&request, from, out);
+        }
+        Ok(Message::CheckpointRequest(request)) => worker.on_request(&request, |piece| {
+            let piece = Message::CheckpointPiece(*piece);
+            out.send(Destination::Node(sender), RingId(0), &piece);
+        }),
+        Ok(Message::CheckpointPiece(piece)) => {
+            worker.on_piece(sender, &piece, now);
+        }
+        Ok(_) => {}
+        Err(reason) => desk.drop(reason),
+    }
+}
+
 /// What a worker says: replies by address, commands by ring.
 struct WorkerPost<'a, T> {
     post: Post<'a, T>,
@@ -423,6 +471,11 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
     fn reply(&mut self, to: Address, reply: &Reply<'_>) {
         let Self { post, replies, .. } = self;
         replies.push(to, reply, |to, body| send_replies(post, to, body));
+    }
+
+    fn ask(&mut self, to: NodeId, request: &CheckpointRequest) {
+        let message = Message::CheckpointRequest(*request);
+        self.post.send(Destination::Node(to), RingId(0), &message);
     }
 
     fn multicast(&mut self, command: &Command<'_>) {

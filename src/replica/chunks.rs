@@ -8,6 +8,8 @@
 //! the order of delivery alone: every worker that sees the same ring agrees on which part completes
 //! what, also a worker that keeps no bytes because another one will execute.
 
+use super::words::{Source, Words, require};
+use crate::service::RestoreError;
 use crate::types::{GroupSet, Sequence, SessionId};
 use crate::wire::{Chunk, Command, CommandHeader, fingerprint};
 
@@ -120,6 +122,52 @@ impl Assemblies {
         self.slots[index].bytes = bytes;
     }
 
+    /// Writes everything that decides which parts will complete what.
+    pub(super) fn write(&self, words: &mut Words<'_>) {
+        words.count(self.completed);
+        words.put(self.parts_seen);
+        for whole in &self.whole {
+            write_name(words, whole.map(|(name, _)| name));
+            words.put(whole.map_or(0, |(_, attempt)| attempt.into()));
+        }
+        words.count(self.slots.len());
+        for slot in &self.slots {
+            write_name(words, slot.name);
+            words.all([slot.parts, slot.total, slot.missing].map(u64::from));
+            words.all(slot.seen);
+            words.put(slot.touched);
+            words.bytes(if slot.name.is_some() { &slot.bytes } else { &[] });
+        }
+    }
+
+    /// Takes over what [`Assemblies::write`] wrote.
+    pub(super) fn read(&mut self, source: &mut Source<'_>) -> Result<(), RestoreError> {
+        self.completed = source.number(usize::MAX)?;
+        self.parts_seen = source.take()?;
+        for whole in &mut self.whole {
+            let (name, attempt) = (read_name(source)?, source.take()?);
+            let attempt = u8::try_from(attempt).map_err(|_| RestoreError::Malformed)?;
+            *whole = name.map(|name| (name, attempt));
+        }
+        require(source.number(usize::MAX)? == self.slots.len())?;
+        for slot in &mut self.slots {
+            slot.name = read_name(source)?;
+            for word in [&mut slot.parts, &mut slot.total, &mut slot.missing] {
+                *word = u32::try_from(source.take()?).map_err(|_| RestoreError::Malformed)?;
+            }
+            for word in &mut slot.seen {
+                *word = source.take()?;
+            }
+            slot.touched = source.take()?;
+            let bytes = source.bytes(self.limit)?;
+            let is_whole = bytes.is_empty() || bytes.len() == slot.total as usize;
+            require(is_whole && slot.missing <= slot.parts && slot.parts <= MAX_PARTS)?;
+            slot.bytes.clear();
+            slot.bytes.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
     /// The slot of the part's command: its own, a free one, or that of a command which was given
     /// up.
     fn find(&mut self, name: Name, chunk: &Chunk) -> Option<usize> {
@@ -140,6 +188,19 @@ impl Assemblies {
         }
         Some(index)
     }
+}
+
+fn write_name(words: &mut Words<'_>, name: Option<Name>) {
+    let (session, sequence, groups) = name.unwrap_or_default();
+    words.put(name.is_some().into());
+    words.all([session.0, sequence.0, groups.to_bits()]);
+}
+
+fn read_name(source: &mut Source<'_>) -> Result<Option<Name>, RestoreError> {
+    let is_there = source.number(1)? == 1;
+    let (session, sequence) = (SessionId(source.take()?), Sequence(source.take()?));
+    let groups = GroupSet::from_bits(source.take()?);
+    Ok(is_there.then_some((session, sequence, groups)))
 }
 
 /// Splits a part into its head and its bytes.

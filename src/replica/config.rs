@@ -91,6 +91,9 @@ pub struct WorkerConfig {
     pub retries: usize,
     /// The most bytes of a command that travels as chunks.
     pub command_limit: usize,
+    /// Pieces of the service's state that are swept before each value while a checkpoint is made: a
+    /// few microseconds.
+    pub sweep: usize,
     /// How many chunked commands of one ring may be incomplete at once; others come again later.
     pub assemblies: usize,
     /// How much a datagram holds.
@@ -115,6 +118,7 @@ impl WorkerConfig {
             retry_interval: Duration::from_millis(20),
             retries: 4096,
             command_limit: 1 << 20,
+            sweep: 8,
             assemblies: 8,
             room: Room::MOST,
         }

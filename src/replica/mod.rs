@@ -4,24 +4,33 @@
 //! polled and never waits inside; synchronous mode is a state, so that Algorithm 1 runs unchanged
 //! on pinned threads, in the simulator and under loom.
 
+mod checkpoint;
 mod chunks;
 mod config;
 mod counters;
 mod feed;
+mod markers;
 mod psmr;
+mod recovery;
 mod retries;
 mod sessions;
 mod shared;
+mod transfer;
+mod words;
 
+pub use checkpoint::{Checkpoint, Checkpoints};
 pub use config::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits, WorkerConfig};
 pub use counters::WorkerCounters;
+pub use markers::CheckpointTimer;
 pub use psmr::PsmrWorker;
+pub use recovery::Recovery;
 pub use shared::Shared;
+pub use transfer::Fetched;
 
 pub(crate) use chunks::cut;
 
-use crate::types::{Address, GroupId, GroupSet, RingId, Slot, Time};
-use crate::wire::{Command, Control, DigestReport, Reply};
+use crate::types::{Address, GroupId, GroupSet, NodeId, RingId, Slot, Time};
+use crate::wire::{CheckpointRequest, Command, Control, DigestReport, Reply};
 
 /// Values in the order in which a worker must execute them.
 pub trait Deliveries {
@@ -53,6 +62,11 @@ pub trait WorkerOutbox {
     /// An application message ([`crate::wire::Mode::MESSAGE`]) has come in its turn.
     fn deliver(&mut self, delivery: Delivery, message: &Command<'_>) {
         let _ = (delivery, message);
+    }
+
+    /// Asks the worker at `to` for its checkpoint: this replica lacks its state.
+    fn ask(&mut self, to: NodeId, request: &CheckpointRequest) {
+        let _ = (to, request);
     }
 
     /// A digest point: the state of this replica at a place of the order.

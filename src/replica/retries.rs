@@ -105,6 +105,14 @@ impl Retries {
         }
     }
 
+    /// Forgets all of them: their replica begins elsewhere in the order.
+    pub(super) fn clear(&mut self) {
+        for queue in std::iter::once(&mut self.held).chain(&mut self.sent) {
+            queue.clear();
+        }
+        self.kept = 0;
+    }
+
     /// When something is due.
     pub(super) fn next_due(&self) -> Option<Time> {
         if self.kept == 0 {

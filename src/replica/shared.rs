@@ -1,6 +1,8 @@
 //! What the workers of one replica share.
 
 use super::SessionLimits;
+use super::checkpoint::Checkpoints;
+use super::recovery::Recovery;
 use super::sessions::SessionTable;
 use crate::service::{Access, Lease, Optimistic};
 use crate::sync::Rendezvous;
@@ -14,6 +16,8 @@ pub struct Shared<S> {
     rendezvous: Rendezvous,
     tables: Box<[SessionTable]>,
     limits: SessionLimits,
+    checkpoints: Checkpoints,
+    recovery: Recovery,
 }
 
 impl<S: Optimistic> Shared<S> {
@@ -27,7 +31,8 @@ impl<S: Optimistic> Shared<S> {
         let workers = service.groups();
         let table = || SessionTable::new(limits, S::MAX_WRITE_REPLY);
         let tables = (0..workers).map(|_| table()).collect();
-        Self { service, rendezvous: Rendezvous::new(workers), tables, limits }
+        let (rendezvous, checkpoints) = (Rendezvous::new(workers), Checkpoints::new(workers));
+        Self { service, rendezvous, tables, limits, checkpoints, recovery: Recovery::new() }
     }
 }
 
@@ -42,6 +47,18 @@ impl<S> Shared<S> {
     #[must_use]
     pub const fn rendezvous(&self) -> &Rendezvous {
         &self.rendezvous
+    }
+
+    /// Its checkpoints.
+    #[must_use]
+    pub const fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
+    }
+
+    /// Its recovery.
+    #[must_use]
+    pub const fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// The service's digest, while no worker runs: for whoever compares replicas at the end.

@@ -81,7 +81,7 @@ impl Acceptor {
             awaited: Instance(0),
             unpersisted: VecDeque::with_capacity(config.instances),
             votes: VoteQueue::new(),
-            positions: Positions::new(config.learners),
+            positions: Positions::new(config),
         }
     }
 

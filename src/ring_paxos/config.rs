@@ -4,6 +4,25 @@ use crate::types::{NodeId, RingId};
 use crate::wire::{MAX_RING, Room};
 use std::time::Duration;
 
+/// What an acceptor keeps for learners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// What some configured learner has not applied: one that dies fills the log.
+    Applied,
+    /// What is not in complete checkpoints of enough replicas, and what a learner that is heard of
+    /// still needs.
+    Checkpoints {
+        /// Learners that must report a checkpoint of an instance before it is forgotten.
+        copies: usize,
+        /// Without it, a log that is half full forgets what all learners that are heard of have
+        /// applied: enough while one replica lives. With it the ring waits for checkpoints: the
+        /// state survives the end of all replicas at once.
+        is_strict: bool,
+        /// A learner that is silent for longer does not count; it returns by a checkpoint.
+        patience: Duration,
+    },
+}
+
 /// The settings of one ring, the same at each of its acceptors.
 #[derive(Clone, Debug)]
 pub struct RingConfig {
@@ -14,6 +33,8 @@ pub struct RingConfig {
     /// How many learners must have applied an instance before it may be forgotten. 0: half the log
     /// is kept, and a learner that falls behind it needs a checkpoint.
     pub learners: usize,
+    /// What must not be forgotten yet.
+    pub retention: Retention,
     /// Instances that an acceptor's log holds; a power of two.
     pub instances: usize,
     /// How much a datagram holds.
@@ -54,6 +75,7 @@ impl RingConfig {
             ring,
             acceptors,
             learners: 0,
+            retention: Retention::Applied,
             instances: 1024,
             room: Room::MOST,
             batch_limit: Room::MOST.batch(),

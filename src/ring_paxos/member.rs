@@ -223,7 +223,7 @@ impl<L: Log> Role for Member<L> {
             Message::Propose(propose) => self.on_propose(envelope, propose, now, out),
             Message::Decision(decision) => self.on_decision(envelope, decision, now, out),
             Message::Heartbeat(heartbeat) => self.on_heartbeat(envelope, heartbeat, now, out),
-            Message::Position(position) => self.on_position(position, out),
+            Message::Position(position) => self.on_position(position, now, out),
             Message::RepairRequest(request) => self.on_repair_request(envelope, request, now, out),
             Message::Prepare(prepare) => self.on_prepare(envelope, prepare, now, out),
             Message::Promise(promise) => self.on_promise(envelope, promise, now, out),
@@ -237,6 +237,8 @@ impl<L: Log> Role for Member<L> {
             | Message::Replies(_)
             | Message::StatusRequest(_)
             | Message::StatusPage(_)
+            | Message::CheckpointRequest(_)
+            | Message::CheckpointPiece(_)
             | Message::Mismatch => {}
         }
     }

@@ -20,7 +20,7 @@ mod trim;
 mod votes;
 mod window;
 
-pub use config::RingConfig;
+pub use config::{Retention, RingConfig};
 pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
 pub use log::{Log, Lsn, MemoryLog, Record, Replay};

@@ -1,20 +1,23 @@
-//! Forgetting: everything up to the lowest applied instance of all configured learners.
+//! Forgetting what no learner needs any more.
 //!
 //! A learner reports to its preferential acceptor, which passes the report to the coordinator.
 //! The coordinator's trim mark rides on all that it multicasts. Without configured learners half
-//! the log is kept.
+//! the log is kept. Without checkpoints a ring waits for all learners; with them it waits for those
+//! that it hears of, and keeps what is not in enough checkpoints yet: see [`Retention`].
 
 use super::member::Member;
-use super::{Destination, Instance, Log, Outbox, Record};
-use crate::types::NodeId;
+use super::{Destination, Instance, Log, Outbox, Record, Retention, RingConfig};
+use crate::types::{NodeId, Time};
 use crate::wire::{Message, Position};
 
 /// How far one learner is.
 #[derive(Clone, Copy, Debug)]
 struct Report {
     position: Position,
-    /// What of it was passed on.
+    /// What of it was passed on, and whether it was repeated since.
     relayed: Instance,
+    is_fresh: bool,
+    heard_at: Time,
 }
 
 /// How far the learners are, as far as this acceptor knows.
@@ -22,56 +25,100 @@ struct Report {
 pub(super) struct Positions {
     reports: Vec<Report>,
     expected: usize,
+    retention: Retention,
+    /// The lowest applied instance of the learners that count, when it was looked at last.
+    slowest: Option<Instance>,
 }
 
 impl Positions {
-    pub(super) fn new(expected: usize) -> Self {
-        Self { reports: Vec::with_capacity(expected), expected }
+    pub(super) fn new(config: &RingConfig) -> Self {
+        Self {
+            reports: Vec::with_capacity(config.learners),
+            expected: config.learners,
+            retention: config.retention,
+            slowest: None,
+        }
     }
 
     /// Takes a report; the learner's entry, unless more learners report than are configured.
-    fn take(&mut self, position: &Position) -> Option<&mut Report> {
+    fn take(&mut self, position: &Position, now: Time) -> Option<&mut Report> {
         let index = self.reports.iter().position(|r| r.position.learner == position.learner);
         let index = match index {
             Some(index) => index,
             None if self.reports.len() < self.expected => {
-                self.reports.push(Report { position: *position, relayed: Instance(0) });
+                self.reports.push(Report {
+                    position: *position,
+                    relayed: Instance(0),
+                    is_fresh: true,
+                    heard_at: now,
+                });
                 self.reports.len() - 1
             }
             None => return None,
         };
-        let known = &mut self.reports[index].position;
-        known.applied = known.applied.max(position.applied);
-        known.checkpointed = known.checkpointed.max(position.checkpointed);
-        Some(&mut self.reports[index])
+        let report = &mut self.reports[index];
+        (report.heard_at, report.is_fresh) = (now, true);
+        if self.retention == Retention::Applied {
+            let known = &mut report.position;
+            known.applied = known.applied.max(position.applied);
+        } else {
+            // One that was restored begins anew.
+            report.position = *position;
+        }
+        Some(report)
     }
 
-    /// The lowest applied instance of all configured learners, once all have reported.
-    pub(super) fn slowest(&self) -> Option<Instance> {
-        if self.reports.len() < self.expected { None } else { self.lowest() }
+    /// The lowest applied instance of all learners that count, once that is known: nothing is
+    /// proposed far beyond it.
+    pub(super) const fn slowest(&self) -> Option<Instance> {
+        self.slowest
     }
 
     /// The lowest applied instance of those that have reported; 0 if none has.
     pub(super) fn slowest_reported(&self) -> Instance {
-        self.lowest().unwrap_or_default()
+        self.reports.iter().map(|report| report.position.applied).min().unwrap_or_default()
     }
 
-    fn lowest(&self) -> Option<Instance> {
-        self.reports.iter().map(|report| report.position.applied).min()
+    /// Looks who counts, for a coordinator that has been one `since`: what all of them have applied,
+    /// and up to where nothing is needed. `is_full`: the log has little room left.
+    fn survey(&mut self, (since, now): (Time, Time), is_full: bool) -> Option<Instance> {
+        let is_complete = self.reports.len() >= self.expected;
+        let Retention::Checkpoints { copies, is_strict, patience } = self.retention else {
+            let applied = self.reports.iter().map(|report| report.position.applied).min();
+            self.slowest = applied.filter(|_| is_complete);
+            return self.slowest;
+        };
+        let is_heard = |at: Time| now.since(at) <= patience;
+        if !is_complete && is_heard(since) {
+            return None; // Others may be there that have not been heard yet.
+        }
+        let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
+        self.slowest = members().map(|report| report.position.applied).min();
+        let needed = members().map(|report| report.position.needed).min()?;
+        if is_full && !is_strict {
+            return Some(needed);
+        }
+        // The highest instance that is in so many checkpoints: there are few learners.
+        let held = |instance: &Instance| {
+            let copy = |report: &&Report| report.position.checkpointed >= *instance;
+            members().filter(copy).count() >= copies
+        };
+        let kept = members().map(|report| report.position.checkpointed).filter(held).max()?;
+        Some(kept.min(needed))
     }
 }
 
 impl<L: Log> Member<L> {
     /// A learner's progress, from itself or passed on by its preferential acceptor.
-    pub(super) fn on_position(&mut self, position: &Position, out: &mut impl Outbox) {
+    pub(super) fn on_position(&mut self, position: &Position, now: Time, out: &mut impl Outbox) {
         let stride = self.config.instances as u64 / 16;
         let coordinator = self.acceptor.current.node;
         let is_known = self.acceptor.current != crate::types::Ballot::ZERO;
         let is_leading = self.coordinator.is_leading();
-        let Some(report) = self.acceptor.positions.take(position) else { return };
+        let Some(report) = self.acceptor.positions.take(position, now) else { return };
         let is_due = report.position.applied.0 >= report.relayed.0 + stride;
         if !is_leading && is_known && is_due {
-            report.relayed = report.position.applied;
+            (report.relayed, report.is_fresh) = (report.position.applied, false);
             let message = Message::Position(report.position);
             self.send(Destination::Node(coordinator), &message, out);
         }
@@ -80,8 +127,13 @@ impl<L: Log> Member<L> {
     /// Passes on what the coordinator may not have heard, a new one or after a loss.
     pub(super) fn relay_positions(&mut self, coordinator: NodeId, out: &mut impl Outbox) {
         for index in 0..self.acceptor.positions.reports.len() {
+            let keeps_silent = self.config.retention != Retention::Applied;
             let report = &mut self.acceptor.positions.reports[index];
-            report.relayed = report.position.applied;
+            // Who is silent must not seem to speak.
+            if keeps_silent && !report.is_fresh {
+                continue;
+            }
+            (report.relayed, report.is_fresh) = (report.position.applied, false);
             let message = Message::Position(report.position);
             self.send(Destination::Node(coordinator), &message, out);
         }
@@ -111,12 +163,16 @@ impl<L: Log> Member<L> {
     }
 
     /// At the coordinator: raises the trim mark as far as the learners allow.
-    pub(super) fn update_trim(&mut self) {
+    pub(super) fn update_trim(&mut self, now: Time) {
         let decided = self.coordinator.decided;
         let safe = if self.config.learners == 0 {
             Instance(decided.0.saturating_sub(self.config.instances as u64 / 2))
         } else {
-            self.acceptor.positions.slowest().unwrap_or_default().min(decided)
+            let used = decided.0.saturating_sub(self.window.trim().0);
+            let is_full = used >= self.config.instances as u64 / 2;
+            let times = (self.coordinator.stood_at, now);
+            let safe = self.acceptor.positions.survey(times, is_full);
+            safe.unwrap_or_default().min(decided)
         };
         self.trim_to(safe);
     }

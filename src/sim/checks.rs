@@ -8,8 +8,10 @@ use super::plan::Plan;
 use super::post::Office;
 use super::replica::Batch;
 use super::services::SimService;
+use crate::multi_ring::RingPosition;
+use crate::replica::Checkpoint;
 use crate::service::{Access, Lease, PartitionedService};
-use crate::types::{Instance, RingId};
+use crate::types::{GroupId, Instance, RingId};
 use std::fmt::Write;
 
 /// The checkers of one run; agreement is at the tap.
@@ -66,6 +68,33 @@ impl Checks {
         office.violations.report("agreement", || {
             format!("replica {replica} worker {worker} heard two decisions: ring {ring} {instance}")
         });
+    }
+
+    /// A worker has taken up a checkpoint and goes on at `position`.
+    pub(super) fn on_jump(
+        &mut self,
+        (replica, worker): (usize, usize),
+        position: &[RingPosition],
+        office: &mut Office,
+    ) {
+        let learner = replica * self.groups + worker;
+        office.tap.agreement_mut().on_jump(learner, position);
+        self.order.on_jump((replica, worker), position);
+        self.once.on_jump(replica);
+        self.executions.on_jump(replica);
+    }
+
+    /// A replica begins another life at `checkpoint`, or at the beginning.
+    pub(super) fn on_restart(
+        &mut self,
+        replica: usize,
+        checkpoint: Option<&Checkpoint>,
+        office: &mut Office,
+    ) {
+        for worker in 0..self.groups {
+            let position = checkpoint.map(|checkpoint| checkpoint.position(GroupId::new(worker)));
+            self.on_jump((replica, worker), position.unwrap_or(&[]), office);
+        }
     }
 
     /// A worker of `number` may have executed commands.

@@ -14,21 +14,26 @@ use super::tap::Tap;
 use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
-    Barrier, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits, Shared,
-    WorkerConfig,
+    Barrier, Checkpoint, CheckpointTimer, Executor, Progress, PsmrWorker, ReplyPolicy, Retry,
+    SessionLimits, Shared, WorkerConfig,
 };
-use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, RingConfig};
+use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, Retention, RingConfig};
 use crate::types::{Address, GroupId, Incarnation, Random, ReplicaId, RingId, Slot, Time};
 use crate::wire::Identity;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A replica as a whole.
 #[derive(Debug)]
 pub(super) struct Replica<S> {
     pub(super) service: Arc<Observed<S>>,
+    pub(super) shared: Arc<Shared<Observed<S>>>,
+    /// It has not ended for good.
     pub(super) is_live: bool,
+    /// What it finds when it begins another life.
+    disk: Option<Arc<Checkpoint>>,
     /// The hosts of its workers.
     pub(super) hosts: Range<usize>,
 }
@@ -112,38 +117,132 @@ impl<S: SimService> Cluster<S> {
 
     fn add_replica(&mut self, plan: &Plan, replica: usize, random: &mut Random) {
         let life = Life::first(plan, random);
-        let service = Arc::new(Observed::new(S::build(plan)));
-        let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
-        let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
+        let (service, shared) = build_replica(plan);
         let first = self.hosts.len();
         for number in 0..plan.groups {
-            let config = worker_config(plan, replica, number);
-            let worker = PsmrWorker::new(config, Arc::clone(&shared));
-            let me = plan.worker_node(replica, number);
-            let rings = plan.rings_of(number).map(|ring| {
-                let mut acceptors = plan.acceptor_nodes();
-                acceptors.rotate_left(replica % plan.acceptors);
-                let learner = (replica * plan.groups + number) as u64;
-                let defaults = LearnerConfig::new(ring, acceptors, learner);
-                LearnerConfig { window: plan.learner_window, ..defaults }
-            });
-            let config = SubscriptionConfig { rings: rings.collect(), m: plan.merge };
-            let proposers = plan.ring_ids().map(|ring| Proposer::new(ring, plan.acceptor_nodes()));
-            let host = WorkerHost {
-                me,
-                place: (replica, number),
-                subscription: Subscription::new(config, random.next(), Time::ZERO),
-                worker,
-                pool: FramePool::new(24),
-                proposals: Proposals::new(proposers, plan.room),
-                delivered: Vec::new(),
-                progress: Progress::Idle,
-                counter: 0,
-            };
+            let host = worker_host(plan, (replica, number), &shared, &life, random);
             self.hosts.push(Host::new(Roles::Worker(Box::new(host)), life.identity));
         }
         let hosts = first..self.hosts.len();
-        self.replicas.push(Replica { service, is_live: true, hosts });
+        self.replicas.push(Replica { service, shared, is_live: true, disk: None, hosts });
+    }
+
+    /// Whether a replica has its state and serves.
+    pub(super) fn is_healthy(&self, replica: usize) -> bool {
+        let is_well = |host: usize| match &self.hosts[host] {
+            Host { roles: Roles::Worker(worker), status, .. } => {
+                *status != Status::Down && !worker.worker.is_muted()
+            }
+            _ => false,
+        };
+        let Replica { is_live, hosts, .. } = &self.replicas[replica];
+        *is_live && hosts.clone().all(is_well)
+    }
+
+    /// The process of a replica ends; its last checkpoint is left if `keeps` is.
+    pub(super) fn end_replica(&mut self, replica: usize, keeps: Keeps) {
+        let Replica { shared, hosts, disk, .. } = &mut self.replicas[replica];
+        *disk = shared.checkpoints().latest().filter(|_| keeps == Keeps::Checkpoint);
+        for host in hosts.clone() {
+            self.hosts[host].status = Status::Down;
+            self.hosts[host].inbox.clear();
+        }
+    }
+
+    /// The process of a replica begins another life. Says where its workers begin, if that is not at
+    /// the beginning.
+    pub(super) fn begin_replica(
+        &mut self,
+        plan: &Plan,
+        replica: usize,
+        now: Time,
+        random: &mut Random,
+    ) -> Option<Arc<Checkpoint>> {
+        let life = Life { now, ..Life::first(plan, random) };
+        let (service, shared) = build_replica(plan);
+        let Replica { hosts, disk, .. } = &self.replicas[replica];
+        let (hosts, disk) = (hosts.clone(), disk.clone());
+        if let Some(checkpoint) = &disk {
+            shared.restore(checkpoint).expect("its own checkpoint");
+            shared.checkpoints().publish(Arc::clone(checkpoint));
+        }
+        for (number, index) in hosts.clone().enumerate() {
+            let mut host = worker_host(plan, (replica, number), &shared, &life, random);
+            if let Some(checkpoint) = &disk {
+                let WorkerHost { worker, subscription, pool, .. } = &mut host;
+                worker.restore(checkpoint, subscription, pool).expect("its own checkpoint");
+            }
+            host.worker.join();
+            let is_scheduled = self.hosts[index].is_scheduled;
+            let overflows = self.hosts[index].overflows;
+            let fresh = Host::new(Roles::Worker(Box::new(host)), life.identity);
+            self.hosts[index] = Host { is_scheduled, overflows, ..fresh };
+        }
+        let fresh = Replica { service, shared, is_live: true, disk: None, hosts };
+        self.replicas[replica] = fresh;
+        disk
+    }
+}
+
+/// What is left of a replica whose process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeps {
+    /// Its last complete checkpoint.
+    Checkpoint,
+    /// Nothing.
+    Nothing,
+}
+
+type Built<S> = (Arc<Observed<S>>, Arc<Shared<Observed<S>>>);
+
+fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
+    let service = Arc::new(Observed::new(S::build(plan)));
+    let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
+    let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
+    if plan.checkpoints.is_some() {
+        shared.checkpoints().turn_on(false);
+    }
+    (service, shared)
+}
+
+fn worker_host<S: SimService>(
+    plan: &Plan,
+    (replica, number): (usize, usize),
+    shared: &Arc<Shared<Observed<S>>>,
+    life: &Life,
+    random: &mut Random,
+) -> WorkerHost<S> {
+    let config = worker_config(plan, replica, number);
+    let mut worker = PsmrWorker::new(config, Arc::clone(shared));
+    let others = (0..plan.replicas).filter(|other| *other != replica);
+    worker.set_peers(others.map(|other| plan.worker_node(other, 0)).collect());
+    let rings = plan.rings_of(number).map(|ring| {
+        let mut acceptors = plan.acceptor_nodes();
+        acceptors.rotate_left(replica % plan.acceptors);
+        let learner = (replica * plan.groups + number) as u64;
+        let defaults = LearnerConfig::new(ring, acceptors, learner);
+        let has_checkpoints = plan.checkpoints.is_some();
+        LearnerConfig { window: plan.learner_window, has_checkpoints, ..defaults }
+    });
+    let config = SubscriptionConfig { rings: rings.collect(), m: plan.merge };
+    let proposers = plan.ring_ids().map(|ring| Proposer::new(ring, plan.acceptor_nodes()));
+    let client = life.identity.incarnation.0;
+    let timer = plan.checkpoints.filter(|_| number == 0).and_then(|interval| {
+        let enough = plan.log as u64 / 4;
+        CheckpointTimer::new(interval, enough, replica, plan.groups, client)
+    });
+    WorkerHost {
+        me: plan.worker_node(replica, number),
+        place: (replica, number),
+        subscription: Subscription::new(config, random.next(), life.now),
+        worker,
+        pool: FramePool::new(24),
+        proposals: Proposals::new(proposers, plan.room),
+        timer,
+        delivered: Vec::new(),
+        jumped: None,
+        progress: Progress::Idle,
+        counter: 0,
     }
 }
 
@@ -205,10 +304,21 @@ fn ring_config(plan: &Plan, ring: RingId) -> RingConfig {
         learners,
         instances: plan.log,
         apply_bound: plan.log as u64 - plan.log as u64 / 4,
+        retention: retention(plan, learners),
         heartbeat: plan.timing.heartbeat,
         election_timeout: plan.timing.election,
         ..defaults.with_room(plan.room)
     }
+}
+
+/// f + 1 of 2f + 1 replicas keep what is forgotten, with all their learners of a ring.
+fn retention(plan: &Plan, learners: usize) -> Retention {
+    if plan.checkpoints.is_none() {
+        return Retention::Applied;
+    }
+    let copies = (plan.replicas.div_ceil(2)) * learners / plan.replicas;
+    let patience = Duration::from_millis(150);
+    Retention::Checkpoints { copies, is_strict: plan.is_durable, patience }
 }
 
 fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
@@ -219,6 +329,8 @@ fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
         retry: if plan.retry_is_client { Retry::Client } else { Retry::Replica },
         reply: if plan.reply_is_all { ReplyPolicy::All } else { ReplyPolicy::One },
         room: plan.room,
+        // Slowly, so that much is executed meanwhile.
+        sweep: 1,
         ..WorkerConfig::new(plan.groups, GroupId::new(worker), replica, plan.replicas)
     }
 }
@@ -226,7 +338,7 @@ fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
 fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
     let host = plan.host(plan.client_node(number), RingId(0));
     ProxyConfig {
-        session_timeout: std::time::Duration::ZERO,
+        session_timeout: Duration::ZERO,
         reply_to: Address::memory(u32::try_from(host).expect("few hosts")),
         client: life.identity.incarnation.0,
         groups: plan.groups,

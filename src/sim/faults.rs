@@ -3,6 +3,7 @@
 //! Faults stay within what the protocol promises to survive: without a disk at most f acceptors of
 //! a ring are down or without memory at once, and one replica lives.
 
+use super::cluster::Keeps;
 use super::host::{Host, Roles, Status};
 use super::plan::{Fault, Planned};
 use super::services::SimService;
@@ -42,6 +43,10 @@ impl<S: SimService> World<S> {
                 }
             }
             Fault::CrashReplica => self.crash_replica(index(choice, self.plan.replicas)),
+            Fault::RestartReplica => {
+                let keeps = if choice >> 63 == 1 { Keeps::Checkpoint } else { Keeps::Nothing };
+                self.end_replica(index(choice, self.plan.replicas), keeps, length);
+            }
             Fault::Pause => self.pause(any, length),
             Fault::PauseCoordinator => {
                 if let Some(host) = coordinator {
@@ -94,6 +99,7 @@ impl<S: SimService> World<S> {
                 self.restart(host);
             }
         }
+        (0..self.plan.replicas).for_each(|replica| self.restart_replica(replica));
         self.queue.schedule(now, Event::Look);
     }
 
@@ -142,8 +148,7 @@ impl<S: SimService> World<S> {
     }
 
     fn crash_replica(&mut self, replica: usize) {
-        let live = self.cluster.replicas.iter().filter(|replica| replica.is_live).count();
-        if self.is_healed || live < 2 || !self.cluster.replicas[replica].is_live {
+        if self.is_healed || !self.has_others(replica) || !self.cluster.replicas[replica].is_live {
             return;
         }
         let now = self.queue.now();
@@ -153,6 +158,41 @@ impl<S: SimService> World<S> {
         for host in self.cluster.replicas[replica].hosts.clone() {
             self.cluster.hosts[host].status = Status::Down;
             self.cluster.hosts[host].inbox.clear();
+        }
+    }
+
+    /// Whether another replica has its state and serves.
+    fn has_others(&self, replica: usize) -> bool {
+        let mut others = (0..self.plan.replicas).filter(|other| *other != replica);
+        others.any(|other| self.cluster.is_healthy(other))
+    }
+
+    fn end_replica(&mut self, replica: usize, keeps: Keeps, length: Duration) {
+        let is_live = self.cluster.is_healthy(replica);
+        if self.is_healed || !is_live || !self.has_others(replica) {
+            return;
+        }
+        let now = self.queue.now();
+        self.faults += 1;
+        self.trace.line(now, || format!("replica {replica} ends for {length:?}, leaves {keeps:?}"));
+        self.cluster.end_replica(replica, keeps);
+        self.queue.schedule(now + length, Event::RestartReplica { replica });
+    }
+
+    /// A replica's process begins another life.
+    pub(super) fn restart_replica(&mut self, replica: usize) {
+        let hosts = self.cluster.replicas[replica].hosts.clone();
+        let is_down = self.cluster.hosts[hosts.start].status == Status::Down;
+        if !is_down || !self.cluster.replicas[replica].is_live {
+            return;
+        }
+        let now = self.queue.now();
+        let checkpoint = self.cluster.begin_replica(&self.plan, replica, now, &mut self.random);
+        let at = checkpoint.as_ref().map(|checkpoint| checkpoint.slot());
+        self.trace.line(now, || format!("replica {replica} begins again, at {at:?}"));
+        self.checks.on_restart(replica, checkpoint.as_deref(), &mut self.office);
+        for host in hosts {
+            self.schedule_run(host);
         }
     }
 

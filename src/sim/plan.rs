@@ -95,6 +95,8 @@ pub(super) enum Fault {
     HalfMute,
     /// A replica's process ends for good; one replica always lives on.
     CrashReplica,
+    /// A replica's process ends; another life, with its last checkpoint or without, begins later.
+    RestartReplica,
     /// A process stands still.
     Pause,
     /// A ring's coordinator stands still.
@@ -207,6 +209,8 @@ pub(super) struct Plan {
     pub(super) load: Load,
     /// How much a datagram holds.
     pub(super) room: Room,
+    /// How often replicas make checkpoints, if they do.
+    pub(super) checkpoints: Option<Duration>,
     pub(super) timing: Timing,
     pub(super) network: NetworkFaults,
     pub(super) faults: Vec<Planned>,
@@ -269,7 +273,11 @@ impl Plan {
         // Separate streams: what is fixed by hand must not change what else the seed draws.
         let source = Random::new(seed).stream(0x7073_6d72);
         let timing = Timing::draw(&mut source.stream(5));
-        let faults = faults(&mut source.stream(4), timing.heals_at);
+        let mut faults = faults(&mut source.stream(4), timing.heals_at);
+        let checkpoints = checkpoints(&mut source.stream(7));
+        if checkpoints.is_some() {
+            faults.extend(restarts(&mut source.stream(8), timing.heals_at));
+        }
         // A replica that has died for good never applies anything again, and until there are
         // checkpoints the logs must hold whatever comes after its end.
         let loses_replica = faults.iter().any(|planned| planned.fault == Fault::CrashReplica);
@@ -308,6 +316,7 @@ impl Plan {
             budget: u32::try_from(1 + random.below(16)).expect("at most 16"),
             load: Load::draw(&mut source.stream(2), options, most),
             room: pick(&mut source.stream(6), &rooms),
+            checkpoints,
             timing: if loses_replica { timing.without_lambda() } else { timing },
             network: network(&mut source.stream(3), options.loss),
             faults,
@@ -381,6 +390,24 @@ impl Plan {
 
 fn node(index: usize) -> NodeId {
     NodeId(u16::try_from(index).expect("few hosts"))
+}
+
+/// How often there are checkpoints: drawn apart, so that older draws stay what they were.
+fn checkpoints(random: &mut Random) -> Option<Duration> {
+    let interval = Duration::from_millis(pick(random, &[10, 30, 100, 250]));
+    random.chance(1, 2).then_some(interval)
+}
+
+/// Ends of replicas that come back.
+fn restarts(random: &mut Random, end: Time) -> Vec<Planned> {
+    let count = random.below(5);
+    let restart = |_| Planned {
+        fault: Fault::RestartReplica,
+        at: Time(random.below(end.0)),
+        length: Duration::from_micros(100 + random.below(300_000)),
+        choice: random.next(),
+    };
+    (0..count).map(restart).collect()
 }
 
 fn network(random: &mut Random, loss: Option<u32>) -> NetworkFaults {

@@ -8,11 +8,13 @@ use super::post::Post;
 use super::services::SimService;
 use super::trace::hash_bytes;
 use crate::mem::Pool;
-use crate::multi_ring::{Proposals, Subscription};
-use crate::replica::{Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox};
+use crate::multi_ring::{Proposals, RingPosition, Subscription};
+use crate::replica::{
+    CheckpointTimer, Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox,
+};
 use crate::ring_paxos::{Destination, Outbox};
 use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, Command, Kind, Message, Reply, Room, Writer};
+use crate::wire::{self, CheckpointRequest, Command, Kind, Message, Reply, Room, Writer};
 
 /// A delivered batch: its place and the hash of its bytes.
 pub(super) type Batch = (Delivery, u64);
@@ -27,6 +29,10 @@ pub(super) struct WorkerHost<S: SimService> {
     pub(super) worker: PsmrWorker<Observed<S>>,
     pub(super) pool: FramePool,
     pub(super) proposals: Proposals,
+    /// Asks for checkpoints.
+    pub(super) timer: Option<CheckpointTimer>,
+    /// Where it went on, if it took up a checkpoint since the checkers looked.
+    pub(super) jumped: Option<Vec<RingPosition>>,
     /// What was delivered since the checkers looked.
     pub(super) delivered: Vec<Batch>,
     pub(super) progress: Progress,
@@ -52,9 +58,36 @@ impl<S: SimService> WorkerHost<S> {
             proposals: &mut self.proposals,
             room: self.worker.config().room,
         };
-        let feed = self.subscription.deliveries(&mut self.pool);
-        let mut watched = Watched { feed, delivered: &mut self.delivered };
-        self.progress = self.worker.poll(&mut watched, Steps(cycle.budget), now, &mut out);
+        let Self { worker, subscription, pool, timer, .. } = self;
+        let was_muted = worker.is_muted();
+        let lacked = subscription.needs_state_transfer().is_some();
+        let before: Vec<_> = subscription.position().collect();
+        if worker.stands_by(subscription, pool, now, &mut out) {
+            self.progress = Progress::Idle;
+        } else {
+            let after: Vec<_> = subscription.position().collect();
+            if after != before {
+                self.jumped = Some(after);
+            }
+            let feed = subscription.deliveries(pool);
+            let mut watched = Watched { feed, delivered: &mut self.delivered };
+            self.progress = worker.poll(&mut watched, Steps(cycle.budget), now, &mut out);
+            worker.keep_checkpoints(subscription);
+            worker.note_progress(subscription);
+            let shared = worker.shared();
+            if let Some(timer) = timer.as_mut().filter(|_| !was_muted) {
+                timer.look(shared.checkpoints(), now, |command| out.multicast(command));
+            }
+        }
+        // Whoever catches up has nothing to say: what it delivers was answered long ago.
+        let catches_up = was_muted && (lacked || !subscription.has_caught_up());
+        if catches_up && !out.replies.is_empty() {
+            let place = self.place;
+            out.post
+                .office
+                .violations
+                .report("recovery", || format!("worker {place:?} answers before it has caught up"));
+        }
         if self.worker.next_timeout().is_some_and(|due| due <= now) {
             self.worker.on_timeout(now, &mut out);
         }
@@ -68,7 +101,10 @@ impl<S: SimService> WorkerHost<S> {
 
     /// When it wants to run again although nothing arrives.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        [self.worker.next_timeout(), self.subscription.next_timeout()].into_iter().flatten().min()
+        let timer = self.timer.as_ref().filter(|_| !self.worker.is_muted());
+        let timer = timer.map(CheckpointTimer::next_timeout);
+        let others = [self.worker.next_timeout(), self.subscription.next_timeout(), timer];
+        others.into_iter().flatten().min()
     }
 
     fn receive(&mut self, datagram: Received, cycle: &mut Cycle<'_>) {
@@ -87,6 +123,18 @@ impl<S: SimService> WorkerHost<S> {
                 self.pool.release(frame);
             }
             Some(Kind::Beacon) => self.pool.release(frame),
+            Some(Kind::CheckpointRequest | Kind::CheckpointPiece) => {
+                if let Ok(message) = Message::decode(header.kind, body) {
+                    let post = Post {
+                        me: self.me,
+                        identity: cycle.identity,
+                        counter: &mut self.counter,
+                        office: cycle.office,
+                    };
+                    on_transfer(&mut self.worker, header.sender, &message, cycle.now, post);
+                }
+                self.pool.release(frame);
+            }
             kind => {
                 if kind == Some(Kind::Heartbeat)
                     && let Ok(message) = Message::decode(header.kind, body)
@@ -96,6 +144,25 @@ impl<S: SimService> WorkerHost<S> {
                 self.subscription.on_frame(frame, &header, &mut self.pool);
             }
         }
+    }
+}
+
+/// A replica lacks its state, or gets it.
+fn on_transfer<S: SimService>(
+    worker: &mut PsmrWorker<Observed<S>>,
+    sender: NodeId,
+    message: &Message<'_>,
+    now: Time,
+    mut post: Post<'_>,
+) {
+    match message {
+        Message::CheckpointRequest(request) => worker.on_request(request, |piece| {
+            post.send(Destination::Node(sender), RingId(0), &Message::CheckpointPiece(*piece));
+        }),
+        Message::CheckpointPiece(piece) => {
+            worker.on_piece(sender, piece, now);
+        }
+        _ => {}
     }
 }
 
@@ -148,6 +215,11 @@ impl WorkerOutbox for WorkerPost<'_> {
         let at = body.len();
         body.resize(at + reply.encoded_length(), 0);
         reply.encode(&mut Writer::new(&mut body[at..]));
+    }
+
+    fn ask(&mut self, to: NodeId, request: &CheckpointRequest) {
+        let message = Message::CheckpointRequest(*request);
+        self.post.send(Destination::Node(to), RingId(0), &message);
     }
 
     fn multicast(&mut self, command: &Command<'_>) {

@@ -44,6 +44,8 @@ pub(super) enum Event {
     Wake { host: u16 },
     /// An acceptor's process begins another life.
     Restart { host: u16 },
+    /// A replica's process does.
+    RestartReplica { replica: usize },
     /// Links that a fault cut are mended.
     Mend { links: Box<[(u16, u16)]> },
     /// All faults end.
@@ -152,6 +154,7 @@ impl<S: SimService> World<S> {
             Event::Fault { planned } => self.fault(planned),
             Event::Wake { host } => self.wake(usize::from(host)),
             Event::Restart { host } => self.restart(usize::from(host)),
+            Event::RestartReplica { replica } => self.restart_replica(replica),
             Event::Mend { links } => {
                 if !self.is_healed {
                     for &(source, target) in &links {
@@ -242,6 +245,9 @@ impl<S: SimService> World<S> {
                     });
                 }
                 let progress = worker.progress;
+                if let Some(position) = worker.jumped.take() {
+                    self.checks.on_jump((replica, number), &position, &mut self.office);
+                }
                 let delivered = std::mem::take(&mut worker.delivered);
                 self.checks.on_deliveries((replica, number), &delivered, &mut self.office);
                 worker.delivered = delivered;

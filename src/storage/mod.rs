@@ -10,6 +10,7 @@
 //! failed once.
 
 mod acceptor_log;
+mod checkpoint;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -24,6 +25,7 @@ mod store;
 mod tests;
 
 pub use acceptor_log::AcceptorLog;
+pub use checkpoint::CheckpointFile;
 pub use error::StorageError;
 pub use format::FORMAT;
 #[cfg(any(test, fuzzing))]

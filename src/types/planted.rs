@@ -71,6 +71,14 @@ bugs! {
     ConservativeTwinIgnored = "conservative-twin-ignored",
     /// An undo restores the value but not the physical state.
     UndoForgetsState = "undo-forgets-state",
+    /// Some workers cut a checkpoint after the marker, others at it.
+    CutsAtDifferentSlots = "cuts-at-different-slots",
+    /// A replica that catches up answers what was answered long ago.
+    RepliesWhileRecovering = "replies-while-recovering",
+    /// Who writes to a leaf after a cut does not save it as it was.
+    LeafNotSavedAtCut = "leaf-not-saved-at-cut",
+    /// A checkpoint leaves out the session tables.
+    SessionsNotInCheckpoint = "sessions-not-in-checkpoint",
 }
 
 impl Bug {

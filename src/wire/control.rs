@@ -1,5 +1,5 @@
 //! The payload of a command of [`super::Mode::SESSION`]: sessions come and go, replicas compare
-//! their digests. Such a command is ordered for all groups and answered to the address inside it.
+//! their digests and make checkpoints. Such a command is ordered for all groups and answered to the address inside it.
 
 use crate::types::{Address, Digest, SessionId, Slot};
 use bytemuck::{Pod, Zeroable};
@@ -18,6 +18,16 @@ pub enum ControlKind {
     Expire = 4,
     /// Digest the state of every replica at this place in the order.
     Digest = 5,
+    /// Make a checkpoint of every replica at this place in the order.
+    Checkpoint = 6,
+}
+
+impl ControlKind {
+    /// Whether it says nothing of sessions, but where all workers are to meet.
+    #[must_use]
+    pub const fn is_marker(self) -> bool {
+        matches!(self, Self::Digest | Self::Checkpoint)
+    }
 }
 
 /// A control command.
@@ -55,6 +65,7 @@ impl Control {
             3 => ControlKind::Close,
             4 => ControlKind::Expire,
             5 => ControlKind::Digest,
+            6 => ControlKind::Checkpoint,
             _ => return None,
         };
         Some((kind, control))

@@ -44,13 +44,17 @@ pub enum Kind {
     StatusPage = 19,
     /// The receiver does not talk to the sender; the header says why.
     Mismatch = 20,
+    /// Pieces of a checkpoint are missing.
+    CheckpointRequest = 21,
+    /// One of them.
+    CheckpointPiece = 22,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 20] = [
+        const KINDS: [Kind; 22] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -71,6 +75,8 @@ impl Kind {
             Kind::StatusRequest,
             Kind::StatusPage,
             Kind::Mismatch,
+            Kind::CheckpointRequest,
+            Kind::CheckpointPiece,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

@@ -3,7 +3,8 @@
 use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
-    DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout, Reader, Value, WantedRanges, Writer,
+    CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout,
+    Reader, Value, WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
@@ -233,6 +234,8 @@ pub struct Trimmed {
 pub struct Position {
     /// Every instance up to here is applied.
     pub applied: Instance,
+    /// Every instance up to here is of no use to it any more: what comes next it must still get.
+    pub needed: Instance,
     /// Every instance up to here is in a checkpoint.
     pub checkpointed: Instance,
     /// A stable number of the learner: trimming waits for every one configured.
@@ -322,6 +325,8 @@ pub enum Message<'a> {
     Admission(Admission),
     StatusRequest(StatusRequest<'a>),
     StatusPage(StatusPage<'a>),
+    CheckpointRequest(CheckpointRequest),
+    CheckpointPiece(CheckpointPiece<'a>),
     /// Nothing: the header says all.
     Mismatch,
 }
@@ -350,6 +355,8 @@ impl<'a> Message<'a> {
             Self::Admission(_) => Kind::Admission,
             Self::StatusRequest(_) => Kind::StatusRequest,
             Self::StatusPage(_) => Kind::StatusPage,
+            Self::CheckpointRequest(_) => Kind::CheckpointRequest,
+            Self::CheckpointPiece(_) => Kind::CheckpointPiece,
             Self::Mismatch => Kind::Mismatch,
         }
     }
@@ -381,6 +388,8 @@ impl<'a> Message<'a> {
                 Self::Admission(_) => size_of::<Admission>(),
                 Self::StatusRequest(request) => StatusRequest::FIXED_LENGTH + request.room.len(),
                 Self::StatusPage(status) => StatusPage::FIXED_LENGTH + status.facts.0.len(),
+                Self::CheckpointRequest(_) => size_of::<CheckpointRequest>(),
+                Self::CheckpointPiece(piece) => CheckpointPiece::FIXED_LENGTH + piece.bytes.len(),
                 Self::Mismatch => 0,
             }
     }
@@ -438,6 +447,8 @@ impl<'a> Message<'a> {
             Self::Admission(admission) => writer.pod(admission),
             Self::StatusRequest(request) => request.encode(writer),
             Self::StatusPage(status) => status.encode(writer),
+            Self::CheckpointRequest(request) => writer.pod(request),
+            Self::CheckpointPiece(piece) => piece.encode(writer),
             Self::Mismatch => {}
         }
     }
@@ -484,6 +495,8 @@ impl<'a> Message<'a> {
             Kind::Admission => Self::Admission(r.pod()?),
             Kind::StatusRequest => Self::StatusRequest(StatusRequest::decode(r)?),
             Kind::StatusPage => Self::StatusPage(StatusPage::decode(r)?),
+            Kind::CheckpointRequest => Self::CheckpointRequest(r.pod()?),
+            Kind::CheckpointPiece => Self::CheckpointPiece(CheckpointPiece::decode(r)?),
             Kind::Mismatch => Self::Mismatch,
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }

@@ -19,6 +19,7 @@ mod room;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use authentication::{Gate, KeyError, Keyring, Secret, TAG_LENGTH};
 pub use batch::Commands;
@@ -38,6 +39,7 @@ pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRan
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
 pub use room::Room;
 pub use status::{Fact, Facts, StatusPage, StatusRequest, Topic};
+pub use transfer::{CheckpointPiece, CheckpointRequest};
 
 /// The largest datagram that psmr sends: one instance is one datagram is one segment.
 pub const MAX_DATAGRAM: usize = 8 * 1024;

@@ -96,6 +96,9 @@ pub enum Topic {
     /// Of a replica's worker and ring, where agreement is broken. Values: decisions that contradict
     /// earlier ones, the first such instance.
     Conflict = 9,
+    /// Of a replica. Values: slot of its last complete checkpoint plus 1 (0: none), complete
+    /// checkpoints of this life, state transfers.
+    Checkpoint = 10,
 }
 
 impl Topic {
@@ -111,6 +114,7 @@ impl Topic {
             6 => Self::Digest,
             7 => Self::Executed,
             9 => Self::Conflict,
+            10 => Self::Checkpoint,
             _ => return None,
         })
     }

@@ -1,7 +1,9 @@
 //! Round trips and hostile bytes.
 
 use super::*;
-use crate::types::{Ballot, Incarnation, Instance, NodeId, RingId, Sequence, SessionId, ValueId};
+use crate::types::{
+    Ballot, Incarnation, Instance, NodeId, RingId, Sequence, SessionId, Slot, ValueId,
+};
 use proptest::prelude::*;
 
 const IDENTITY: Identity =
@@ -41,6 +43,16 @@ fn write_records(page: &mut [u8], ballot: Ballot, id: ValueId) -> PromiseRecords
     PromiseRecords::new(&page[..written])
 }
 
+const REQUEST: CheckpointRequest =
+    CheckpointRequest { slot: Slot(4), offset: 9, size: 100, count: 3 };
+const PIECE: CheckpointPiece<'_> =
+    CheckpointPiece { slot: Slot(4), length: 12, offset: 9, bytes: b"abc" };
+
+fn position() -> Position {
+    let [applied, needed, checkpointed] = [6, 5, 2].map(Instance);
+    Position { applied, needed, checkpointed, learner: 1 }
+}
+
 #[test]
 fn every_message_survives_the_wire() {
     let node = NodeId(3);
@@ -71,7 +83,7 @@ fn every_message_survives_the_wire() {
             last: Promise::INFINITY,
             trim: Instance(2),
             known: Instance(2),
-            slot: crate::types::Slot(7),
+            slot: Slot(7),
             page: 0,
             pages: 2,
             records,
@@ -97,13 +109,15 @@ fn every_message_survives_the_wire() {
             decided: Instance(1),
             highest: Instance(2),
             trim: Instance(0),
-            slot: crate::types::Slot(12),
+            slot: Slot(12),
         }),
         Message::RepairRequest(RepairRequest { wanted: WantedRanges::new(&wanted) }),
         Message::Repair(Repair { is_decided: true, accept: accept(Value::Batch(b"")) }),
         Message::Trimmed(Trimmed { trim: Instance(6) }),
-        Message::Position(Position { applied: Instance(6), checkpointed: Instance(2), learner: 1 }),
-        Message::Beacon(Beacon { slot: crate::types::Slot(12) }),
+        Message::Position(position()),
+        Message::CheckpointRequest(REQUEST),
+        Message::CheckpointPiece(PIECE),
+        Message::Beacon(Beacon { slot: Slot(12) }),
         Message::Redirect(Redirect { ballot }),
         Message::Refused(Refused { number: 3, refusal: Refusal::Full }),
         Message::Taken(Taken { number: 4 }),

@@ -17,9 +17,11 @@ pub(crate) enum Catcher {
     Tree,
     /// `planted_btree.rs`, the counters.
     Counters,
+    /// `simulation.rs`, by stored seeds alone.
+    Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 20] = [
+const CAUGHT: [(Bug, Catcher); 24] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -40,6 +42,10 @@ const CAUGHT: [(Bug, Catcher); 20] = [
     (Bug::OneSidedBound, Catcher::Tree),
     (Bug::SiblingPeek, Catcher::Tree),
     (Bug::UndoForgetsState, Catcher::Counters),
+    (Bug::CutsAtDifferentSlots, Catcher::Simulation),
+    (Bug::RepliesWhileRecovering, Catcher::Simulation),
+    (Bug::LeafNotSavedAtCut, Catcher::Tree),
+    (Bug::SessionsNotInCheckpoint, Catcher::Simulation),
 ];
 
 /// The bugs that `catcher` has to catch.

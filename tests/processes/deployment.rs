@@ -1,4 +1,5 @@
 //! A cluster of processes: its directory, its ports, and its end.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::transport::uring;
 use serde_json::Value;
@@ -141,6 +142,22 @@ impl Deployment {
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
         self.nodes.push(Running { ids, child, output, is_ready: false });
+    }
+
+    /// Adds `text` to the cluster.toml, before anything is started.
+    pub(crate) fn configure(&self, text: &str) {
+        let path = self.path("cluster.toml");
+        let config = std::fs::read_to_string(&path).expect("it was written");
+        std::fs::write(path, format!("{config}\n{text}")).expect("a writable directory");
+    }
+
+    /// Sends a node's process a signal.
+    pub(crate) fn signal(&self, id: &str, signal: &str) {
+        let has_id = |node: &&Running| node.ids.iter().any(|known| known == id);
+        let node = self.nodes.iter().find(has_id).expect("it was started");
+        let child = node.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &child]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{id} does not run any more");
     }
 
     /// Ends a node at once, as a crash does.

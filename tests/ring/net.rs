@@ -281,7 +281,7 @@ impl Net {
     /// A learner's progress, told to acceptor `to`.
     pub(crate) fn report(&mut self, to: usize, learner: u64, applied: u64) {
         let applied = Instance(applied);
-        let position = Position { applied, checkpointed: Instance(0), learner };
+        let position = Position { applied, needed: applied, checkpointed: Instance(0), learner };
         let node = NodeId(OUTSIDER + 50 + u16::try_from(learner).expect("a small number"));
         self.inject(to, (node, Incarnation(learner)), &Message::Position(position));
     }

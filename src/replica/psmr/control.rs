@@ -28,18 +28,34 @@ impl<S: Optimistic> PsmrWorker<S> {
             Some((ControlKind::Close | ControlKind::Expire, control)) => {
                 self.close(command, &control, cycle);
             }
-            Some((ControlKind::Digest, _)) => self.digest(command, cycle),
+            // The only worker is alone with the state everywhere.
+            Some((ControlKind::Digest | ControlKind::Checkpoint, _)) => {
+                self.mark(command, cycle);
+                self.pass_marker(cycle.shared);
+            }
             None => self.counters.rejected += 1,
         }
     }
 
-    /// Digests the state; the worker is alone with it.
-    pub(super) fn digest(
+    /// Does what a marker asks for; the worker is alone with the state.
+    pub(super) fn mark(
         &mut self,
         command: &Command<'_>,
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
-        let Some((_, control)) = Control::decode(command.payload) else { return };
+        match Control::decode(command.payload) {
+            Some((ControlKind::Digest, control)) => self.digest(command, &control, cycle),
+            Some((ControlKind::Checkpoint, _)) => self.cut_service(cycle),
+            _ => {}
+        }
+    }
+
+    fn digest(
+        &mut self,
+        command: &Command<'_>,
+        control: &Control,
+        cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
+    ) {
         let digest = cycle.shared.service().digest(&mut Lease::mint(Access::Whole));
         let report = DigestReport { number: control.number, slot: self.at.slot, digest };
         cycle.out.digest(&report);

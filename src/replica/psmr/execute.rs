@@ -131,6 +131,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         (status, flags): (Status, u32),
         out: &mut impl WorkerOutbox,
     ) {
+        if self.is_silent() {
+            return;
+        }
         self.counters.replies += 1;
         let reply = Reply {
             session: header.session,
@@ -195,7 +198,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         self.send_again(command, why, address, cycle);
         if self.leaves_again(command) {
             let copy = conservative(command, &**cycle.shared.service());
-            let sent = if self.is_sender(&copy.header) { Sent::Now } else { Sent::NotYet };
+            let is_sent = self.is_sender(&copy.header) && !self.is_muted;
+            let sent = if is_sent { Sent::Now } else { Sent::NotYet };
             let kept = self.retries.push(&copy, sent, cycle.now);
             self.counters.retries_dropped += u64::from(!kept);
         }
@@ -220,7 +224,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             return;
         }
         // A client that asks again has had no answer from the sender: it may be dead.
-        if self.is_sender(&header) || header.attempt() > 0 {
+        if !self.is_muted && (self.is_sender(&header) || header.attempt() > 0) {
             let copy = conservative(command, &**cycle.shared.service());
             self.counters.retries += 1;
             cycle.out.multicast(&copy);

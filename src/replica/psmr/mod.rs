@@ -7,22 +7,28 @@
 //! service, and the reply: no allocation, no lock, no clock.
 
 mod control;
+mod cut;
 mod execute;
 mod parallel;
 mod synchronous;
 
 use super::chunks::Assemblies;
+use super::recovery::Recoverer;
 use super::retries::Retries;
 use super::sessions::Directory;
+use super::transfer::Server;
 use super::{
     Deliveries, Delivery, Progress, Shared, Steps, Worker, WorkerConfig, WorkerCounters,
     WorkerOutbox,
 };
 use crate::service::{Access, Optimistic};
-use crate::types::{GroupSet, RingId, Slot, Time};
+use crate::types::{GroupSet, Instance, RingId, Slot, Time};
 use crate::wire::{Command, CommandHeader};
+use cut::Cut;
 use std::sync::Arc;
 use synchronous::{Meeting, Phase};
+
+pub(super) use cut::read_place;
 
 /// How many commands the worker looks ahead, so that their cache misses overlap.
 const AHEAD: usize = 32;
@@ -30,12 +36,12 @@ const AHEAD: usize = 32;
 /// One worker of one replica.
 #[derive(Debug)]
 pub struct PsmrWorker<S> {
-    config: WorkerConfig,
-    shared: Arc<Shared<S>>,
+    pub(super) config: WorkerConfig,
+    pub(super) shared: Arc<Shared<S>>,
     /// The worker's own group alone.
     own: GroupSet,
     /// Every group.
-    all: GroupSet,
+    pub(super) all: GroupSet,
     /// What it may touch alone.
     access: Access,
     directory: Directory,
@@ -55,6 +61,18 @@ pub struct PsmrWorker<S> {
     reply: Vec<u8>,
     part: Vec<u8>,
     counters: WorkerCounters,
+    /// The checkpoint under way; how many cuts, and how many complete checkpoints, it has seen.
+    cut: Cut,
+    cuts: u64,
+    completed: u64,
+    /// The instance of each ring at which the last cut was made.
+    cut_at: [Instance; cut::MAX_RINGS],
+    /// Where in the next value to go on, of a worker that was restored in the middle of one.
+    resume_at: Option<usize>,
+    /// It catches up: nobody is to be answered, nothing is multicast again.
+    pub(super) is_muted: bool,
+    pub(super) recoverer: Recoverer,
+    pub(super) server: Server,
 }
 
 /// What one poll brings along.
@@ -97,6 +115,14 @@ impl<S: Optimistic> PsmrWorker<S> {
             reply: Vec::with_capacity(4096),
             part: Vec::with_capacity(4096),
             counters: WorkerCounters::default(),
+            cut: Cut::None,
+            cuts: 0,
+            completed: 0,
+            cut_at: [Instance(0); cut::MAX_RINGS],
+            resume_at: None,
+            is_muted: false,
+            recoverer: Recoverer::default(),
+            server: Server::default(),
             config,
             shared,
         }
@@ -132,7 +158,10 @@ impl<S> PsmrWorker<S> {
     /// Since when it has waited in synchronous mode, and the set that it meets: for whoever stops a
     /// replica whose rendezvous stays open.
     #[must_use]
-    pub const fn waiting(&self) -> Option<(Time, GroupSet)> {
+    pub fn waiting(&self) -> Option<(Time, GroupSet)> {
+        if self.shared.recovery().is_under_way() {
+            return None; // Whoever it met is elsewhere in the order when it goes on.
+        }
         match self.phase {
             Phase::Gathering | Phase::Following => Some((self.meeting.since, self.meeting.set)),
             Phase::Ready | Phase::Executing | Phase::Releasing => None,
@@ -180,13 +209,20 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
         let shared = Arc::clone(&self.shared);
         let mut cycle = Cycle { shared: &*shared, now, out };
         let mut left = budget.0;
-        while left > 0 {
+        while left > 0 && !self.is_cut_due() {
             if self.is_between_values() {
+                if matches!(self.cut, Cut::Sweeping(_)) {
+                    self.sweep(&shared);
+                    left -= 1;
+                    if left == 0 {
+                        break;
+                    }
+                }
                 let Some(delivery) = deliveries.advance() else { break };
                 self.at = delivery;
-                self.offset = 0;
                 self.warmed = 0;
                 self.length = deliveries.bytes().len();
+                self.offset = self.resume_at.take().map_or(0, |offset| offset.min(self.length));
                 self.counters.values += 1;
                 left -= 1;
                 if self.is_of_all(delivery.ring) {
@@ -214,20 +250,22 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut impl WorkerOutbox) {
-        let Self { retries, shared, counters, config, .. } = self;
+        let Self { retries, shared, counters, config, is_muted, .. } = self;
         let table = shared.table(config.me.index());
         retries.on_timeout(
             now,
             |session, sequence| table.is_settled(session, sequence),
             |copy| {
-                counters.retries += 1;
-                out.multicast(copy);
+                if !*is_muted {
+                    counters.retries += 1;
+                    out.multicast(copy);
+                }
             },
         );
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.retries.next_due()
+        [self.retries.next_due(), self.next_fetch()].into_iter().flatten().min()
     }
 }
 

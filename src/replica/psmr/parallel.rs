@@ -28,6 +28,10 @@ impl<S: Optimistic> PsmrWorker<S> {
                 ahead[count] = command;
                 count += 1;
                 let header = &command.header;
+                if header.mode.has(Mode::SESSION) {
+                    // A marker ends what is taken together: what follows it must be told apart.
+                    break;
+                }
                 if !header.mode.has(Mode::READ) {
                     own.prefetch(header.session, header.sequence);
                     warm.push(&command);
@@ -49,7 +53,7 @@ impl<S: Optimistic> PsmrWorker<S> {
                 steps += count as u32;
             }
             self.offset = commands.offset();
-            if self.offset == self.length {
+            if self.offset == self.length || self.is_cut_due() {
                 break;
             }
         }

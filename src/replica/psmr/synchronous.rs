@@ -10,7 +10,7 @@ use crate::replica::chunks::Joined;
 use crate::replica::{Barrier, Executor, Shared, WorkerOutbox};
 use crate::service::{Access, Optimistic};
 use crate::types::{Bug, GroupId, GroupSet, Time};
-use crate::wire::{Command, CommandHeader, Commands, Control, ControlKind, Mode, Status};
+use crate::wire::{Command, CommandHeader, Commands, Control, Mode, Status};
 
 /// Where a worker stands in Algorithm 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(super) struct Meeting {
     end: usize,
     /// The joined payload of a chunked command.
     joined: Option<usize>,
+    /// What is executed is a marker.
+    is_marker: bool,
     pub(super) since: Time,
 }
 
@@ -48,6 +50,7 @@ impl Default for Meeting {
             executor: GroupId::new(0),
             end: 0,
             joined: None,
+            is_marker: false,
             since: Time::ZERO,
         }
     }
@@ -65,8 +68,8 @@ enum Class {
     Refused(Status),
     /// One part of a command.
     Part,
-    /// A digest of everything.
-    Digest,
+    /// A place where all workers meet: for a digest of everything, or for a cut.
+    Marker,
     /// A command to execute together.
     Command,
 }
@@ -80,7 +83,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) -> u32 {
         let mut steps = 0;
-        while steps < budget && !self.is_between_values() {
+        while steps < budget && !self.is_between_values() && !self.is_cut_due() {
             let has_moved = match self.phase {
                 Phase::Ready => {
                     self.next_command(bytes, cycle);
@@ -199,14 +202,18 @@ impl<S: Optimistic> PsmrWorker<S> {
                     }
                     Joined::Complete(index) => {
                         let joined = Some(index);
-                        return Ok(Meeting { set, executor, epoch, end, joined, since: cycle.now });
+                        let since = cycle.now;
+                        let is_marker = false;
+                        return Ok(Meeting { set, executor, epoch, end, joined, is_marker, since });
                     }
                 }
             }
-            Class::Digest | Class::Command => {
-                let set = if matches!(class, Class::Digest) { self.all } else { set };
-                let executor = self.executor(set, epoch);
-                return Ok(Meeting { set, executor, epoch, end, joined: None, since: cycle.now });
+            Class::Marker | Class::Command => {
+                let is_marker = matches!(class, Class::Marker);
+                let set = if is_marker { self.all } else { set };
+                let (executor, since) = (self.executor(set, epoch), cycle.now);
+                let joined = None;
+                return Ok(Meeting { set, executor, epoch, end, joined, is_marker, since });
             }
         }
         Err(end)
@@ -235,7 +242,7 @@ impl<S: Optimistic> PsmrWorker<S> {
             return Err(end);
         }
         let executor = self.executor(set, epoch);
-        Ok(Meeting { set, executor, epoch, end, joined: None, since: cycle.now })
+        Ok(Meeting { set, executor, epoch, end, joined: None, is_marker: false, since: cycle.now })
     }
 
     fn classify(&self, command: &Command<'_>) -> Class {
@@ -247,10 +254,10 @@ impl<S: Optimistic> PsmrWorker<S> {
             match Control::decode(command.payload) {
                 // With any other set it would meet without being counted, and the next command
                 // would meet at the same epoch.
-                Some((ControlKind::Digest, _)) if header.groups != self.all => {
+                Some((kind, _)) if kind.is_marker() && header.groups != self.all => {
                     Class::Refused(Status::Rejected)
                 }
-                Some((ControlKind::Digest, _)) => Class::Digest,
+                Some((kind, _)) if kind.is_marker() => Class::Marker,
                 _ => Class::Control,
             }
         } else if header.groups.len() < 2
@@ -347,7 +354,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         }
         self.counters.barrier_commands += 1;
         if header.mode.has(Mode::SESSION) {
-            self.digest(&command, cycle);
+            self.mark(&command, cycle);
         } else if let Some(index) = self.meeting.joined {
             self.counters.joined += 1;
             let payload = self.all_parts.take(index);
@@ -388,6 +395,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         }
         self.counters.barriers += 1;
         self.phase = Phase::Ready;
+        if self.meeting.is_marker {
+            self.pass_marker(cycle.shared);
+        }
         true
     }
 
@@ -399,6 +409,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         self.counters.wait_ns += nanoseconds(since, cycle.now);
         self.offset = end;
         self.phase = Phase::Ready;
+        if self.meeting.is_marker {
+            self.pass_marker(cycle.shared);
+        }
         true
     }
 }

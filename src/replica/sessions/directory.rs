@@ -52,6 +52,23 @@ impl Directory {
         Opened::New(id)
     }
 
+    /// Free places, the next one last.
+    pub(super) fn free(&self) -> &[u16] {
+        &self.free
+    }
+
+    /// The open sessions, by rising id, and who opened them.
+    pub(super) fn open_sessions(&self) -> impl Iterator<Item = (SessionId, Opener)> {
+        self.openers.iter().map(|(id, opener)| (*id, *opener))
+    }
+
+    /// Takes over another directory's content.
+    pub(super) fn replace(&mut self, free: Vec<u16>, sessions: Vec<(SessionId, Opener)>) {
+        self.free = free;
+        self.opened = sessions.iter().map(|(id, opener)| (*opener, *id)).collect();
+        self.openers = sessions.into_iter().collect();
+    }
+
     /// Frees the place of `id`; says whether it was open.
     pub(in crate::replica) fn close(&mut self, id: SessionId) -> bool {
         let Some(opener) = self.openers.remove(&id) else { return false };

@@ -6,6 +6,7 @@
 //! words are relaxed atomics, plain moves, and no `unsafe` is needed.
 
 mod directory;
+mod image;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ pub(in crate::replica) struct SessionTable {
 /// One session in one table: a cache line.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Record {
+pub(super) struct Record {
     /// Its id; 0 when it is not open.
     id: AtomicU64,
     /// The id that was open last here, so that its late commands get an answer.
@@ -193,12 +193,84 @@ impl SessionTable {
         tag >> SEQUENCE_SHIFT != sequence.0 || state(tag) != FAILED
     }
 
+    /// All records.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The entries of a record's session that have been used.
+    pub(super) fn entries<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = Entry<'a>> {
+        let words = record.entries.get().map_or(&[][..], |words| words);
+        let entry = |words: &'a [AtomicU64]| {
+            let tag = words[0].load(Ordering::Relaxed);
+            (tag != 0).then_some(Entry { words, sequence: tag >> SEQUENCE_SHIFT })
+        };
+        words.chunks_exact(self.stride).filter_map(entry)
+    }
+
+    /// The record of these [`Record::words`], without entries, if they make one of this table.
+    pub(super) fn reopen(&self, words: [u64; 5]) -> Option<&Record> {
+        let [id, closed, address, lowest, highest] = words;
+        let name = SessionId(if id == 0 { closed } else { id });
+        let record = self.records.get(index(name)).filter(|record| !record.is_used())?;
+        if id != 0 {
+            self.open(name, Address::from_bits(address));
+        }
+        let fields = [&record.closed, &record.address, &record.lowest, &record.highest];
+        for (field, word) in fields.into_iter().zip([closed, address, lowest, highest]) {
+            field.store(word, Ordering::Relaxed);
+        }
+        Some(record)
+    }
+
+    /// Writes the tag of an entry that was not used, and gives the words of its reply.
+    pub(super) fn entry_of<'a>(&self, record: &'a Record, tag: u64) -> Option<&'a [AtomicU64]> {
+        let sequence = tag >> SEQUENCE_SHIFT;
+        let at = self.at(Sequence(sequence));
+        let entry = record.entries.get()?.get(at..at + self.stride)?;
+        let (first, reply) = entry.split_first()?;
+        let reply = reply.get(..length(tag).div_ceil(8))?;
+        let is_valid = [FAILED, DONE].contains(&state(tag));
+        if !is_valid || first.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        first.store(tag, Ordering::Relaxed);
+        Some(reply)
+    }
+
     /// Where the entry of `sequence` starts.
     #[inline]
     const fn at(&self, sequence: Sequence) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "masked to the window")]
         let place = sequence.0 as usize & (self.window - 1);
         place * self.stride
+    }
+}
+
+impl Record {
+    /// Whether a session is open here, or was.
+    pub(super) fn is_used(&self) -> bool {
+        [&self.id, &self.closed].iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Everything but the entries.
+    pub(super) fn words(&self) -> [u64; 5] {
+        let Self { id, closed, address, lowest, highest, .. } = self;
+        [id, closed, address, lowest, highest].map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// The first sequence whose reply may be asked for; beyond all where no session is open.
+    pub(super) fn first_answer(&self) -> u64 {
+        let is_open = self.id.load(Ordering::Relaxed) != 0;
+        if is_open { self.lowest.load(Ordering::Relaxed) } else { u64::MAX }
+    }
+
+    /// Forgets what was here.
+    pub(super) fn clear(&self) {
+        let Self { id, closed, address, lowest, highest, .. } = self;
+        for word in [id, closed, address, lowest, highest] {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -298,11 +370,21 @@ impl Entry<'_> {
         }
     }
 
+    /// Its sequence.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Its tag and the words of its reply.
+    pub(super) fn image(&self) -> impl Iterator<Item = u64> {
+        let words = length(self.words[0].load(Ordering::Relaxed)).div_ceil(8);
+        self.words[..=words].iter().map(|word| word.load(Ordering::Relaxed))
+    }
+
     /// Appends the reply that was kept; returns its flags.
     pub(in crate::replica) fn recall(&self, reply: &mut Vec<u8>) -> u32 {
         let tag = self.words[0].load(Ordering::Relaxed);
-        #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
-        let length = tag as usize & MAX_ENTRY_REPLY;
+        let length = length(tag);
         let start = reply.len();
         for word in &self.words[1..=length.div_ceil(8)] {
             reply.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
@@ -324,10 +406,15 @@ impl Entry<'_> {
 
 /// The table index in a session's id: its low 16 bits, minus 1. Beyond every table for id 0.
 #[inline]
-fn index(id: SessionId) -> usize {
+pub(super) fn index(id: SessionId) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
     let low = id.0 as u16;
     usize::from(low.wrapping_sub(1))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+const fn length(tag: u64) -> usize {
+    tag as usize & MAX_ENTRY_REPLY
 }
 
 const fn state(tag: u64) -> u64 {

@@ -43,7 +43,7 @@ impl<L: Log> Member<L> {
         }
         self.count_decided(now);
         self.advance_known();
-        self.update_trim();
+        self.update_trim(now);
         self.send_waiting(now, out);
         self.count_decided(now); // alone in the ring, what left is decided already
         self.send_news(now, out);

@@ -50,6 +50,8 @@ pub struct LearnerConfig {
     pub repair_budget: u32,
     /// The longest wait before progress is reported.
     pub report: Duration,
+    /// Whether its replica makes checkpoints, and comes back by them.
+    pub has_checkpoints: bool,
 }
 
 impl LearnerConfig {
@@ -65,6 +67,7 @@ impl LearnerConfig {
             backoff: Duration::from_millis(1),
             repair_budget: 16,
             report: Duration::from_millis(5),
+            has_checkpoints: false,
         }
     }
 }
@@ -136,6 +139,10 @@ pub struct Learner {
     trimmed: Instance,
     /// Where a decision first contradicted an earlier one.
     conflict: Option<Instance>,
+    /// What was decided when the first message since the start came.
+    joined: Option<Instance>,
+    /// The last complete checkpoint has everything up to here.
+    checkpointed: Instance,
     counters: LearnerCounters,
 }
 
@@ -158,6 +165,8 @@ impl Learner {
             repeat_at: now + config.report * REPORT_REPEAT,
             trimmed: Instance::default(),
             conflict: None,
+            joined: None,
+            checkpointed: Instance::default(),
             counters: LearnerCounters::default(),
             config,
         }
@@ -169,6 +178,7 @@ impl Learner {
         self.repairs.restart();
         self.reported = next.previous();
         self.trimmed = Instance::default();
+        self.joined = None;
     }
 
     /// A datagram whose header was checked: `header` is its front. Keeps the frame or releases it.
@@ -253,6 +263,18 @@ impl Learner {
         self.window.position()
     }
 
+    /// A complete checkpoint has everything before `next`: reported soon.
+    pub fn set_checkpointed(&mut self, next: Instance) {
+        self.checkpointed = next.previous();
+        self.repeat_at = self.report_at;
+    }
+
+    /// Whether it has handed over all that was decided when it began, or began again.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.joined.is_some_and(|joined| self.window.position() > joined)
+    }
+
     /// If what comes next is forgotten everywhere: up to where. Only a checkpoint helps.
     #[must_use]
     pub fn needs_state_transfer(&self) -> Option<Instance> {
@@ -318,6 +340,10 @@ impl Learner {
             }
             Message::Trimmed(trimmed) => {
                 self.trimmed = self.trimmed.max(trimmed.trim);
+                if self.needs_state_transfer().is_some() {
+                    // What is left must be there when the checkpoint is.
+                    self.repeat_at = self.report_at;
+                }
                 None
             }
             // For the other roles of the ring.
@@ -397,6 +423,9 @@ impl Learner {
     /// says so; from anyone it shows how far the ring is.
     fn on_mark(&mut self, envelope: &Envelope, ballot: Ballot, decided: Instance) {
         self.horizon.decided = self.horizon.decided.max(decided);
+        if self.joined.is_none() && is_of(envelope, ballot) {
+            self.joined = Some(self.horizon.decided);
+        }
         if ballot < self.mark.ballot || !is_of(envelope, ballot) {
             return;
         }
@@ -435,9 +464,15 @@ impl Learner {
         if !is_due {
             return;
         }
-        // Checkpoints come with recovery: until then what is applied is what counts.
-        let checkpointed = Instance::default();
-        let position = Position { applied, checkpointed, learner: self.config.learner };
+        let Self { checkpointed, trimmed, config: LearnerConfig { learner, .. }, .. } = *self;
+        let mut position = Position { applied, needed: applied, checkpointed, learner };
+        if self.config.has_checkpoints {
+            // Who catches up holds what it needs, but nobody back.
+            position.needed = applied.max(trimmed);
+            if !self.has_caught_up() {
+                position.applied = applied.max(self.horizon.decided);
+            }
+        }
         let to = Destination::Node(self.report_to);
         out.send(to, self.config.ring, &Message::Position(position));
         self.reported = applied;

@@ -5,6 +5,7 @@
 //! sequence that follows from them and holds each learner's deliveries against it.
 
 use super::Violations;
+use crate::multi_ring::RingPosition;
 use crate::types::{Instance, RingId, Slot, ValueId};
 use std::collections::BTreeMap;
 
@@ -115,6 +116,17 @@ impl Agreement {
             }
         }
         *cursor += 1;
+    }
+
+    /// Learner `learner` goes on at `position`; at the beginning of a ring that it does not name.
+    pub(in crate::sim) fn on_jump(&mut self, learner: usize, position: &[RingPosition]) {
+        self.cursors[learner].fill(0);
+        for at in position {
+            let ring = usize::from(at.ring.0);
+            let delivered = &self.rings[ring].delivered;
+            let before = delivered.partition_point(|(slot, _)| *slot < at.slot.0);
+            self.cursors[learner][ring] = before;
+        }
     }
 
     /// The end of a run: what was delivered before its decision was seen is compared now.

@@ -11,6 +11,8 @@ const NAME: &str = "at-most-once";
 #[derive(Debug)]
 pub(in crate::sim) struct AtMostOnce {
     replicas: usize,
+    /// Bit r: replica r has taken up a checkpoint, so that it need not execute everything itself.
+    restored: u32,
     commands: BTreeMap<(u64, u64), Seen>,
 }
 
@@ -27,7 +29,7 @@ impl AtMostOnce {
     /// For `replicas` replicas, at most 32.
     pub(in crate::sim) fn new(replicas: usize) -> Self {
         assert!(replicas <= 32, "one bit a replica");
-        Self { replicas, commands: BTreeMap::new() }
+        Self { replicas, restored: 0, commands: BTreeMap::new() }
     }
 
     /// `replica` executed a command that changes state, and came to a reply of this hash.
@@ -48,6 +50,14 @@ impl AtMostOnce {
             violations.report(NAME, || {
                 format!("replicas {other} and {replica} executed {context:?} differently")
             });
+        }
+    }
+
+    /// `replica` has begun elsewhere in the order: what it executed is to be executed again, or not.
+    pub(in crate::sim) fn on_jump(&mut self, replica: usize) {
+        self.restored |= 1 << replica;
+        for seen in self.commands.values_mut() {
+            seen.executed &= !(1 << replica);
         }
     }
 
@@ -74,7 +84,8 @@ impl AtMostOnce {
     /// The end of a run that healed: every live replica has executed what was acknowledged.
     pub(in crate::sim) fn finish(&self, is_live: impl Fn(usize) -> bool, out: &mut Violations) {
         for (command, seen) in &self.commands {
-            let missing = (0..self.replicas).find(|&r| is_live(r) && seen.executed >> r & 1 == 0);
+            let has = |r: usize| (seen.executed | self.restored) >> r & 1 == 1;
+            let missing = (0..self.replicas).find(|&r| is_live(r) && !has(r));
             if let Some(replica) = missing.filter(|_| seen.is_acknowledged) {
                 out.report(NAME, || {
                     format!("{command:?} was acknowledged, but replica {replica} never executed it")

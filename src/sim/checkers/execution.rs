@@ -19,14 +19,15 @@ pub(in crate::sim) struct Executions {
 struct Group {
     /// What the first replica to come so far executed: the command and the hash of its reply.
     sequence: Vec<(Context, u64)>,
-    /// How far each replica is.
-    cursors: Vec<usize>,
+    /// How far each replica is; none that has begun elsewhere in the order and executed nothing
+    /// since.
+    cursors: Vec<Option<usize>>,
 }
 
 impl Executions {
     /// For `replicas` replicas of `groups` groups.
     pub(in crate::sim) fn new(replicas: usize, groups: usize) -> Self {
-        let group = Group { sequence: Vec::new(), cursors: vec![0; replicas] };
+        let group = Group { sequence: Vec::new(), cursors: vec![Some(0); replicas] };
         Self { groups: vec![group; groups] }
     }
 
@@ -39,11 +40,12 @@ impl Executions {
         violations: &mut Violations,
     ) {
         let Group { sequence, cursors } = &mut self.groups[group.index()];
-        let cursor = &mut cursors[replica];
-        if *cursor == sequence.len() {
+        let here = || sequence.iter().rposition(|(known, _)| known == context);
+        let cursor = cursors[replica].or_else(here).unwrap_or(sequence.len());
+        if cursor == sequence.len() {
             sequence.push((*context, reply));
         }
-        let (expected, expected_reply) = sequence[*cursor];
+        let (expected, expected_reply) = sequence[cursor];
         if (expected, expected_reply) != (*context, reply) {
             violations.report(NAME, || {
                 format!(
@@ -53,7 +55,12 @@ impl Executions {
                 )
             });
         }
-        *cursor += 1;
+        cursors[replica] = Some(cursor + 1);
+    }
+
+    /// `replica` has begun elsewhere in the order.
+    pub(in crate::sim) fn on_jump(&mut self, replica: usize) {
+        self.groups.iter_mut().for_each(|group| group.cursors[replica] = None);
     }
 }
 

@@ -2,6 +2,7 @@
 //! (slot div M, ring) comes next (PROTOCOL 2).
 
 use super::Violations;
+use crate::multi_ring::RingPosition;
 use crate::types::{RingId, Slot};
 
 const NAME: &str = "order";
@@ -21,6 +22,19 @@ impl Order {
     pub(in crate::sim) fn new(replicas: usize, workers: usize, merge: u64) -> Self {
         let sequences = vec![Vec::new(); workers];
         Self { merge, sequences, cursors: vec![0; replicas * workers] }
+    }
+
+    /// Worker `worker` of `replica` goes on at `position`; at the beginning if that is empty.
+    pub(in crate::sim) fn on_jump(
+        &mut self,
+        (replica, worker): (usize, usize),
+        position: &[RingPosition],
+    ) {
+        let is_before = |(ring, slot): &(RingId, Slot)| {
+            position.iter().any(|at| at.ring == *ring && *slot < at.slot)
+        };
+        let before = self.sequences[worker].partition_point(is_before);
+        self.cursors[replica * self.sequences.len() + worker] = before;
     }
 
     /// Worker `worker` of `replica` delivered a batch.

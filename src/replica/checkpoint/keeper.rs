@@ -1,0 +1,186 @@
+//! The checkpoints of a replica: one under way, one complete. Shared by its workers.
+//!
+//! Workers meet the locks at a marker and once a mebibyte of state, never for a command.
+#![expect(clippy::disallowed_types, reason = "a lock a mebibyte, which is not the data path")]
+
+use super::Checkpoint;
+use super::frame::{self, Frame, Kind, START};
+use crate::types::{GroupId, Slot};
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where a replica's checkpoints are made and kept.
+#[derive(Debug)]
+pub struct Checkpoints {
+    groups: usize,
+    is_on: AtomicBool,
+    /// Whether a complete one must be confirmed, when it is on disk.
+    is_confirmed: AtomicBool,
+    /// Cuts made: written by an executor while the workers are parked.
+    cuts: AtomicU64,
+    /// Workers that have not given out all of theirs; whoever counts it down to 0 puts it together.
+    open: AtomicUsize,
+    /// Instances that each worker has passed since its cut.
+    moved: Box<[CachePadded<AtomicU64>]>,
+    /// Complete checkpoints so far.
+    completed: AtomicU64,
+    /// Their last one's slot, plus 1.
+    slot: AtomicU64,
+    pieces: Mutex<Vec<Vec<u8>>>,
+    /// Complete, but not confirmed.
+    pending: Mutex<Option<Arc<Checkpoint>>>,
+    latest: Mutex<Option<Arc<Checkpoint>>>,
+}
+
+impl Checkpoints {
+    pub(in crate::replica) fn new(groups: usize) -> Self {
+        Self {
+            groups,
+            is_on: AtomicBool::new(false),
+            is_confirmed: AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            moved: (0..groups).map(|_| CachePadded::default()).collect(),
+            completed: AtomicU64::new(0),
+            slot: AtomicU64::new(0),
+            pieces: Mutex::default(),
+            pending: Mutex::default(),
+            latest: Mutex::default(),
+        }
+    }
+
+    /// From now on markers make checkpoints. They count as soon as they are complete or, if somebody
+    /// `confirms`, once [`Checkpoints::confirm`] was called. Before the workers run.
+    pub fn turn_on(&self, confirms: bool) {
+        self.is_confirmed.store(confirms, Relaxed);
+        self.is_on.store(true, Release);
+    }
+
+    /// Cuts made so far.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Relaxed)
+    }
+
+    /// Complete checkpoints so far.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Acquire)
+    }
+
+    /// The most instances of a ring that some worker has passed since the last cut.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved.iter().map(|moved| moved.load(Relaxed)).max().unwrap_or_default()
+    }
+
+    /// Whether one is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.open.load(Relaxed) > 0 || lock(&self.pending).is_some()
+    }
+
+    /// The slot of the last complete one, if there is one.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        self.slot.load(Relaxed).checked_sub(1).map(Slot)
+    }
+
+    /// The last complete one.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Checkpoint>> {
+        lock(&self.latest).clone()
+    }
+
+    /// One that waits to be confirmed.
+    #[must_use]
+    pub fn pending(&self) -> Option<Arc<Checkpoint>> {
+        lock(&self.pending).clone()
+    }
+
+    /// The pending one is where it must be.
+    pub fn confirm(&self) {
+        if let Some(checkpoint) = lock(&self.pending).take() {
+            self.publish(checkpoint);
+        }
+    }
+
+    /// The pending one could not be kept: the one before it stays the last.
+    pub fn give_up(&self) {
+        *lock(&self.pending) = None;
+    }
+
+    /// Takes over a checkpoint of another replica, which is to be confirmed like an own one.
+    pub fn take_over(&self, checkpoint: Arc<Checkpoint>) {
+        if self.is_confirmed.load(Relaxed) {
+            *lock(&self.pending) = Some(Arc::clone(&checkpoint));
+        } else {
+            self.publish(checkpoint);
+        }
+    }
+
+    /// Takes over a checkpoint that is where it must be: of a former life, too.
+    pub fn publish(&self, checkpoint: Arc<Checkpoint>) {
+        self.slot.store(checkpoint.slot().0 + 1, Relaxed);
+        *lock(&self.latest) = Some(checkpoint);
+        // Release: who sees the count (Acquire) finds the checkpoint.
+        self.completed.fetch_add(1, Release);
+    }
+
+    /// Begins one, at a marker, of the whole's holder. Not while one is under way: then the marker
+    /// passes without effect at this replica.
+    pub(in crate::replica) fn begin(&self) -> bool {
+        let is_free = self.is_on.load(Acquire)
+            && self.open.load(Acquire) == 0
+            && lock(&self.pending).is_none();
+        if is_free {
+            lock(&self.pieces).clear();
+            self.open.store(self.groups, Relaxed);
+            self.cuts.store(self.cuts() + 1, Relaxed);
+        }
+        is_free
+    }
+
+    /// The worker of `group` has passed so many instances since its cut.
+    pub(in crate::replica) fn note_moved(&self, group: GroupId, moved: u64) {
+        self.moved[group.index()].store(moved, Relaxed);
+    }
+
+    /// Drops what is under way: the state is replaced, while no worker runs.
+    pub(in crate::replica) fn abandon(&self) {
+        lock(&self.pieces).clear();
+        self.open.store(0, Release);
+    }
+
+    /// A frame of `group`'s worker: [`START`] bytes to be written, then the body.
+    pub(in crate::replica) fn push(&self, kind: Kind, group: GroupId, mut frame: Vec<u8>) {
+        Frame::seal(kind, group, &mut frame);
+        lock(&self.pieces).push(frame);
+    }
+
+    /// A worker has given out all of its own.
+    pub(in crate::replica) fn end_of_worker(&self) {
+        if self.open.fetch_sub(1, AcqRel) > 1 {
+            return;
+        }
+        let mut pieces = std::mem::take(&mut *lock(&self.pieces));
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let mut last = vec![0; START];
+        last.extend(frame::end(pieces.len() as u64, length));
+        Frame::seal(Kind::End, GroupId::new(0), &mut last);
+        pieces.push(last);
+        let checkpoint = Checkpoint::new(pieces, self.groups).expect("made by this replica");
+        let checkpoint = Arc::new(checkpoint);
+        if self.is_confirmed.load(Relaxed) {
+            *lock(&self.pending) = Some(checkpoint);
+        } else {
+            self.publish(checkpoint);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,97 @@
+//! When a replica asks for a checkpoint: an ordered marker at which every replica makes one.
+
+use super::Checkpoints;
+use crate::types::{GroupSet, Time};
+use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
+use std::time::Duration;
+
+/// Instances that a checkpoint is not worth its marker for.
+const LEAST: u64 = 8;
+/// The least time between two markers.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks once an interval while something is ordered, and sooner when the logs fill. The replica of
+/// rank r waits r + 1 intervals for a marker of another one, so that one alone asks while it lives.
+#[derive(Debug)]
+pub struct CheckpointTimer {
+    groups: GroupSet,
+    client: u64,
+    ranks: u32,
+    interval: Duration,
+    /// Instances after which the interval is not waited for.
+    enough: u64,
+    due: Time,
+    not_before: Time,
+    /// Cuts that were made when it looked last.
+    cuts: u64,
+    number: u64,
+}
+
+impl CheckpointTimer {
+    /// Of the replica of rank `rank`, of `groups` groups; `client` is its life. A marker is due when
+    /// `enough` instances of a ring are in no checkpoint, or after `interval`; `None` if that is
+    /// zero.
+    #[must_use]
+    pub fn new(
+        interval: Duration,
+        enough: u64,
+        rank: usize,
+        groups: usize,
+        client: u64,
+    ) -> Option<Self> {
+        let ranks = u32::try_from(rank).ok()? + 1;
+        let timer = Self {
+            groups: GroupSet::all(groups),
+            client,
+            ranks,
+            interval: interval * ranks,
+            enough: enough / 2 * (u64::from(ranks) + 1),
+            due: Time::ZERO,
+            not_before: Time::ZERO,
+            cuts: 0,
+            number: 0,
+        };
+        (!interval.is_zero()).then_some(timer)
+    }
+
+    /// Asks by `multicast` if it is time to.
+    pub fn look(
+        &mut self,
+        checkpoints: &Checkpoints,
+        now: Time,
+        multicast: impl FnOnce(&Command<'_>),
+    ) {
+        let cuts = checkpoints.cuts();
+        if cuts != self.cuts || self.due == Time::ZERO {
+            self.cuts = cuts;
+            self.due = now + self.interval;
+        }
+        let moved = checkpoints.moved();
+        let is_late = now >= self.due;
+        let is_due = is_late && moved >= LEAST || moved >= self.enough.max(LEAST);
+        if is_late {
+            self.due = now + self.interval;
+        }
+        if !is_due || now < self.not_before || checkpoints.is_busy() {
+            return;
+        }
+        self.not_before = now + PAUSE * self.ranks;
+        self.number += 1;
+        let mut control = Control::new(ControlKind::Checkpoint);
+        (control.client, control.number) = (self.client, self.number);
+        let header = CommandHeader {
+            groups: self.groups,
+            mode: Mode::SESSION,
+            // Every replica makes one.
+            designation: CommandHeader::designate(0, 1),
+            ..CommandHeader::default()
+        };
+        multicast(&Command { header, payload: bytemuck::bytes_of(&control) });
+    }
+
+    /// When it wants to look again.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Time {
+        self.due
+    }
+}

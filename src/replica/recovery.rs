@@ -1,0 +1,217 @@
+//! How a replica whose next instances are forgotten everywhere comes back (PROTOCOL 5).
+//!
+//! The first worker that hears so says it to all. Each stands still between two polls; when all do,
+//! the worker of group 0 fetches the last checkpoint of another replica and puts it in place, and
+//! then each takes up its own part and goes on behind it by repairs. Until it has passed what was
+//! decided when it came back, it answers nobody and multicasts nothing again.
+#![expect(clippy::disallowed_types, reason = "a lock a recovery, which is not the data path")]
+
+use super::checkpoint::Checkpoint;
+use super::transfer::{Fetch, Fetched};
+use super::{PsmrWorker, Shared, WorkerOutbox};
+use crate::mem::Pool;
+use crate::multi_ring::Subscription;
+use crate::service::Optimistic;
+use crate::types::{Bug, GroupSet, NodeId, Slot, Time};
+use crate::wire::{CheckpointPiece, CheckpointRequest};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The workers run.
+const RUNNING: u32 = 0;
+/// They stand still, or will before their next poll; a checkpoint is fetched.
+const FETCHING: u32 = 1;
+/// The checkpoint is in place: each worker takes up its part.
+const RESTORING: u32 = 2;
+
+/// Where a replica is with its recovery. Shared by its workers.
+#[derive(Debug)]
+pub struct Recovery {
+    phase: AtomicU32,
+    /// The workers that stand still.
+    halted: AtomicU64,
+    /// How often the replica has come back.
+    count: AtomicU64,
+    /// What it comes back with.
+    checkpoint: Mutex<Option<Arc<Checkpoint>>>,
+}
+
+impl Recovery {
+    pub(super) const fn new() -> Self {
+        Self {
+            phase: AtomicU32::new(RUNNING),
+            halted: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            checkpoint: Mutex::new(None),
+        }
+    }
+
+    /// Whether the replica lacks its state.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.phase.load(Relaxed) != RUNNING
+    }
+
+    /// How often it has come back by another replica's checkpoint.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    fn keep(&self, checkpoint: Option<Arc<Checkpoint>>) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = checkpoint;
+    }
+
+    fn checkpoint(&self) -> Option<Arc<Checkpoint>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the worker of group 0 fetches.
+#[derive(Debug, Default)]
+pub(super) struct Recoverer {
+    /// Who may have a checkpoint: the first workers of the other replicas.
+    peers: Vec<NodeId>,
+    fetch: Option<Fetch>,
+    /// The checkpoint that it came back with last: of no use once more.
+    known: Option<Slot>,
+}
+
+impl<S: Optimistic> PsmrWorker<S> {
+    /// Tells the worker of group 0 whom to ask for checkpoints: the workers of group 0 of the other
+    /// replicas.
+    pub fn set_peers(&mut self, peers: Vec<NodeId>) {
+        self.recoverer.peers = peers;
+    }
+
+    /// This life of the replica follows another one, or joins others: it answers nobody before it
+    /// has passed what is decided now.
+    pub const fn join(&mut self) {
+        self.is_muted = true;
+    }
+
+    /// Whether it answers nobody, since it catches up.
+    #[must_use]
+    pub const fn is_muted(&self) -> bool {
+        self.is_muted
+    }
+
+    /// Before each poll: whether the worker must not be polled, for its replica lacks its state.
+    #[inline]
+    pub fn stands_by(
+        &mut self,
+        subscription: &mut Subscription,
+        pool: &mut impl Pool,
+        now: Time,
+        out: &mut impl WorkerOutbox,
+    ) -> bool {
+        if self.is_muted && subscription.has_caught_up() {
+            self.is_muted = false;
+        }
+        // Acquire: pairs with the Release of whoever moved on.
+        let phase = self.shared.recovery().phase.load(Acquire);
+        if phase == RUNNING && subscription.needs_state_transfer().is_none() {
+            return false;
+        }
+        self.recover(phase, subscription, pool, now, out)
+    }
+
+    #[cold]
+    fn recover(
+        &mut self,
+        phase: u32,
+        subscription: &mut Subscription,
+        pool: &mut impl Pool,
+        now: Time,
+        out: &mut impl WorkerOutbox,
+    ) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let recovery = shared.recovery();
+        let me = GroupSet::one(self.config.me).to_bits();
+        let is_halted = recovery.halted.load(Relaxed) & me != 0;
+        match phase {
+            RESTORING if is_halted => {
+                if let Some(checkpoint) = recovery.checkpoint() {
+                    let restored = self.restore(&checkpoint, subscription, pool);
+                    restored.expect("the checkpoint was accepted by this replica");
+                }
+                self.is_muted = true;
+                // Release: the last to go on is seen by all to have been.
+                if recovery.halted.fetch_and(!me, AcqRel) == me {
+                    recovery.keep(None);
+                    recovery.phase.store(RUNNING, Release);
+                }
+                false
+            }
+            RESTORING => false,
+            _ => {
+                recovery.phase.store(FETCHING, Relaxed);
+                if !is_halted {
+                    self.is_muted = true;
+                    // Release: what this worker did is seen by whoever restores.
+                    recovery.halted.fetch_or(me, AcqRel);
+                }
+                if self.config.me.index() == 0 {
+                    self.fetch(&shared, now, out);
+                }
+                true
+            }
+        }
+    }
+
+    /// At the worker of group 0: asks for what is missing, and puts it in place once it is there.
+    fn fetch(&mut self, shared: &Shared<S>, now: Time, out: &mut impl WorkerOutbox) {
+        let Recoverer { peers, fetch, known } = &mut self.recoverer;
+        if peers.is_empty() {
+            return;
+        }
+        let fetch = fetch.get_or_insert_with(|| Fetch::new(self.config.room, *known, now));
+        fetch.step(peers, now, |to, request| out.ask(to, request));
+        // Acquire: pairs with the Release of the workers that have halted.
+        let is_alone = shared.recovery().halted.load(Acquire) == self.all.to_bits();
+        if !is_alone || !fetch.is_complete() {
+            return;
+        }
+        let fetched = self.recoverer.fetch.take().map(Fetch::into_bytes).unwrap_or_default();
+        let checkpoint = Checkpoint::new(vec![fetched], self.config.groups);
+        // What is not sound, or not of this cluster, is asked for again.
+        let Ok(checkpoint) = checkpoint else { return };
+        if shared.restore(&checkpoint).is_err() {
+            return;
+        }
+        self.recoverer.known = Some(checkpoint.slot());
+        let checkpoint = Arc::new(checkpoint);
+        shared.recovery().keep(Some(Arc::clone(&checkpoint)));
+        shared.checkpoints().take_over(checkpoint);
+        shared.recovery().count.fetch_add(1, Relaxed);
+        // Release: whoever sees it (Acquire) sees the state in place.
+        shared.recovery().phase.store(RESTORING, Release);
+    }
+
+    /// At the worker of group 0: a piece has come.
+    pub fn on_piece(&mut self, from: NodeId, piece: &CheckpointPiece<'_>, now: Time) -> Fetched {
+        self.recoverer.fetch.as_mut().map_or(Fetched::Unwanted, |f| f.on_piece(from, piece, now))
+    }
+
+    /// At the worker of group 0: another replica asks for pieces, which `send` takes.
+    pub fn on_request(
+        &mut self,
+        request: &CheckpointRequest,
+        send: impl FnMut(&CheckpointPiece<'_>),
+    ) {
+        if !self.shared.recovery().is_under_way() {
+            self.server.answer(self.shared.checkpoints(), request, send);
+        }
+    }
+
+    /// When a fetch wants to ask again.
+    pub(super) fn next_fetch(&self) -> Option<Time> {
+        self.recoverer.fetch.as_ref().map(Fetch::next_timeout)
+    }
+
+    /// Whether a planted bug lets it answer while it catches up.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_muted && !Bug::RepliesWhileRecovering.is_planted()
+    }
+}
