@@ -76,7 +76,7 @@ fn memory(settings: &Settings, available: u64) -> Result<(), RunError> {
 pub fn datagram_bytes(interface: Ipv4Addr) -> Option<usize> {
     let config = uring::Config { interface, ..uring::Config::default() };
     let limit = uring::segment_limit(&config).ok()?;
-    Some(limit.clamp(Room::LEAST.datagram(), Room::MOST.datagram()))
+    Some(Room::within(limit).unwrap_or(Room::LEAST).datagram())
 }
 
 /// Opens what a thread's network needs, has a datagram of the largest size come back by multicast,

@@ -4,8 +4,8 @@
 use super::board::Board;
 use super::sessions::SessionTimer;
 use crate::replica::CheckpointTimer;
-use crate::types::{GroupSet, Time};
-use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
+use crate::types::Time;
+use crate::wire::{Command, Control, ControlKind};
 use std::time::Duration;
 
 /// What the first thread of a replica has ordered now and then.
@@ -20,7 +20,7 @@ pub(super) struct Markers {
 /// r + 1 intervals for a point of another one, so that one alone asks while it lives.
 #[derive(Debug)]
 pub(super) struct DigestTimer {
-    groups: GroupSet,
+    groups: usize,
     client: u64,
     rank: usize,
     interval: Duration,
@@ -34,7 +34,6 @@ impl DigestTimer {
     /// Of the replica of rank `rank`; `client` is its life. None if the interval is zero.
     pub(super) fn new(interval: Duration, rank: usize, groups: usize, client: u64) -> Option<Self> {
         let ranks = u32::try_from(rank).ok()? + 1;
-        let groups = GroupSet::all(groups);
         let due = Time::ZERO;
         let interval = interval * ranks;
         let timer = Self { groups, client, rank, interval, due, taken: 0, number: 0 };
@@ -57,13 +56,6 @@ impl DigestTimer {
         self.number += 1;
         let mut control = Control::new(ControlKind::Digest);
         (control.client, control.number) = (self.client, self.number);
-        let header = CommandHeader {
-            groups: self.groups,
-            mode: Mode::SESSION,
-            // Every replica takes it.
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
-        multicast(&Command { header, payload: bytemuck::bytes_of(&control) });
+        multicast(&control.command(self.groups));
     }
 }

@@ -8,8 +8,8 @@
 //! long a replica was cut off, stood still or lagged.
 
 use super::board::Board;
-use crate::types::{GroupSet, SessionId, Time};
-use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
+use crate::types::{SessionId, Time};
+use crate::wire::{Command, Control, ControlKind};
 use std::time::Duration;
 
 /// Looks a time-out.
@@ -30,7 +30,7 @@ struct Seen {
 /// alone does it while it lives.
 #[derive(Debug)]
 pub(super) struct SessionTimer {
-    groups: GroupSet,
+    groups: usize,
     client: u64,
     /// Looks that count before a session expires.
     patience: u32,
@@ -58,7 +58,7 @@ impl SessionTimer {
     ) -> Option<Self> {
         let rank = u32::try_from(rank).expect("at most 32 replicas");
         let timer = Self {
-            groups: GroupSet::all(groups),
+            groups,
             client,
             patience: LOOKS + 1 + rank * LOOKS / 2,
             interval: timeout / LOOKS,
@@ -121,13 +121,7 @@ impl SessionTimer {
     fn expire(&self, session: SessionId, number: u64, multicast: &mut impl FnMut(&Command<'_>)) {
         let mut control = Control::new(ControlKind::Expire);
         (control.session, control.client, control.number) = (session, self.client, number);
-        let header = CommandHeader {
-            groups: self.groups,
-            mode: Mode::SESSION,
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
-        multicast(&Command { header, payload: bytemuck::bytes_of(&control) });
+        multicast(&control.command(self.groups));
     }
 }
 

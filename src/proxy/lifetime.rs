@@ -7,7 +7,7 @@
 use super::Proxy;
 use crate::ring_paxos::Outbox;
 use crate::types::{GroupSet, RingId, SessionId, Time};
-use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode, Reply, Status};
+use crate::wire::{Control, ControlKind, Reply, Status};
 use std::time::Duration;
 
 /// Marks the numbers of refreshes and closings; what remains is the session's place.
@@ -147,18 +147,10 @@ impl<M> Proxy<M> {
         control.reply_to = self.config.reply_to;
         control.client = self.config.client;
         control.number = number;
-        self.control.clear();
-        self.control.extend_from_slice(bytemuck::bytes_of(&control));
-        let header = CommandHeader {
-            groups: GroupSet::all(self.config.groups),
-            mode: Mode::SESSION,
-            map_epoch: self.config.map_epoch,
-            // Every replica answers: whichever lives.
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
+        let mut command = control.command(self.config.groups);
+        command.header.map_epoch = self.config.map_epoch;
         let ring = self.ring_of_all();
-        self.rings.push(ring, &Command { header, payload: &self.control }, out);
+        self.rings.push(ring, &command, out);
     }
 
     pub(super) fn ring_of_all(&self) -> RingId {

@@ -70,8 +70,6 @@ pub struct Proxy<M> {
     next_opening: Time,
     lifetime: Lifetime,
     counters: ProxyCounters,
-    /// Where the control command of an opening is made.
-    control: Vec<u8>,
     /// Proposals refused since the last flush.
     refused: Vec<(RingId, u64)>,
 }
@@ -101,7 +99,6 @@ impl<M: GroupMap> Proxy<M> {
             next_opening: now,
             lifetime: Lifetime::new(config.session_timeout, now),
             counters: ProxyCounters::default(),
-            control: Vec::with_capacity(64),
             refused: Vec::with_capacity(256),
             config,
         }

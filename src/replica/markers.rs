@@ -1,8 +1,8 @@
 //! When a replica asks for a checkpoint: an ordered marker at which every replica makes one.
 
 use super::Checkpoints;
-use crate::types::{GroupSet, Time};
-use crate::wire::{Command, CommandHeader, Control, ControlKind, Mode};
+use crate::types::Time;
+use crate::wire::{Command, Control, ControlKind};
 use std::time::Duration;
 
 /// Instances that a checkpoint is not worth its marker for.
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// rank r waits r + 1 intervals for a marker of another one, so that one alone asks while it lives.
 #[derive(Debug)]
 pub struct CheckpointTimer {
-    groups: GroupSet,
+    groups: usize,
     client: u64,
     ranks: u32,
     interval: Duration,
@@ -41,7 +41,7 @@ impl CheckpointTimer {
     ) -> Option<Self> {
         let ranks = u32::try_from(rank).ok()? + 1;
         let timer = Self {
-            groups: GroupSet::all(groups),
+            groups,
             client,
             ranks,
             interval: interval * ranks,
@@ -79,14 +79,7 @@ impl CheckpointTimer {
         self.number += 1;
         let mut control = Control::new(ControlKind::Checkpoint);
         (control.client, control.number) = (self.client, self.number);
-        let header = CommandHeader {
-            groups: self.groups,
-            mode: Mode::SESSION,
-            // Every replica makes one.
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
-        multicast(&Command { header, payload: bytemuck::bytes_of(&control) });
+        multicast(&control.command(self.groups));
     }
 
     /// When it wants to look again.

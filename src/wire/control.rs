@@ -1,7 +1,8 @@
 //! The payload of a command of [`super::Mode::SESSION`]: sessions come and go, replicas compare
 //! their digests and make checkpoints. Such a command is ordered for all groups and answered to the address inside it.
 
-use crate::types::{Address, Digest, SessionId, Slot};
+use super::{Command, CommandHeader, Mode};
+use crate::types::{Address, Digest, GroupSet, SessionId, Slot};
 use bytemuck::{Pod, Zeroable};
 
 /// What a control command asks for.
@@ -53,6 +54,18 @@ impl Control {
     #[must_use]
     pub fn new(kind: ControlKind) -> Self {
         Self { kind: kind as u64, ..Self::default() }
+    }
+
+    /// The command of all `groups` that carries it; every replica answers, whichever lives.
+    #[must_use]
+    pub fn command(&self, groups: usize) -> Command<'_> {
+        let header = CommandHeader {
+            groups: GroupSet::all(groups),
+            mode: Mode::SESSION,
+            designation: CommandHeader::designate(0, 1),
+            ..CommandHeader::default()
+        };
+        Command { header, payload: bytemuck::bytes_of(self) }
     }
 
     /// Reads a payload. `None`: not a control command.

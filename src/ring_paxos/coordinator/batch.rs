@@ -1,6 +1,7 @@
 //! Proposals become batches: gathered in the window where they will be accepted, end to end, never
-//! looked into (rule 9).
+//! looked into (rule 9) unless the log is nearly full.
 
+use super::reserve::has_marker;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
@@ -96,7 +97,10 @@ impl<L: Log> Member<L> {
         if self.coordinator.open + commands.len() > self.config.batch_limit.max(commands.len()) {
             self.seal();
         }
-        let Some(at) = self.room(commands.len()) else {
+        // Who joins an open batch takes nothing.
+        let is_reserved =
+            self.coordinator.open == 0 && self.is_reserved(now, || has_marker(commands));
+        let Some(at) = self.room(commands.len()).filter(|_| !is_reserved) else {
             self.counters.refused_full += 1;
             self.refuse(envelope, number, Refusal::Full, out);
             return;
@@ -105,6 +109,7 @@ impl<L: Log> Member<L> {
         self.window.slot_mut(instance)[at..at + commands.len()].copy_from_slice(commands);
         if at == 0 {
             self.coordinator.open_since = now;
+            self.note_taken(now);
         }
         self.coordinator.open = at + commands.len();
         self.coordinator.names.insert(envelope, number, instance);
@@ -122,9 +127,10 @@ impl<L: Log> Member<L> {
             return false;
         }
         self.seal();
-        if self.room(0).is_none() {
+        if self.is_reserved(now, || true) || self.room(0).is_none() {
             return false;
         }
+        self.note_taken(now);
         let instance = self.coordinator.next;
         self.coordinator.skips += 1;
         self.counters.skips += 1;

@@ -1,5 +1,5 @@
 //! The coordinator's side: Phase 1 (`phase1`), proposals and batches (`batch`), what leaves and when
-//! (`phase2`), and what keeps it all going under loss (`flow`).
+//! (`phase2`), what keeps it all going under loss (`flow`), and the end of the log (`reserve`).
 //!
 //! Instances fall into four runs: decided, in flight, gathered but not sent, and the open batch.
 //! Values stand in the acceptor's own window from the moment they are gathered, so a batch is
@@ -9,6 +9,7 @@ mod batch;
 mod flow;
 mod phase1;
 mod phase2;
+mod reserve;
 
 use super::admission::Petition;
 use super::{Instance, RingConfig};
@@ -47,6 +48,8 @@ pub(super) struct Coordinator {
     next: Instance,
     /// The first slot that no gathered instance takes; the open batch does not count.
     pub(super) slot_next: Slot,
+    /// When an instance of the log's reserve was taken last.
+    reserve_at: Time,
     /// Bytes of the open batch, and when it was opened.
     open: usize,
     open_since: Time,
@@ -84,6 +87,7 @@ impl Coordinator {
             inherited: Instance(0),
             next: Instance(1),
             slot_next: Slot(0),
+            reserve_at: Time::ZERO,
             open: 0,
             open_since: Time::ZERO,
             names: Names::new(),

@@ -1,0 +1,62 @@
+//! The end of the log, where only what lets it be forgotten has room.
+//!
+//! A ring that forgets nothing before it is in checkpoints could fill its log so that the marker of
+//! the next checkpoint has no room, or the skips by which this ring reaches the marker of another:
+//! all would wait for ever. So the end is a reserve for these two. Each instance of it waits twice
+//! as long as the one before, since both can be asked for without end while the marker, or what
+//! follows from it, is lost or on its way: the reserve lasts for many seconds where the rest of the
+//! log may last for milliseconds. Commands are refused meanwhile, as by any full log.
+
+use crate::ring_paxos::member::Member;
+use crate::ring_paxos::{Log, Retention};
+use crate::types::Time;
+use crate::wire::{Commands, Control, ControlKind, Mode};
+use std::time::Duration;
+
+/// The share of the log that is reserve: an eighth.
+const SHARE: u64 = 8;
+/// How long the first instance of the reserve waits after any other one of it.
+const FIRST_WAIT: Duration = Duration::from_micros(20);
+/// The longest wait is so many doublings of that: 1.3 s.
+const DOUBLINGS: u64 = 16;
+
+impl<L: Log> Member<L> {
+    /// Whether the next instance is of the reserve and, now, not for the asker. `is_vital` says
+    /// whether that is what the reserve is for.
+    #[inline]
+    pub(super) fn is_reserved(&self, now: Time, is_vital: impl FnOnce() -> bool) -> bool {
+        self.place_in_reserve().is_some_and(|place| {
+            let wait = FIRST_WAIT * (1 << place.min(DOUBLINGS));
+            !is_vital() || now < self.coordinator.reserve_at + wait
+        })
+    }
+
+    /// The next instance is taken.
+    #[inline]
+    pub(super) fn note_taken(&mut self, now: Time) {
+        if self.place_in_reserve().is_some() {
+            self.coordinator.reserve_at = now;
+        }
+    }
+
+    /// How many instances of the reserve are taken, if those before it are.
+    #[inline]
+    fn place_in_reserve(&self) -> Option<u64> {
+        if self.config.retention == Retention::Applied {
+            return None; // Who applies needs no marker.
+        }
+        let reserve = self.config.instances as u64 / SHARE;
+        let first = self.window.end().0 + 1 - reserve;
+        self.coordinator.next.0.checked_sub(first)
+    }
+}
+
+/// Whether one of `commands` asks for a checkpoint.
+#[cold]
+pub(super) fn has_marker(commands: &[u8]) -> bool {
+    Commands::from_offset(commands, 0).any(|command| {
+        let control = Control::decode(command.payload);
+        command.header.mode.has(Mode::SESSION)
+            && control.is_some_and(|(kind, _)| kind == ControlKind::Checkpoint)
+    })
+}
