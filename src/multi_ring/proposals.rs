@@ -2,7 +2,7 @@
 
 use crate::ring_paxos::{OpenProposal, Outbox, Proposer};
 use crate::types::RingId;
-use crate::wire::{Command, Message, Room, Writer};
+use crate::wire::{Command, Message, Mode, Room, Writer};
 
 /// The open proposal of each ring: commands that a replica multicasts again.
 #[derive(Debug)]
@@ -26,15 +26,19 @@ impl Proposals {
         }
     }
 
-    /// Appends `command` to the proposal of the ring that orders its groups.
+    /// Multicasts `command` to its groups: it joins the proposal of the ring that orders them.
     ///
     /// # Panics
     /// If it has no group, or one without a ring.
-    pub fn push(&mut self, command: &Command<'_>, out: &mut impl Outbox) {
+    pub fn multicast(&mut self, command: &Command<'_>, out: &mut impl Outbox) {
         let groups = self.0.len().saturating_sub(1).max(1);
         let ring = command.header.groups.ring(groups);
-        let room = self.0[usize::from(ring.0)].reserve(command.encoded_length(), out);
-        command.encode(&mut Writer::new(room));
+        let proposal = &mut self.0[usize::from(ring.0)];
+        command.encode(&mut Writer::new(proposal.reserve(command.encoded_length(), out)));
+        // Of what replicas ask for themselves, the markers of checkpoints must get through.
+        if command.header.mode.has(Mode::SESSION) {
+            proposal.set_vital();
+        }
     }
 
     /// Sends what is open.
@@ -71,7 +75,7 @@ mod tests {
         let one = |group| GroupSet::one(GroupId::new(group));
         for groups in [one(0), one(1), one(1), GroupSet::all(2)] {
             let header = CommandHeader { groups, ..CommandHeader::default() };
-            proposals.push(&Command { header, payload: &[] }, &mut out);
+            proposals.multicast(&Command { header, payload: &[] }, &mut out);
         }
         let ballot = Ballot::new(1, NodeId(10), Incarnation(1));
         proposals.on_answer(RingId(2), &Message::Redirect(Redirect { ballot }));

@@ -479,7 +479,7 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
     }
 
     fn multicast(&mut self, command: &Command<'_>) {
-        self.proposals.push(command, &mut self.post);
+        self.proposals.multicast(command, &mut self.post);
     }
 
     fn digest(&mut self, report: &DigestReport) {

@@ -129,7 +129,8 @@ impl Rings {
         writer.pod(&chunk);
         writer.bytes(bytes);
         let commands = &proposal[..COMMAND_HEADER_LENGTH + usize::from(length)];
-        let message = Message::Propose(Propose { number, is_confirmed: true, commands });
+        let message =
+            Message::Propose(Propose { number, is_confirmed: true, is_vital: false, commands });
         let target = self.rings[usize::from(ring.0)].proposal.proposer().target();
         out.send(Destination::Node(target), ring, &message);
     }

@@ -15,6 +15,7 @@ pub struct OpenProposal {
     commands: Vec<u8>,
     /// The most bytes of commands.
     limit: usize,
+    is_vital: bool,
     /// Taken with the first command: whoever takes numbers meanwhile does not change it.
     number: u64,
 }
@@ -24,7 +25,14 @@ impl OpenProposal {
     #[must_use]
     pub fn new(ring: RingId, proposer: Proposer, room: Room) -> Self {
         let limit = room.batch();
-        Self { ring, proposer, commands: Vec::with_capacity(limit), limit, number: 0 }
+        Self {
+            ring,
+            proposer,
+            commands: Vec::with_capacity(limit),
+            limit,
+            is_vital: false,
+            number: 0,
+        }
     }
 
     /// Room for a command of `length` bytes; a proposal that is too full for it leaves first.
@@ -57,11 +65,17 @@ impl OpenProposal {
         if self.commands.is_empty() {
             return;
         }
-        let Self { number, ref commands, .. } = *self;
-        let propose = Propose { number, is_confirmed: false, commands };
+        let Self { number, is_vital, ref commands, .. } = *self;
+        let propose = Propose { number, is_confirmed: false, is_vital, commands };
         let to = Destination::Node(self.proposer.target());
         out.send(to, self.ring, &Message::Propose(propose));
         self.commands.clear();
+        self.is_vital = false;
+    }
+
+    /// What is gathered serves to make room in the logs.
+    pub const fn set_vital(&mut self) {
+        self.is_vital = true;
     }
 
     /// Whom it goes to.

@@ -139,6 +139,29 @@ impl<S: SimService> Cluster<S> {
         *is_live && hosts.clone().all(is_well)
     }
 
+    /// Whether `replica` is where all logs begin that it needs, or further, and has what `other` has
+    /// in checkpoints.
+    pub(super) fn covers(&self, replica: usize, other: usize) -> bool {
+        let checkpoint = self.replicas[other].shared.checkpoints().latest();
+        let trim = |ring: RingId| {
+            let trims = self.hosts[self.acceptor_hosts()].iter().filter_map(|host| {
+                let Roles::Ordering(ordering) = &host.roles else { return None };
+                let hosted = ordering.hosted.iter().find(|hosted| hosted.ring == ring)?;
+                Some(hosted.member.trim())
+            });
+            trims.max().unwrap_or_default()
+        };
+        self.hosts[self.replicas[replica].hosts.clone()].iter().all(|host| {
+            let Roles::Worker(worker) = &host.roles else { return false };
+            let WorkerHost { subscription, place, .. } = &**worker;
+            let copies = checkpoint.as_ref();
+            let saved = copies.map_or(&[][..], |copy| copy.position(GroupId::new(place.1)));
+            let is_behind = |next, ring| saved.iter().any(|at| at.ring == ring && at.next > next);
+            let mut at = subscription.position();
+            at.all(|at| at.next > trim(at.ring) && !is_behind(at.next, at.ring))
+        })
+    }
+
     /// The process of a replica ends; its last checkpoint is left if `keeps` is.
     pub(super) fn end_replica(&mut self, replica: usize, keeps: Keeps) {
         let Replica { shared, hosts, disk, .. } = &mut self.replicas[replica];
@@ -240,6 +263,7 @@ fn worker_host<S: SimService>(
         proposals: Proposals::new(proposers, plan.room),
         timer,
         delivered: Vec::new(),
+        stands_by: false,
         jumped: None,
         progress: Progress::Idle,
         counter: 0,

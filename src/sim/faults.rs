@@ -161,10 +161,20 @@ impl<S: SimService> World<S> {
         }
     }
 
-    /// Whether another replica has its state and serves.
+    /// Whether another replica has its state and serves. One that is not heard for a while counts as
+    /// gone: acceptors forget what the others alone have, so these are the last then.
     fn has_others(&self, replica: usize) -> bool {
         let mut others = (0..self.plan.replicas).filter(|other| *other != replica);
-        others.any(|other| self.cluster.is_healthy(other))
+        let is_heard = |host: usize| {
+            let mut acceptors = self.cluster.acceptor_hosts();
+            self.cluster.hosts[host].status == Status::Running
+                && !acceptors.any(|acceptor| self.network.is_cut(host, acceptor))
+        };
+        others.any(|other| {
+            self.cluster.is_healthy(other)
+                && self.cluster.replicas[other].hosts.clone().all(is_heard)
+                && self.cluster.covers(other, replica)
+        })
     }
 
     fn end_replica(&mut self, replica: usize, keeps: Keeps, length: Duration) {

@@ -133,6 +133,11 @@ impl Network {
         self.cuts[source * self.hosts + target] += 1;
     }
 
+    /// Whether nothing gets from `source` to `target`.
+    pub(super) fn is_cut(&self, source: usize, target: usize) -> bool {
+        self.cuts[source * self.hosts + target] > 0
+    }
+
     /// Takes one cut off the link.
     pub(super) fn mend(&mut self, source: usize, target: usize) {
         let cuts = &mut self.cuts[source * self.hosts + target];

@@ -31,6 +31,8 @@ pub(super) struct WorkerHost<S: SimService> {
     pub(super) proposals: Proposals,
     /// Asks for checkpoints.
     pub(super) timer: Option<CheckpointTimer>,
+    /// Its replica lacked its state when it was looked last.
+    pub(super) stands_by: bool,
     /// Where it went on, if it took up a checkpoint since the checkers looked.
     pub(super) jumped: Option<Vec<RingPosition>>,
     /// What was delivered since the checkers looked.
@@ -61,13 +63,16 @@ impl<S: SimService> WorkerHost<S> {
         let Self { worker, subscription, pool, timer, .. } = self;
         let was_muted = worker.is_muted();
         let lacked = subscription.needs_state_transfer().is_some();
-        let before: Vec<_> = subscription.position().collect();
-        if worker.stands_by(subscription, pool, now, &mut out) {
+        let stood_by = std::mem::replace(
+            &mut self.stands_by,
+            worker.stands_by(subscription, pool, now, &mut out),
+        );
+        if self.stands_by {
             self.progress = Progress::Idle;
         } else {
-            let after: Vec<_> = subscription.position().collect();
-            if after != before {
-                self.jumped = Some(after);
+            if stood_by {
+                // It may well be where it was: then the value that was in use comes again.
+                self.jumped = Some(subscription.position().collect());
             }
             let feed = subscription.deliveries(pool);
             let mut watched = Watched { feed, delivered: &mut self.delivered };
@@ -223,6 +228,6 @@ impl WorkerOutbox for WorkerPost<'_> {
     }
 
     fn multicast(&mut self, command: &Command<'_>) {
-        self.proposals.push(command, &mut self.post);
+        self.proposals.multicast(command, &mut self.post);
     }
 }

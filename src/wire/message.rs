@@ -17,6 +17,8 @@ pub struct Propose<'a> {
     pub number: u64,
     /// The proposer wants a [`Taken`] once the proposal stands in an instance.
     pub is_confirmed: bool,
+    /// It serves to make room in the logs: it may stand in what a nearly full one reserves.
+    pub is_vital: bool,
     /// The commands, at most [`super::MAX_BATCH`] bytes.
     pub commands: &'a [u8],
 }
@@ -400,9 +402,9 @@ impl<'a> Message<'a> {
     /// If the buffer is shorter than [`Message::encoded_length`] asked for.
     pub fn encode(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Propose(Propose { number, is_confirmed, commands }) => {
+            Self::Propose(Propose { number, is_confirmed, is_vital, commands }) => {
                 writer.pod(number);
-                writer.pod(&u64::from(*is_confirmed));
+                writer.pod(&(u64::from(*is_confirmed) | u64::from(*is_vital) << 1));
                 writer.bytes(commands);
             }
             Self::Prepare(Prepare { ballot, first }) => {
@@ -463,9 +465,13 @@ impl<'a> Message<'a> {
         let r = &mut reader;
         let message = match kind {
             Kind::Propose => {
-                let (number, flag): (u64, u64) = (r.pod()?, r.pod()?);
+                let (number, flags): (u64, u64) = (r.pod()?, r.pod()?);
+                if flags > 3 {
+                    return Err(DecodeError::Malformed);
+                }
+                let (is_confirmed, is_vital) = (flags & 1 != 0, flags & 2 != 0);
                 let commands = r.take(r.rest().len())?;
-                Self::Propose(Propose { number, is_confirmed: flag == 1, commands })
+                Self::Propose(Propose { number, is_confirmed, is_vital, commands })
             }
             Kind::Prepare => Self::Prepare(Prepare { ballot: r.pod()?, first: r.pod()? }),
             Kind::Promise => Self::Promise(Promise::decode(r)?),

@@ -74,8 +74,11 @@ fn every_message_survives_the_wire() {
     let mut page = vec![0; 4096];
     let records = write_records(&mut page, ballot, id);
     assert_eq!(records.iter().count(), 3);
+    let propose =
+        Propose { number: 1, is_confirmed: false, is_vital: false, commands: b"some commands" };
     let messages = [
-        Message::Propose(Propose { number: 1, is_confirmed: true, commands: b"some commands" }),
+        Message::Propose(Propose { is_vital: true, ..propose }),
+        Message::Propose(Propose { is_confirmed: true, ..propose }),
         Message::Prepare(Prepare { ballot, first: Instance(1) }),
         Message::Promise(Promise {
             ballot,
@@ -132,6 +135,7 @@ fn a_flipped_bit_anywhere_is_dropped() {
     let bytes = datagram(&Message::Propose(Propose {
         number: 1,
         is_confirmed: true,
+        is_vital: false,
         commands: b"payload",
     }));
     for bit in 0..bytes.len() * 8 {
@@ -146,6 +150,7 @@ fn another_cluster_configuration_or_epoch_is_inert() {
     let bytes = datagram(&Message::Propose(Propose {
         number: 1,
         is_confirmed: true,
+        is_vital: false,
         commands: b"payload",
     }));
     let refused = |identity: Identity| open(&identity, &bytes).map(|_| ());

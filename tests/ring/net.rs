@@ -20,6 +20,9 @@ pub(crate) const OUTSIDER: u16 = 100;
 /// The number of the proposal that asks to be confirmed.
 pub(crate) const CONFIRMED: u64 = 77;
 
+/// The numbers of proposals that make room from here on.
+pub(crate) const VITAL: u64 = 1 << 20;
+
 /// A value off the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Owned {
@@ -274,14 +277,24 @@ impl Net {
     /// Proposal `number` of the one proposer, to acceptor `to`, from outside and at once.
     pub(crate) fn propose(&mut self, to: usize, number: u64, commands: &[u8]) {
         let proposer = (NodeId(OUTSIDER), Incarnation(7));
-        let propose = Propose { number, is_confirmed: number == CONFIRMED, commands };
+        let propose = Propose {
+            number,
+            is_confirmed: number == CONFIRMED,
+            is_vital: number >= VITAL,
+            commands,
+        };
         self.inject(to, proposer, &Message::Propose(propose));
     }
 
     /// A learner's progress, told to acceptor `to`.
     pub(crate) fn report(&mut self, to: usize, learner: u64, applied: u64) {
-        let applied = Instance(applied);
-        let position = Position { applied, needed: applied, checkpointed: Instance(0), learner };
+        self.report_checkpoint(to, learner, (applied, 0));
+    }
+
+    /// The same, with what its last checkpoint has.
+    pub(crate) fn report_checkpoint(&mut self, to: usize, learner: u64, at: (u64, u64)) {
+        let (applied, checkpointed) = (Instance(at.0), Instance(at.1));
+        let position = Position { applied, needed: applied, checkpointed, learner };
         let node = NodeId(OUTSIDER + 50 + u16::try_from(learner).expect("a small number"));
         self.inject(to, (node, Incarnation(learner)), &Message::Position(position));
     }

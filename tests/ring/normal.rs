@@ -1,7 +1,7 @@
 //! The normal case: batches, votes around the ring, decisions, refusals.
 
-use super::net::{CONFIRMED, Net, OUTSIDER, Owned};
-use psmr::ring_paxos::RingConfig;
+use super::net::{CONFIRMED, Net, OUTSIDER, Owned, VITAL};
+use psmr::ring_paxos::{Retention, RingConfig};
 use psmr::types::{NodeId, RingId, Slot};
 use psmr::wire::{Kind, MAX_BATCH, Message, Refusal};
 use std::time::Duration;
@@ -199,6 +199,33 @@ fn nothing_is_proposed_beyond_the_bound_on_what_learners_have_applied() {
     net.propose(0, 21, b"x");
     net.run(MILLI);
     assert_eq!(net.decided.len(), 9);
+}
+
+#[test]
+fn the_end_of_a_log_that_waits_for_a_checkpoint_is_kept_for_its_marker_and_lasts() {
+    let patience = Duration::from_secs(10);
+    let retention = Retention::Checkpoints { copies: 1, is_strict: true, patience };
+    let mut net = ring_with(3, |config| {
+        (config.instances, config.apply_bound, config.batch_limit) = (256, 1_000, 1);
+        (config.learners, config.retention) = (1, retention);
+    });
+    for number in 1..=230 {
+        net.propose(0, number, b"x");
+        net.run(Duration::from_micros(200));
+        net.report(0, 1, number.min(224));
+    }
+    assert_eq!((net.decided.len(), refusals(&net).len()), (224, 6));
+    // Markers, again and again, do not use up what is left.
+    for number in 0..1_000 {
+        net.propose(0, VITAL + number, b"m");
+        net.run(MILLI);
+    }
+    let vital = net.decided.len() - 224;
+    assert!((10..20).contains(&vital), "{vital} of 32 in a second");
+    net.report_checkpoint(0, 1, (230, 100));
+    net.propose(0, 231, b"x");
+    net.run(10 * MILLI);
+    assert_eq!(net.decided.len(), 224 + vital + 1);
 }
 
 #[test]

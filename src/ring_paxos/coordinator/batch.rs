@@ -1,7 +1,6 @@
 //! Proposals become batches: gathered in the window where they will be accepted, end to end, never
-//! looked into (rule 9) unless the log is nearly full.
+//! looked into (rule 9).
 
-use super::reserve::has_marker;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
@@ -71,7 +70,7 @@ impl<L: Log> Member<L> {
         now: Time,
         out: &mut impl Outbox,
     ) {
-        let Propose { number, is_confirmed, commands } = *propose;
+        let Propose { number, is_confirmed, is_vital, commands } = *propose;
         if !self.coordinator.is_leading() {
             self.turn_away(envelope, number, now, out);
             return;
@@ -98,8 +97,7 @@ impl<L: Log> Member<L> {
             self.seal();
         }
         // Who joins an open batch takes nothing.
-        let is_reserved =
-            self.coordinator.open == 0 && self.is_reserved(now, || has_marker(commands));
+        let is_reserved = self.coordinator.open == 0 && self.is_reserved(now, is_vital);
         let Some(at) = self.room(commands.len()).filter(|_| !is_reserved) else {
             self.counters.refused_full += 1;
             self.refuse(envelope, number, Refusal::Full, out);
@@ -127,7 +125,7 @@ impl<L: Log> Member<L> {
             return false;
         }
         self.seal();
-        if self.is_reserved(now, || true) || self.room(0).is_none() {
+        if self.is_reserved(now, true) || self.room(0).is_none() {
             return false;
         }
         self.note_taken(now);

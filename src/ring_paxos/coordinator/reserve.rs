@@ -10,7 +10,6 @@
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::{Log, Retention};
 use crate::types::Time;
-use crate::wire::{Commands, Control, ControlKind, Mode};
 use std::time::Duration;
 
 /// The share of the log that is reserve: an eighth.
@@ -21,13 +20,13 @@ const FIRST_WAIT: Duration = Duration::from_micros(20);
 const DOUBLINGS: u64 = 16;
 
 impl<L: Log> Member<L> {
-    /// Whether the next instance is of the reserve and, now, not for the asker. `is_vital` says
-    /// whether that is what the reserve is for.
+    /// Whether the next instance is of the reserve and, now, not for the asker: it is for vital
+    /// ones alone.
     #[inline]
-    pub(super) fn is_reserved(&self, now: Time, is_vital: impl FnOnce() -> bool) -> bool {
+    pub(super) fn is_reserved(&self, now: Time, is_vital: bool) -> bool {
         self.place_in_reserve().is_some_and(|place| {
             let wait = FIRST_WAIT * (1 << place.min(DOUBLINGS));
-            !is_vital() || now < self.coordinator.reserve_at + wait
+            !is_vital || now < self.coordinator.reserve_at + wait
         })
     }
 
@@ -49,14 +48,4 @@ impl<L: Log> Member<L> {
         let first = self.window.end().0 + 1 - reserve;
         self.coordinator.next.0.checked_sub(first)
     }
-}
-
-/// Whether one of `commands` asks for a checkpoint.
-#[cold]
-pub(super) fn has_marker(commands: &[u8]) -> bool {
-    Commands::from_offset(commands, 0).any(|command| {
-        let control = Control::decode(command.payload);
-        command.header.mode.has(Mode::SESSION)
-            && control.is_some_and(|(kind, _)| kind == ControlKind::Checkpoint)
-    })
 }
