@@ -238,7 +238,7 @@ fn ordering(source: &mut Source<'_>, root: &DeTable<'_>, room: Room) -> Result<O
         batch_delay: section.duration("batch_delay", "50us", Duration::ZERO..=10 * MS)?,
         queue: section.number("queue", 64, 1..=1 << 16)?,
         window_bytes: section.size("window_bytes", 0, 0..=1 << 30)?,
-        log_instances: section.size("log_instances", 1024, 256..=1 << 20)?,
+        log_instances: section.size("log_instances", 4096, 256..=1 << 20)?,
         apply_bound: section.number("apply_bound", 512, 16..=1 << 20)?,
         resend: section.duration("resend", "5ms", MS..=SECOND)?,
         heartbeat: section.duration("heartbeat", "10ms", MS..=SECOND)?,

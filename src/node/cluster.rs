@@ -208,7 +208,8 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         let places = self.config.session_limits().sessions;
         for (replica, shared) in shared.iter().enumerate() {
             if !self.config.checkpoint_interval.is_zero() {
-                shared.checkpoints().turn_on(false);
+                let log = self.builder.blueprint.ring.instances as u64;
+                shared.checkpoints().turn_on(false, log);
             }
             self.team.thread.board = Arc::new(Board::new(self.config.groups));
             for crew in 0..self.builder.roster.crews {

@@ -12,12 +12,14 @@ use std::time::Duration;
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Takes up the checkpoint of a former life, if there is a sound one, before the workers run.
+/// Takes up the checkpoint of a former life, if there is a sound one, before the workers run. The
+/// acceptors' logs hold `log` instances.
 pub(super) fn begin<S: Optimistic>(
     file: &CheckpointFile,
     shared: &Shared<S>,
+    log: u64,
 ) -> Result<(), ClusterError> {
-    shared.checkpoints().turn_on(true);
+    shared.checkpoints().turn_on(true, log);
     // Without one, or with one that is damaged, it begins as a new replica does.
     let Some(bytes) = file.load()? else { return Ok(()) };
     let Ok(checkpoint) = Checkpoint::new(vec![bytes], shared.rendezvous().workers()) else {

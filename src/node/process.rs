@@ -453,7 +453,8 @@ impl<'a> Starter<'a> {
             let me = self.builder.roster.worker(index, 0);
             let identity = storage::Identity { cluster: cluster.id, configuration, node: me };
             let file = CheckpointFile::new(home.path().to_owned(), identity);
-            keeper::begin(&file, &shared)?;
+            let log = self.builder.blueprint.ring.instances as u64;
+            keeper::begin(&file, &shared, log)?;
             team.start_keeper(&format!("{}-keeper", node.id), file, &shared)?;
         }
         for (crew, seed) in seeds.into_iter().enumerate() {

@@ -10,7 +10,8 @@ const LEAST: u64 = 8;
 /// The least time between two markers.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks once an interval while something is ordered, and sooner when the logs fill. The replica of
+/// Asks once an interval while something is ordered, and sooner when the logs fill or another replica
+/// lacks one. The replica of
 /// rank r waits r + 1 intervals for a marker of another one, so that one alone asks while it lives.
 #[derive(Debug)]
 pub struct CheckpointTimer {
@@ -45,7 +46,7 @@ impl CheckpointTimer {
             client,
             ranks,
             interval: interval * ranks,
-            enough: enough / 2 * (u64::from(ranks) + 1),
+            enough: (enough / 2).saturating_mul(u64::from(ranks) + 1),
             due: Time::ZERO,
             not_before: Time::ZERO,
             cuts: 0,
@@ -68,7 +69,8 @@ impl CheckpointTimer {
         }
         let moved = checkpoints.moved();
         let is_late = now >= self.due;
-        let is_due = is_late && moved >= LEAST || moved >= self.enough.max(LEAST);
+        let is_due =
+            is_late && moved >= LEAST || moved >= self.enough.max(LEAST) || checkpoints.is_wanted();
         if is_late {
             self.due = now + self.interval;
         }

@@ -196,6 +196,9 @@ impl Server {
         let CheckpointRequest { slot, offset, size, count } = *request;
         let mut offset = offset;
         self.was_asked = true;
+        if slot == CheckpointRequest::LATEST && !checkpoints.serves() {
+            return; // It asks again until a new one is complete.
+        }
         if self.serving.as_ref().is_none_or(|serving| serving.slot() != slot) {
             let latest = checkpoints.latest();
             if latest.as_ref().is_none_or(|latest| latest.slot() != slot) {
@@ -226,9 +229,11 @@ impl Server {
     }
 
     /// Another one is complete: lets go of one that nobody has asked for since the last was.
-    pub(super) fn on_completed(&mut self) {
-        if !std::mem::take(&mut self.was_asked) {
-            self.serving = None;
+    pub(super) fn on_completed(&mut self, checkpoints: &Checkpoints) {
+        if !std::mem::take(&mut self.was_asked)
+            && let Some(serving) = self.serving.take()
+        {
+            checkpoints.release(serving);
         }
     }
 }

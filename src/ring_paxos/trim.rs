@@ -20,6 +20,33 @@ struct Report {
     heard_at: Time,
 }
 
+impl Report {
+    /// Whether the learner has not passed yet what was decided when it began.
+    fn catches_up(&self) -> bool {
+        self.position.applied > self.position.needed
+    }
+}
+
+/// What a log has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogRoom {
+    Plenty,
+    /// Half of it is used.
+    Half,
+    /// Before long, commands are refused.
+    Little,
+}
+
+impl LogRoom {
+    const fn of(used: u64, instances: u64) -> Self {
+        match used {
+            _ if used < instances / 2 => Self::Plenty,
+            _ if used < instances / 4 * 3 => Self::Half,
+            _ => Self::Little,
+        }
+    }
+}
+
 /// How far the learners are, as far as this acceptor knows.
 #[derive(Debug)]
 pub(super) struct Positions {
@@ -80,8 +107,8 @@ impl Positions {
     }
 
     /// Looks who counts, for a coordinator that has been one `since`: what all of them have applied,
-    /// and up to where nothing is needed. `is_full`: the log has little room left.
-    fn survey(&mut self, (since, now): (Time, Time), is_full: bool) -> Option<Instance> {
+    /// and up to where nothing is needed. `room` is what the log has left.
+    fn survey(&mut self, (since, now): (Time, Time), room: LogRoom) -> Option<Instance> {
         let is_complete = self.reports.len() >= self.expected;
         let Retention::Checkpoints { copies, is_strict, patience } = self.retention else {
             let applied = self.reports.iter().map(|report| report.position.applied).min();
@@ -94,8 +121,10 @@ impl Positions {
         }
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
         self.slowest = members().map(|report| report.position.applied).min();
-        let needed = members().map(|report| report.position.needed).min()?;
-        if is_full && !is_strict {
+        // The ring does not wait for who catches up: it comes back by a later checkpoint.
+        let counts = |report: &&Report| room != LogRoom::Little || !report.catches_up();
+        let needed = members().filter(counts).map(|report| report.position.needed).min()?;
+        if room != LogRoom::Plenty && !is_strict {
             return Some(needed);
         }
         // The highest instance that is in so many checkpoints: there are few learners.
@@ -169,9 +198,9 @@ impl<L: Log> Member<L> {
             Instance(decided.0.saturating_sub(self.config.instances as u64 / 2))
         } else {
             let used = decided.0.saturating_sub(self.window.trim().0);
-            let is_full = used >= self.config.instances as u64 / 2;
             let times = (self.coordinator.stood_at, now);
-            let safe = self.acceptor.positions.survey(times, is_full);
+            let room = LogRoom::of(used, self.config.instances as u64);
+            let safe = self.acceptor.positions.survey(times, room);
             safe.unwrap_or_default().min(decided)
         };
         self.trim_to(safe);

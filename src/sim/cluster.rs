@@ -223,7 +223,7 @@ fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
     let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
     let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
     if plan.checkpoints.is_some() {
-        shared.checkpoints().turn_on(false);
+        shared.checkpoints().turn_on(false, plan.log as u64);
     }
     (service, shared)
 }
@@ -251,7 +251,7 @@ fn worker_host<S: SimService>(
     let proposers = plan.ring_ids().map(|ring| Proposer::new(ring, plan.acceptor_nodes()));
     let client = life.identity.incarnation.0;
     let timer = plan.checkpoints.filter(|_| number == 0).and_then(|interval| {
-        let enough = plan.log as u64 / 4;
+        let enough = if plan.is_durable { plan.log as u64 / 4 } else { u64::MAX };
         CheckpointTimer::new(interval, enough, replica, plan.groups, client)
     });
     WorkerHost {

@@ -144,6 +144,15 @@ impl Rendezvous {
         self.lines[executor.index()].released.load(Ordering::Acquire) > epoch
     }
 
+    /// Forgets who has been where: all workers go on at another place of the order, which may be an
+    /// earlier one for some. None of them moves meanwhile, and each is told after this.
+    pub fn reset(&self) {
+        for lines in &self.lines {
+            lines.arrived.epoch.store(0, Ordering::Relaxed);
+            lines.released.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Who stands where, for a message about a rendezvous that has been open too long. Words are
     /// read one by one: exact for workers that are stuck, approximate for those that move.
     #[must_use]

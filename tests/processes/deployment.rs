@@ -107,6 +107,8 @@ impl Deployment {
         let init = ["config", "init", "--out", &config, "--port-base", &port];
         let output = psmr(&[&init[..], options].concat());
         assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
+        // Logs that are soon full, and soon written.
+        deployment.configure("[ordering]\nlog_instances = 512\n");
         deployment
     }
 

@@ -33,13 +33,21 @@ pub(in crate::replica) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a frame off the front of `bytes`.
+    /// Takes a frame off the front of `bytes`, and compares its checksum.
     pub(in crate::replica) fn read(bytes: &mut &'a [u8]) -> Result<Self, RestoreError> {
+        let (frame, sum) = Self::split(bytes)?;
+        let place = (frame.kind as u64) << 32 | frame.group.index() as u64;
+        require(sum == checksum(place, frame.body))?;
+        Ok(frame)
+    }
+
+    /// Takes a frame off the front of `bytes`; its checksum is beside it.
+    pub(in crate::replica) fn split(bytes: &mut &'a [u8]) -> Result<(Self, u64), RestoreError> {
         let (start, rest) = bytes.split_first_chunk::<START>().ok_or(RestoreError::Malformed)?;
         let [magic, place, length, sum] = words(start);
         let length = usize::try_from(length).map_err(|_| RestoreError::Malformed)?;
         let (body, rest) = rest.split_at_checked(length).ok_or(RestoreError::Malformed)?;
-        require(magic == MAGIC && sum == checksum(place, body))?;
+        require(magic == MAGIC)?;
         let kind = match place >> 32 {
             1 => Kind::Worker,
             2 => Kind::Sessions,
@@ -50,7 +58,7 @@ impl<'a> Frame<'a> {
         let group = usize::try_from(place & 0xffff_ffff).unwrap_or(usize::MAX);
         require(group < MAX_GROUPS)?;
         *bytes = rest;
-        Ok(Self { kind, group: GroupId::new(group), body })
+        Ok((Self { kind, group: GroupId::new(group), body }, sum))
     }
 
     /// Finishes a frame: `bytes` has [`START`] bytes of anything, then the body.

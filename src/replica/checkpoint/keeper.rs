@@ -1,6 +1,8 @@
 //! The checkpoints of a replica: one under way, one complete. Shared by its workers.
 //!
-//! Workers meet the locks at a marker and once a mebibyte of state, never for a command.
+//! Workers meet the locks at a marker and once a mebibyte of state, never for a command. The frames
+//! of a checkpoint that another one has replaced are filled again: to give them back to the kernel
+//! would keep a worker from its commands for 10 ms with ten million keys.
 #![expect(clippy::disallowed_types, reason = "a lock a mebibyte, which is not the data path")]
 
 use super::Checkpoint;
@@ -10,6 +12,11 @@ use crossbeam_utils::CachePadded;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A frame of the service leaves when it has so many bytes.
+const FRAME: usize = 1 << 20;
+/// What one holds: a sweep may give out a lot at once.
+const FRAME_ROOM: usize = FRAME + FRAME / 16;
 
 /// Where a replica's checkpoints are made and kept.
 #[derive(Debug)]
@@ -24,11 +31,19 @@ pub struct Checkpoints {
     open: AtomicUsize,
     /// Instances that each worker has passed since its cut.
     moved: Box<[CachePadded<AtomicU64>]>,
+    /// Instances between the cut of the last complete one and the last cut.
+    aged: AtomicU64,
+    /// Instances after which the acceptors have forgotten what follows a checkpoint.
+    stale: AtomicU64,
+    /// Somebody lacks a checkpoint that is not stale.
+    is_wanted: AtomicBool,
     /// Complete checkpoints so far.
     completed: AtomicU64,
     /// Their last one's slot, plus 1.
     slot: AtomicU64,
     pieces: Mutex<Vec<Vec<u8>>>,
+    /// Frames of a former checkpoint.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// Complete, but not confirmed.
     pending: Mutex<Option<Arc<Checkpoint>>>,
     latest: Mutex<Option<Arc<Checkpoint>>>,
@@ -43,18 +58,24 @@ impl Checkpoints {
             cuts: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             moved: (0..groups).map(|_| CachePadded::default()).collect(),
+            aged: AtomicU64::new(0),
+            stale: AtomicU64::new(u64::MAX),
+            is_wanted: AtomicBool::new(false),
             completed: AtomicU64::new(0),
             slot: AtomicU64::new(0),
             pieces: Mutex::default(),
+            spare: Mutex::default(),
             pending: Mutex::default(),
             latest: Mutex::default(),
         }
     }
 
     /// From now on markers make checkpoints. They count as soon as they are complete or, if somebody
-    /// `confirms`, once [`Checkpoints::confirm`] was called. Before the workers run.
-    pub fn turn_on(&self, confirms: bool) {
+    /// `confirms`, once [`Checkpoints::confirm`] was called. One that is more than `log` instances
+    /// old is of no use to others, for no log holds more. Before the workers run.
+    pub fn turn_on(&self, confirms: bool, log: u64) {
         self.is_confirmed.store(confirms, Relaxed);
+        self.stale.store(log, Relaxed);
         self.is_on.store(true, Release);
     }
 
@@ -74,6 +95,23 @@ impl Checkpoints {
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.moved.iter().map(|moved| moved.load(Relaxed)).max().unwrap_or_default()
+    }
+
+    /// Another replica asks for a checkpoint. Whether there is one that may be of use to it; if not,
+    /// one is asked for.
+    pub(in crate::replica) fn serves(&self) -> bool {
+        let age = self.aged.load(Relaxed).saturating_add(self.moved());
+        let serves = self.slot().is_some() && age <= self.stale.load(Relaxed);
+        if !serves {
+            self.is_wanted.store(true, Relaxed);
+        }
+        serves
+    }
+
+    /// Whether another replica waits for one.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Relaxed)
     }
 
     /// Whether one is under way.
@@ -124,9 +162,39 @@ impl Checkpoints {
     /// Takes over a checkpoint that is where it must be: of a former life, too.
     pub fn publish(&self, checkpoint: Arc<Checkpoint>) {
         self.slot.store(checkpoint.slot().0 + 1, Relaxed);
-        *lock(&self.latest) = Some(checkpoint);
+        self.aged.store(0, Relaxed);
+        let former = lock(&self.latest).replace(checkpoint);
         // Release: who sees the count (Acquire) finds the checkpoint.
         self.completed.fetch_add(1, Release);
+        former.into_iter().for_each(|former| self.release(former));
+    }
+
+    /// Who held a checkpoint needs it no more.
+    pub(in crate::replica) fn release(&self, checkpoint: Arc<Checkpoint>) {
+        if let Ok(checkpoint) = Arc::try_unwrap(checkpoint) {
+            self.recycle(checkpoint.into_pieces());
+        }
+    }
+
+    fn recycle(&self, mut pieces: Vec<Vec<u8>>) {
+        pieces.retain(|piece| piece.capacity() == FRAME_ROOM);
+        let mut spare = lock(&self.spare);
+        if spare.is_empty() {
+            *spare = pieces;
+        }
+    }
+
+    /// An empty frame for the service's state, its [`START`] bytes apart.
+    pub(in crate::replica) fn frame(&self) -> Vec<u8> {
+        let mut frame = lock(&self.spare).pop().unwrap_or_else(|| Vec::with_capacity(FRAME_ROOM));
+        frame.clear();
+        frame.resize(START, 0);
+        frame
+    }
+
+    /// Whether a frame of the service is to be pushed.
+    pub(in crate::replica) const fn is_full(frame: &[u8]) -> bool {
+        frame.len() >= FRAME
     }
 
     /// Begins one, at a marker, of the whole's holder. Not while one is under way: then the marker
@@ -136,9 +204,10 @@ impl Checkpoints {
             && self.open.load(Acquire) == 0
             && lock(&self.pending).is_none();
         if is_free {
-            lock(&self.pieces).clear();
             self.open.store(self.groups, Relaxed);
             self.cuts.store(self.cuts() + 1, Relaxed);
+            self.aged.store(self.aged.load(Relaxed).saturating_add(self.moved()), Relaxed);
+            self.is_wanted.store(false, Relaxed);
         }
         is_free
     }
@@ -150,7 +219,7 @@ impl Checkpoints {
 
     /// Drops what is under way: the state is replaced, while no worker runs.
     pub(in crate::replica) fn abandon(&self) {
-        lock(&self.pieces).clear();
+        self.recycle(std::mem::take(&mut *lock(&self.pieces)));
         self.open.store(0, Release);
     }
 
@@ -171,7 +240,7 @@ impl Checkpoints {
         last.extend(frame::end(pieces.len() as u64, length));
         Frame::seal(Kind::End, GroupId::new(0), &mut last);
         pieces.push(last);
-        let checkpoint = Checkpoint::new(pieces, self.groups).expect("made by this replica");
+        let checkpoint = Checkpoint::of_own(pieces, self.groups).expect("made by this replica");
         let checkpoint = Arc::new(checkpoint);
         if self.is_confirmed.load(Relaxed) {
             *lock(&self.pending) = Some(checkpoint);

@@ -5,8 +5,9 @@
 //! checkpoint    frames of the kinds worker and sessions, one each a worker, and of kind service, in
 //!               any order; an end frame that says how many frames and bytes there are
 //! ```
-//! A worker's frame begins with its position in its rings; service frames together are a snapshot. The same bytes are kept in memory, on disk, and sent to replicas that lack them. Who
-//! reads them checks every length and every checksum, and restores nothing of what is not whole.
+//! A worker's frame begins with its position in its rings; service frames together are a snapshot.
+//! The same bytes are kept in memory, on disk, and sent to replicas that lack them. Who reads them
+//! checks every length and every checksum, and restores nothing of what is not whole.
 
 mod frame;
 mod keeper;
@@ -38,6 +39,20 @@ impl Checkpoint {
     /// # Errors
     /// If it is not a whole checkpoint of so many workers.
     pub fn new(pieces: Vec<Vec<u8>>, groups: usize) -> Result<Self, RestoreError> {
+        Self::assemble(pieces, groups, |rest| Frame::read(rest))
+    }
+
+    /// The same of frames that this replica has just sealed: to read every byte of them once more
+    /// would keep a worker from its commands for milliseconds.
+    pub(super) fn of_own(pieces: Vec<Vec<u8>>, groups: usize) -> Result<Self, RestoreError> {
+        Self::assemble(pieces, groups, |rest| Frame::split(rest).map(|(frame, _)| frame))
+    }
+
+    fn assemble(
+        pieces: Vec<Vec<u8>>,
+        groups: usize,
+        read: impl for<'a> Fn(&mut &'a [u8]) -> Result<Frame<'a>, RestoreError>,
+    ) -> Result<Self, RestoreError> {
         let mut positions = vec![Vec::new(); groups];
         let mut slot = None;
         let mut tables = GroupSet::EMPTY;
@@ -48,7 +63,7 @@ impl Checkpoint {
             let mut rest = &piece[..];
             while !rest.is_empty() {
                 require(!ended)?;
-                let frame = Frame::read(&mut rest)?;
+                let frame = read(&mut rest)?;
                 match frame.kind {
                     Kind::Worker => {
                         let (at, rings) = super::psmr::read_place(frame.body)?;
@@ -95,6 +110,11 @@ impl Checkpoint {
         &self.pieces
     }
 
+    /// Takes it apart.
+    fn into_pieces(self) -> Vec<Vec<u8>> {
+        self.pieces
+    }
+
     /// Where the worker of `group` stood in its rings.
     #[must_use]
     pub fn position(&self, group: GroupId) -> &[RingPosition] {
@@ -118,7 +138,8 @@ impl Checkpoint {
             let mut rest = &piece[..];
             std::iter::from_fn(move || {
                 let has_more = !rest.is_empty();
-                has_more.then(|| Frame::read(&mut rest).expect("checked when it was put together"))
+                has_more
+                    .then(|| Frame::split(&mut rest).expect("checked when it was put together").0)
             })
         })
     }

@@ -9,14 +9,12 @@
 use super::{Cycle, Phase, PsmrWorker};
 use crate::mem::Pool;
 use crate::multi_ring::{RingPosition, Subscription};
-use crate::replica::checkpoint::{Checkpoint, Kind, START};
+use crate::replica::checkpoint::{Checkpoint, Checkpoints, Kind, START};
 use crate::replica::words::{Source, Words, require};
 use crate::replica::{Shared, WorkerOutbox};
 use crate::service::{Lease, Optimistic, RestoreError, Swept};
 use crate::types::{Bug, GroupId, Instance, RingId, Slot};
 
-/// A frame of the service leaves when it has so many bytes.
-const FRAME: usize = 1 << 20;
 /// Rings of one worker.
 pub(super) const MAX_RINGS: usize = 2;
 
@@ -67,8 +65,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         let mut lease = Lease::mint(self.access);
         let swept = shared.service().sweep(&mut lease, me, self.config.sweep, frame);
         let is_done = swept == Swept::Done;
-        if frame.len() >= FRAME || is_done {
-            let next = if is_done { Vec::new() } else { new_frame() };
+        if Checkpoints::is_full(frame) || is_done {
+            let next = if is_done { Vec::new() } else { shared.checkpoints().frame() };
             let frame = std::mem::replace(frame, next);
             shared.checkpoints().push(Kind::Service, me, frame);
         }
@@ -88,7 +86,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let completed = self.shared.checkpoints().completed();
         if completed != self.completed {
             self.completed = completed;
-            self.server.on_completed();
+            self.server.on_completed(self.shared.checkpoints());
             if let Some(latest) = self.shared.checkpoints().latest() {
                 subscription.set_checkpointed(latest.position(self.config.me));
             }
@@ -124,7 +122,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let mut frame = new_frame();
         self.shared.table(me.index()).write(&mut Words(&mut frame));
         self.shared.checkpoints().push(Kind::Sessions, me, frame);
-        self.cut = Cut::Sweeping(new_frame());
+        self.cut = Cut::Sweeping(self.shared.checkpoints().frame());
     }
 
     /// Begins where `checkpoint` was cut; [`Shared::restore`] has been called. What was under way
@@ -187,6 +185,7 @@ impl<S: Optimistic> Shared<S> {
     /// If it is not a checkpoint of this service with these settings; the state is unspecified then.
     pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), RestoreError> {
         self.checkpoints().abandon();
+        self.rendezvous().reset();
         let of_service = checkpoint.frames().filter(|frame| frame.kind == Kind::Service);
         let mut snapshot = Vec::with_capacity(of_service.map(|frame| frame.body.len()).sum());
         for frame in checkpoint.frames() {
