@@ -29,6 +29,12 @@ pub(super) trait Agent {
         false
     }
 
+    /// Whether it must not sleep though nothing is to be done at once: it goes on with something long
+    /// whenever no other thread wants its core.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Whether the agent has ended by itself.
     fn is_over(&self) -> bool {
         false
@@ -42,6 +48,10 @@ pub(super) fn run(agent: &mut impl Agent, mut waiter: Waiter, stop: &AtomicBool)
         let now = clock::now();
         if agent.do_work(now)? > 0 {
             waiter.on_work(now);
+            continue;
+        }
+        if agent.goes_on() {
+            std::thread::yield_now();
             continue;
         }
         let timeout = agent.next_timeout();

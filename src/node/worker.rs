@@ -80,6 +80,8 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     watchdog: Watchdog,
     /// When the board is written next.
     board_at: Time,
+    /// Some worker goes on with a checkpoint.
+    has_swept: bool,
     /// Cycles since the network was looked at: in which the worker went on, and did not.
     moved: u32,
     waited: u32,
@@ -184,6 +186,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             markers,
             watchdog,
             board_at: Time::ZERO,
+            has_swept: false,
             moved: 0,
             waited: 0,
             looked: Time::ZERO,
@@ -277,7 +280,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         let Self { gate, book, replies, proposals, seats, desk, .. } = self;
         let board = desk.board();
         let mut means = Means { gate, book, transmit, replies, proposals, board };
-        let mut steps = 0;
+        let (mut steps, mut has_swept) = (0, false);
         loop {
             let before = steps;
             for Seat { me, subscription, worker, is_starving, .. } in &mut *seats {
@@ -288,10 +291,12 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                 let mut feed = subscription.deliveries(receive);
                 let progress = worker.poll(&mut feed, BUDGET, now, &mut means.of(*me));
                 worker.keep_checkpoints(subscription);
-                *is_starving = progress == Progress::Idle;
+                *is_starving = matches!(progress, Progress::Idle | Progress::Swept);
+                has_swept |= progress == Progress::Swept;
                 steps += if let Progress::Worked(steps) = progress { steps } else { 0 };
             }
             if seats.len() == 1 || steps == before || steps >= BUDGET.0 {
+                self.has_swept = has_swept;
                 return steps;
             }
         }
@@ -348,6 +353,10 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
 }
 
 impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
+    fn goes_on(&self) -> bool {
+        self.has_swept
+    }
+
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
         let (mut work, is_whole) = self.meet(now);
         if !is_whole {

@@ -91,6 +91,8 @@ pub enum Progress {
     Idle,
     /// Took this many steps, and may have more to do.
     Worked(u32),
+    /// Nothing to deliver: it went on with a checkpoint, which others need not wait for.
+    Swept,
     /// Waits in synchronous mode for the other workers of the set.
     Blocked(GroupSet),
 }

@@ -255,10 +255,10 @@ impl<S: SimService> World<S> {
                 self.checks.on_executions(replica, &replicas[replica], &mut self.office);
                 Checks::on_conflict(worker.place, worker.subscription.conflict(), &mut self.office);
                 // Whoever waits for this worker in synchronous mode looks again.
-                if progress != Progress::Idle {
+                if !matches!(progress, Progress::Idle | Progress::Swept) {
                     self.wake_siblings(replica, index);
                 }
-                matches!(progress, Progress::Worked(_))
+                matches!(progress, Progress::Worked(_) | Progress::Swept)
             }
         }
     }

@@ -208,15 +208,12 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
     ) -> Progress {
         let shared = Arc::clone(&self.shared);
         let mut cycle = Cycle { shared: &*shared, now, out };
-        let mut left = budget.0;
+        let (mut left, mut has_swept) = (budget.0, false);
         while left > 0 && !self.is_cut_due() {
             if self.is_between_values() {
                 if matches!(self.cut, Cut::Sweeping(_)) {
                     self.sweep(&shared);
-                    left -= 1;
-                    if left == 0 {
-                        break;
-                    }
+                    has_swept = true;
                 }
                 let Some(delivery) = deliveries.advance() else { break };
                 self.at = delivery;
@@ -243,7 +240,7 @@ impl<S: Optimistic> Worker for PsmrWorker<S> {
         if left < budget.0 {
             Progress::Worked(budget.0 - left)
         } else if matches!(self.phase, Phase::Ready) {
-            Progress::Idle
+            if has_swept { Progress::Swept } else { Progress::Idle }
         } else {
             Progress::Blocked(self.meeting.set)
         }
