@@ -86,8 +86,8 @@ impl Subscription {
         Self { learners, merge, current: None, values: 0, foreign: 0 }
     }
 
-    /// Forgets everything and goes on from a checkpoint's position: the first value delivered is
-    /// the one that was current there, or the next after it if none was.
+    /// Goes on from a checkpoint's position: the first value delivered is the one that was current
+    /// there, or the next after it if none was.
     ///
     /// # Panics
     /// If `position` is of other rings.
@@ -99,6 +99,11 @@ impl Subscription {
             self.learners[index].restart(at.next, pool);
             self.merge.resume(index, at.slot);
         }
+    }
+
+    /// The replica lacks its state: what comes is kept until [`Subscription::resume`].
+    pub fn await_checkpoint(&mut self) {
+        self.learners.iter_mut().for_each(Learner::await_checkpoint);
     }
 
     /// A complete checkpoint has everything before `position`: acceptors hear of it.

@@ -74,7 +74,7 @@ pub(super) struct Recoverer {
     /// Who may have a checkpoint: the first workers of the other replicas.
     peers: Vec<NodeId>,
     fetch: Option<Fetch>,
-    /// The checkpoint that it came back with last: of no use once more.
+    /// The checkpoint that it came back with last, which may not be on the disk yet.
     known: Option<Slot>,
 }
 
@@ -137,18 +137,20 @@ impl<S: Optimistic> PsmrWorker<S> {
                     restored.expect("the checkpoint was accepted by this replica");
                 }
                 self.is_muted = true;
+                let lacks_more = subscription.needs_state_transfer().is_some();
                 // Release: the last to go on is seen by all to have been.
                 if recovery.halted.fetch_and(!me, AcqRel) == me {
                     recovery.keep(None);
                     recovery.phase.store(RUNNING, Release);
                 }
-                false
+                lacks_more
             }
-            RESTORING => false,
+            RESTORING => subscription.needs_state_transfer().is_some(),
             _ => {
                 recovery.phase.store(FETCHING, Relaxed);
                 if !is_halted {
                     self.is_muted = true;
+                    subscription.await_checkpoint();
                     // Release: what this worker did is seen by whoever restores.
                     recovery.halted.fetch_or(me, AcqRel);
                 }
@@ -166,7 +168,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         if peers.is_empty() {
             return;
         }
-        let fetch = fetch.get_or_insert_with(|| Fetch::new(self.config.room, *known, now));
+        let known = shared.checkpoints().slot().max(*known);
+        let fetch = fetch.get_or_insert_with(|| Fetch::new(self.config.room, known, now));
         fetch.step(peers, now, |to, request| out.ask(to, request));
         // Acquire: pairs with the Release of the workers that have halted.
         let is_alone = shared.recovery().halted.load(Acquire) == self.all.to_bits();

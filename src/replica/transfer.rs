@@ -41,8 +41,8 @@ pub enum Fetched {
 pub(super) struct Fetch {
     /// Bytes of a piece.
     piece: u32,
-    /// A checkpoint that is of no use.
-    unwanted: Option<Slot>,
+    /// A checkpoint that is of no use, nor is any before it.
+    known: Option<Slot>,
     peer: usize,
     /// Which one, of how many bytes, once that is known.
     found: Option<(Slot, u64)>,
@@ -58,12 +58,12 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    /// Begins, with pieces that fit `room`; the checkpoint at `unwanted` is of no use.
-    pub(super) fn new(room: Room, unwanted: Option<Slot>, now: Time) -> Self {
+    /// Begins, with pieces that fit `room`; the checkpoint at `known` is of no use, nor is any before.
+    pub(super) fn new(room: Room, known: Option<Slot>, now: Time) -> Self {
         let piece = room.body() - CheckpointPiece::FIXED_LENGTH;
         Self {
             piece: u32::try_from(piece).expect("a datagram"),
-            unwanted,
+            known,
             peer: 0,
             found: None,
             bytes: Vec::new(),
@@ -98,11 +98,14 @@ impl Fetch {
             }
         }
         let peer = peers[self.peer % peers.len()];
-        let offset = self.bytes.len() as u64;
+        let mut offset = self.bytes.len() as u64;
         let (slot, length) = self.found.unwrap_or((CheckpointRequest::LATEST, u64::MAX));
         let count = if self.found.is_some() { WINDOW } else { 1 };
         self.asked = offset.saturating_add(u64::from(self.piece * count)).min(length);
         (self.asked_at, self.asked_peer) = (Some(now), Some(peer));
+        if slot == CheckpointRequest::LATEST {
+            offset = self.known.map_or(0, |known| known.0 + 1);
+        }
         ask(peer, &CheckpointRequest { slot, offset, size: self.piece, count });
     }
 
@@ -114,7 +117,7 @@ impl Fetch {
         now: Time,
     ) -> Fetched {
         let CheckpointPiece { slot, length, offset, bytes } = *piece;
-        let is_asked = self.asked_peer == Some(from) && Some(slot) != self.unwanted;
+        let is_asked = self.asked_peer == Some(from) && Some(slot) > self.known;
         if !is_asked || length > MOST || bytes.is_empty() || length == 0 {
             return Fetched::Unwanted;
         }
@@ -194,11 +197,13 @@ impl Server {
         mut send: impl FnMut(&CheckpointPiece<'_>),
     ) {
         let CheckpointRequest { slot, offset, size, count } = *request;
-        let mut offset = offset;
         self.was_asked = true;
-        if slot == CheckpointRequest::LATEST && !checkpoints.serves() {
-            return; // It asks again until a new one is complete.
-        }
+        let (slot, mut offset) = match slot {
+            // It asks again until a new one is complete.
+            CheckpointRequest::LATEST if !checkpoints.serves(Slot(offset)) => return,
+            CheckpointRequest::LATEST => (slot, 0),
+            _ => (slot, offset),
+        };
         if self.serving.as_ref().is_none_or(|serving| serving.slot() != slot) {
             let latest = checkpoints.latest();
             if latest.as_ref().is_none_or(|latest| latest.slot() != slot) {

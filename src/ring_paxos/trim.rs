@@ -121,6 +121,9 @@ impl Positions {
         }
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
         self.slowest = members().map(|report| report.position.applied).min();
+        if members().all(Report::catches_up) {
+            return None; // The state may be with somebody who is silent just now.
+        }
         // The ring does not wait for who catches up: it comes back by a later checkpoint.
         let counts = |report: &&Report| room != LogRoom::Little || !report.catches_up();
         let needed = members().filter(counts).map(|report| report.position.needed).min()?;

@@ -341,7 +341,8 @@ fn retention(plan: &Plan, learners: usize) -> Retention {
         return Retention::Applied;
     }
     let copies = (plan.replicas.div_ceil(2)) * learners / plan.replicas;
-    let patience = Duration::from_millis(150);
+    // Some reports of who stands still, one each 100 ms, may be lost.
+    let patience = Duration::from_millis(500);
     Retention::Checkpoints { copies, is_strict: plan.is_durable, patience }
 }
 

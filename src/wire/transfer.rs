@@ -11,7 +11,8 @@ pub struct CheckpointRequest {
     /// Which checkpoint: the slot of its marker; [`CheckpointRequest::LATEST`] for the last one. Who
     /// has another one answers with the beginning of that.
     pub slot: Slot,
-    /// The first byte.
+    /// The first byte. Of the last checkpoint: it must be of this slot or a later one, for its
+    /// beginning.
     pub offset: u64,
     /// Bytes of a piece.
     pub size: u32,

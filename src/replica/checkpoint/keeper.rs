@@ -97,11 +97,12 @@ impl Checkpoints {
         self.moved.iter().map(|moved| moved.load(Relaxed)).max().unwrap_or_default()
     }
 
-    /// Another replica asks for a checkpoint. Whether there is one that may be of use to it; if not,
-    /// one is asked for.
-    pub(in crate::replica) fn serves(&self) -> bool {
+    /// Another replica asks for a checkpoint at `first` or later. Whether there is one that may be of
+    /// use to it; if not, one is asked for.
+    pub(in crate::replica) fn serves(&self, first: Slot) -> bool {
         let age = self.aged.load(Relaxed).saturating_add(self.moved());
-        let serves = self.slot().is_some() && age <= self.stale.load(Relaxed);
+        let is_fresh = age <= self.stale.load(Relaxed);
+        let serves = is_fresh && self.slot().is_some_and(|slot| slot >= first);
         if !serves {
             self.is_wanted.store(true, Relaxed);
         }

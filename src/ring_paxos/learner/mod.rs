@@ -31,6 +31,10 @@ const MIN_FRAMED: usize = 2 * 1024;
 /// A position is repeated after this many report intervals, moved or not: the last may be lost.
 const REPORT_REPEAT: u32 = 20;
 
+/// Instances that a learner holds whose replica lacks its state: what is ordered in the seconds in
+/// which a checkpoint is made and fetched. Its arena takes memory as they come.
+const SPOOL: usize = 32 * 1024;
+
 /// How a learner follows its ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnerConfig {
@@ -137,6 +141,9 @@ pub struct Learner {
     report_at: Time,
     repeat_at: Time,
     trimmed: Instance,
+    /// Its replica lacks its state, wherever the window is: nothing is handed over before
+    /// [`Learner::restart`], but everything is kept, so that acceptors need not.
+    lacks_state: bool,
     /// Where a decision first contradicted an earlier one.
     conflict: Option<Instance>,
     /// What was decided when the first message since the start came.
@@ -164,6 +171,7 @@ impl Learner {
             report_at: now + config.report,
             repeat_at: now + config.report * REPORT_REPEAT,
             trimmed: Instance::default(),
+            lacks_state: false,
             conflict: None,
             joined: None,
             checkpointed: Instance::default(),
@@ -172,13 +180,27 @@ impl Learner {
         }
     }
 
-    /// Forgets everything and goes on at `next`, which a checkpoint named.
+    /// Goes on at `next`, which a checkpoint named, with what was kept from there on. If the ring has
+    /// forgotten what lies between that and what was kept, the state is still lacking.
     pub fn restart(&mut self, next: Instance, pool: &mut impl Pool) {
-        self.window.restart(next, pool);
-        self.repairs.restart();
-        self.reported = next.previous();
-        self.trimmed = Instance::default();
         self.joined = None;
+        if !self.lacks_state {
+            self.window.restart(next, pool);
+            self.trimmed = Instance::default();
+        } else if next >= self.window.position() {
+            self.window.skip_to(next);
+            self.lacks_state = false;
+        }
+        self.repairs.restart();
+        self.reported = self.window.position().previous();
+    }
+
+    /// The replica lacks its state, of this ring or of another one: a checkpoint is on its way.
+    pub fn await_checkpoint(&mut self) {
+        if !self.lacks_state {
+            (self.lacks_state, self.joined) = (true, None);
+            self.repeat_at = self.report_at;
+        }
     }
 
     /// A datagram whose header was checked: `header` is its front. Keeps the frame or releases it.
@@ -272,13 +294,19 @@ impl Learner {
     /// Whether it has handed over all that was decided when it began, or began again.
     #[must_use]
     pub fn has_caught_up(&self) -> bool {
-        self.joined.is_some_and(|joined| self.window.position() > joined)
+        let has_passed = |joined| self.window.position() > joined;
+        !self.lacks_state && self.joined.is_some_and(has_passed)
     }
 
     /// If what comes next is forgotten everywhere: up to where. Only a checkpoint helps.
     #[must_use]
     pub fn needs_state_transfer(&self) -> Option<Instance> {
-        (self.trimmed >= self.window.frontier()).then_some(self.trimmed)
+        (self.lacks_state || self.is_cut_off()).then_some(self.trimmed)
+    }
+
+    /// Whether the ring has forgotten what is missing here.
+    fn is_cut_off(&self) -> bool {
+        self.trimmed >= self.window.frontier()
     }
 
     /// Where a decision first contradicted an earlier one: agreement is broken, and whoever executes
@@ -340,9 +368,11 @@ impl Learner {
             }
             Message::Trimmed(trimmed) => {
                 self.trimmed = self.trimmed.max(trimmed.trim);
-                if self.needs_state_transfer().is_some() {
-                    // What is left must be there when the checkpoint is.
-                    self.repeat_at = self.report_at;
+                if self.is_cut_off() && self.config.has_checkpoints {
+                    self.await_checkpoint();
+                    // What is left is gathered while the checkpoint is fetched.
+                    self.window.skip_to(self.trimmed.next());
+                    self.repairs.restart();
                 }
                 None
             }
@@ -455,6 +485,22 @@ impl Learner {
         };
     }
 
+    /// A large window for as long as much must be kept.
+    fn fit_window(&mut self) {
+        let Self { window, config, horizon, .. } = self;
+        let is_large = window.size() > config.window;
+        if self.lacks_state {
+            if !is_large {
+                window.resize(SPOOL.max(config.window));
+            }
+        } else if is_large {
+            let latest = horizon.decided.max(horizon.value);
+            if latest < window.position().plus(config.window as u64 / 2) {
+                window.resize(config.window);
+            }
+        }
+    }
+
     fn report(&mut self, now: Time, out: &mut impl Outbox) {
         let applied = self.window.position().previous();
         let fresh = applied.0 - self.reported.0.min(applied.0);
@@ -464,14 +510,14 @@ impl Learner {
         if !is_due {
             return;
         }
-        let Self { checkpointed, trimmed, config: LearnerConfig { learner, .. }, .. } = *self;
+        let Self { checkpointed, config: LearnerConfig { learner, .. }, .. } = *self;
         let mut position = Position { applied, needed: applied, checkpointed, learner };
-        if self.config.has_checkpoints {
+        if self.lacks_state {
+            position.needed = self.window.frontier().previous();
+        }
+        if self.config.has_checkpoints && !self.has_caught_up() {
             // Who catches up holds what it needs, but nobody back.
-            position.needed = applied.max(trimmed);
-            if !self.has_caught_up() {
-                position.applied = applied.max(self.horizon.decided);
-            }
+            position.applied = applied.max(self.horizon.decided);
         }
         let to = Destination::Node(self.report_to);
         out.send(to, self.config.ring, &Message::Position(position));
@@ -499,12 +545,13 @@ impl Role for Learner {
     /// Repairs and reports; [`Learner::settle`] has been called.
     fn on_cycle_end(&mut self, now: Time, out: &mut impl Outbox) {
         debug_assert_eq!(self.window.frames(), 0, "no frame outlives its duty cycle");
+        self.fit_window();
         self.on_timeout(now, out);
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut impl Outbox) {
         self.window.advance_frontiers();
-        if self.needs_state_transfer().is_some() {
+        if self.is_cut_off() {
             self.repairs.rest();
         } else {
             self.repairs.step(&self.window, &self.horizon, now, out);

@@ -131,6 +131,45 @@ impl Window {
         assert_eq!((self.frames, self.free.len()), (0, self.entries.len()), "nothing leaked");
     }
 
+    /// Lets go of what comes before `next`, and of the value in use, and goes on there.
+    pub(super) fn skip_to(&mut self, next: Instance) {
+        for instance in self.position().0..next.min(self.end()).0 {
+            self.clear(self.index(Instance(instance)));
+        }
+        (self.next, self.current) = (next, None);
+        self.frontier = self.frontier.max(next);
+        self.value_frontier = self.value_frontier.max(self.frontier);
+    }
+
+    /// Holds `size` instances from now on, of which one is kept for the value in use. What does not
+    /// fit is let go of. No value stands in a frame.
+    pub(super) fn resize(&mut self, size: usize) {
+        debug_assert_eq!(self.frames, 0, "no frame outlives its duty cycle");
+        let mut old = std::mem::replace(self, Self::new(size));
+        (self.next, self.current) = (old.next, old.current);
+        let end = old.end().min(self.end());
+        self.frontier = old.frontier.min(end);
+        self.value_frontier = old.value_frontier.min(end);
+        for instance in old.position().0..end.0 {
+            let instance = Instance(instance);
+            let index = old.index(instance);
+            let entry = std::mem::take(&mut old.entries[index]);
+            let copied = match entry.held {
+                Held::Copied { slot, length } => Some((slot, length)),
+                _ => None,
+            };
+            *self.entry_mut(instance) = entry;
+            if let Some((slot, length)) = copied {
+                self.put_copy(instance, old.slot(slot, length));
+            }
+        }
+    }
+
+    /// Instances that it holds at most.
+    pub(super) const fn size(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Judges a value that came; takes note of its ballot if it is here already.
     pub(super) fn admit(&mut self, arrival: &Arrival) -> Admission {
         let Arrival { instance, id, ballot, proposed } = *arrival;
