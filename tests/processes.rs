@@ -416,7 +416,8 @@ fn a_client_and_an_asker_with_other_settings_hear_why_nobody_answers() {
     cluster.start(&["a1", "a2", "a3"]);
     let text = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it was written");
     let other = cluster.path("other.toml");
-    std::fs::write(&other, format!("{text}keys = 7\n")).expect("a writable directory");
+    std::fs::write(&other, text.replace("[service]\n", "[service]\nkeys = 7\n"))
+        .expect("a writable directory");
     let output = psmr(&["client", "--config", &other, "--deadline", "500ms", "read", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let told = lines(&output.stderr).join(" ");

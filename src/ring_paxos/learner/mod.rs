@@ -238,6 +238,9 @@ impl Learner {
     /// [`Taken::Value`] stay until [`Learner::release`], which must come before the next call.
     #[inline]
     pub fn take(&mut self) -> Option<Taken> {
+        if self.lacks_state {
+            return None;
+        }
         let taken = self.window.take()?;
         self.counters.instances += 1;
         match taken {

@@ -375,6 +375,38 @@ fn a_forgotten_instance_calls_for_a_state_transfer() {
 }
 
 #[test]
+fn what_is_ordered_while_a_checkpoint_comes_is_kept_and_handed_over_from_there_on() {
+    let mut rig = Rig::new(8);
+    rig.learner.config.has_checkpoints = true;
+    rig.hear(1, &heartbeat(1, 9, 9));
+    rig.hear(1, &Message::Trimmed(Trimmed { trim: Instance(7) }));
+    rig.cycle(US);
+    for instance in 8..=60 {
+        rig.hear(1, &Message::Accept(accept(instance, 1, instance, b"x")));
+    }
+    rig.decide(&[range(8, 53, 8)]);
+    rig.cycle(US);
+    assert_eq!((rig.next(), rig.learner.counters().beyond_window), (None, 0));
+    assert!(!rig.learner.has_caught_up());
+    // A checkpoint from before what was kept is of no use.
+    rig.learner.restart(Instance(6), &mut rig.frames);
+    assert_eq!((rig.learner.needs_state_transfer(), rig.next()), (Some(Instance(7)), None));
+    rig.learner.restart(Instance(20), &mut rig.frames);
+    assert_eq!(rig.learner.needs_state_transfer(), None);
+    assert_eq!(rig.learner.position(), Instance(20));
+    assert_eq!(std::iter::from_fn(|| rig.next()).count(), 41);
+    // The ring goes on, and the window is as small as it was.
+    rig.hear(1, &Message::Accept(accept(61, 1, 61, b"y")));
+    rig.decide(&[range(61, 1, 61)]);
+    rig.cycle(US);
+    for instance in 62..=80 {
+        rig.hear(1, &Message::Accept(accept(instance, 1, instance, b"z")));
+    }
+    assert!(rig.learner.counters().beyond_window > 0);
+    assert_eq!(rig.next().unwrap(), b"y");
+}
+
+#[test]
 fn values_above_the_window_are_dropped_and_asked_for_when_there_is_room() {
     let mut rig = Rig::new(8);
     for instance in 1..=12 {
