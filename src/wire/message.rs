@@ -4,24 +4,10 @@ use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
     CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout,
-    Reader, Value, WantedRanges, Writer,
+    Propose, Reader, Redirect, Refused, Taken, Value, WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
-
-/// Proposer -> coordinator: commands end to end.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Propose<'a> {
-    /// The proposer's own number of this proposal, from 1; with sender and incarnation its name.
-    /// The coordinator drops one that is already in an undecided instance.
-    pub number: u64,
-    /// The proposer wants a [`Taken`] once the proposal stands in an instance.
-    pub is_confirmed: bool,
-    /// It serves to make room in the logs: it may stand in what a nearly full one reserves.
-    pub is_vital: bool,
-    /// The commands, at most [`super::MAX_BATCH`] bytes.
-    pub commands: &'a [u8],
-}
 
 /// 1A, coordinator -> all acceptors: covers every instance from `first` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,43 +238,6 @@ pub struct Beacon {
     pub slot: Slot,
 }
 
-/// The receiver of a proposal is not the coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Redirect {
-    /// The highest ballot that it knows; its node is the coordinator to try.
-    pub ballot: Ballot,
-}
-
-/// Why a proposal was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The log or the window is full: try again later.
-    Full,
-    /// Fewer than f + 1 acceptors with memory.
-    NoQuorum,
-    /// Above the limit.
-    TooLarge,
-}
-
-/// A proposal was not taken: certainly not ordered by this copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The proposal's number.
-    pub number: u64,
-    /// Why.
-    pub refusal: Refusal,
-}
-
-/// A proposal that asked for it stands in an instance of the coordinator. It is not decided yet: a
-/// take-over may still lose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Taken {
-    /// The proposal's number.
-    pub number: u64,
-}
-
 /// Re-admission of an acceptor that has lost its memory (rule 6). From the acceptor: the request,
 /// which also answers a Prepare that it must not promise to. From the coordinator: the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -402,11 +351,7 @@ impl<'a> Message<'a> {
     /// If the buffer is shorter than [`Message::encoded_length`] asked for.
     pub fn encode(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Propose(Propose { number, is_confirmed, is_vital, commands }) => {
-                writer.pod(number);
-                writer.pod(&(u64::from(*is_confirmed) | u64::from(*is_vital) << 1));
-                writer.bytes(commands);
-            }
+            Self::Propose(propose) => propose.encode(writer),
             Self::Prepare(Prepare { ballot, first }) => {
                 writer.pod(ballot);
                 writer.pod(first);
@@ -440,10 +385,7 @@ impl<'a> Message<'a> {
             Self::Position(position) => writer.pod(position),
             Self::Beacon(beacon) => writer.pod(beacon),
             Self::Redirect(redirect) => writer.pod(redirect),
-            Self::Refused(Refused { number, refusal }) => {
-                writer.pod(number);
-                writer.pod(&(*refusal as u64));
-            }
+            Self::Refused(refused) => refused.encode(writer),
             Self::Taken(taken) => writer.pod(taken),
             Self::Replies(bytes) => writer.bytes(bytes),
             Self::Admission(admission) => writer.pod(admission),
@@ -464,15 +406,7 @@ impl<'a> Message<'a> {
         let mut reader = Reader::new(body);
         let r = &mut reader;
         let message = match kind {
-            Kind::Propose => {
-                let (number, flags): (u64, u64) = (r.pod()?, r.pod()?);
-                if flags > 3 {
-                    return Err(DecodeError::Malformed);
-                }
-                let (is_confirmed, is_vital) = (flags & 1 != 0, flags & 2 != 0);
-                let commands = r.take(r.rest().len())?;
-                Self::Propose(Propose { number, is_confirmed, is_vital, commands })
-            }
+            Kind::Propose => Self::Propose(Propose::decode(r)?),
             Kind::Prepare => Self::Prepare(Prepare { ballot: r.pod()?, first: r.pod()? }),
             Kind::Promise => Self::Promise(Promise::decode(r)?),
             Kind::Accept => Self::Accept(Accept::decode(r)?),
@@ -582,19 +516,6 @@ impl<'a> Decision<'a> {
         let (ballot, decided, trim) = (r.pod()?, r.pod()?, r.pod()?);
         let count = count(r)?;
         Ok(Self { ballot, decided, trim, ranges: DecidedRanges::read(r, count)? })
-    }
-}
-
-impl Refused {
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (number, refusal): (u64, u64) = (r.pod()?, r.pod()?);
-        let refusal = match refusal {
-            0 => Refusal::Full,
-            1 => Refusal::NoQuorum,
-            2 => Refusal::TooLarge,
-            _ => return Err(DecodeError::Malformed),
-        };
-        Ok(Self { number, refusal })
     }
 }
 

@@ -14,6 +14,7 @@ mod header;
 mod kind;
 mod message;
 mod parts;
+mod propose;
 mod reply;
 mod room;
 mod status;
@@ -32,10 +33,10 @@ pub use header::{
 pub use kind::Kind;
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
-    PromiseRecord, PromiseRecords, Propose, Redirect, Refusal, Refused, Repair, RepairRequest,
-    Taken, Trimmed,
+    PromiseRecord, PromiseRecords, Repair, RepairRequest, Trimmed,
 };
 pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
+pub use propose::{Propose, Redirect, Refusal, Refused, Taken};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
 pub use room::Room;
 pub use status::{Fact, Facts, StatusPage, StatusRequest, Topic};

@@ -53,6 +53,10 @@ fn position() -> Position {
     Position { applied, needed, checkpointed, learner: 1 }
 }
 
+const fn propose(is_confirmed: bool, is_vital: bool) -> Message<'static> {
+    Message::Propose(Propose { number: 1, is_confirmed, is_vital, commands: b"some commands" })
+}
+
 #[test]
 fn every_message_survives_the_wire() {
     let node = NodeId(3);
@@ -74,11 +78,8 @@ fn every_message_survives_the_wire() {
     let mut page = vec![0; 4096];
     let records = write_records(&mut page, ballot, id);
     assert_eq!(records.iter().count(), 3);
-    let propose =
-        Propose { number: 1, is_confirmed: false, is_vital: false, commands: b"some commands" };
     let messages = [
-        Message::Propose(Propose { is_vital: true, ..propose }),
-        Message::Propose(Propose { is_confirmed: true, ..propose }),
+        propose(true, false),
         Message::Prepare(Prepare { ballot, first: Instance(1) }),
         Message::Promise(Promise {
             ballot,
@@ -131,13 +132,15 @@ fn every_message_survives_the_wire() {
 }
 
 #[test]
+fn the_flags_of_a_proposal_are_kept_apart() {
+    for flags in [(false, false), (false, true), (true, true)] {
+        assert_round_trip(&propose(flags.0, flags.1));
+    }
+}
+
+#[test]
 fn a_flipped_bit_anywhere_is_dropped() {
-    let bytes = datagram(&Message::Propose(Propose {
-        number: 1,
-        is_confirmed: true,
-        is_vital: false,
-        commands: b"payload",
-    }));
+    let bytes = datagram(&propose(true, false));
     for bit in 0..bytes.len() * 8 {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -147,12 +150,7 @@ fn a_flipped_bit_anywhere_is_dropped() {
 
 #[test]
 fn another_cluster_configuration_or_epoch_is_inert() {
-    let bytes = datagram(&Message::Propose(Propose {
-        number: 1,
-        is_confirmed: true,
-        is_vital: false,
-        commands: b"payload",
-    }));
+    let bytes = datagram(&propose(true, false));
     let refused = |identity: Identity| open(&identity, &bytes).map(|_| ());
     assert_eq!(refused(Identity { cluster: 8, ..IDENTITY }), Err(DecodeError::Cluster));
     assert_eq!(refused(Identity { configuration: 8, ..IDENTITY }), Err(DecodeError::Configuration));
