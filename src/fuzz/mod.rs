@@ -10,6 +10,7 @@ mod tests;
 
 use crate::cli;
 use crate::config::Config;
+use crate::replica;
 use crate::service::{btree, counters};
 use crate::sim::read_history;
 use crate::storage;
@@ -22,8 +23,14 @@ use crate::wire::{
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Target); 5] =
-    [("wire", wire), ("log", log), ("config", config), ("client", client), ("history", history)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("wire", wire),
+    ("log", log),
+    ("checkpoint", checkpoint),
+    ("config", config),
+    ("client", client),
+    ("history", history),
+];
 
 const IDENTITY: Identity =
     Identity { cluster: 7, configuration: 11, epoch: 1, incarnation: Incarnation(13) };
@@ -95,6 +102,11 @@ fn commands(bytes: &[u8]) {
 /// A block of an acceptor's log: as it is, and as the records of one that checks.
 pub fn log(data: &[u8]) {
     storage::fuzz(data);
+}
+
+/// A checkpoint: as it is, and as frames of one that checks, from which a replica is restored.
+pub fn checkpoint(data: &[u8]) {
+    replica::fuzz(data);
 }
 
 /// A cluster.toml. What can be read is printed and read again as the same.

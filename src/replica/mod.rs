@@ -9,6 +9,8 @@ mod chunks;
 mod config;
 mod counters;
 mod feed;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod markers;
 mod psmr;
 mod recovery;
@@ -21,6 +23,8 @@ mod words;
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use config::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits, WorkerConfig};
 pub use counters::WorkerCounters;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzz::fuzz;
 pub use markers::CheckpointTimer;
 pub use psmr::PsmrWorker;
 pub use recovery::Recovery;

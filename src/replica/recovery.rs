@@ -132,10 +132,10 @@ impl<S: Optimistic> PsmrWorker<S> {
         let is_halted = recovery.halted.load(Relaxed) & me != 0;
         match phase {
             RESTORING if is_halted => {
-                if let Some(checkpoint) = recovery.checkpoint() {
-                    let restored = self.restore(&checkpoint, subscription, pool);
-                    restored.expect("the checkpoint was accepted by this replica");
-                }
+                // What is not sound for this worker leaves it without its state: the replica fetches
+                // another one.
+                let checkpoint = recovery.checkpoint();
+                let _ = checkpoint.map(|checkpoint| self.restore(&checkpoint, subscription, pool));
                 self.is_muted = true;
                 let lacks_more = subscription.needs_state_transfer().is_some();
                 // Release: the last to go on is seen by all to have been.

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proxy", &["types", "wire", "service", "ring_paxos"]),
     ("sim", &["types", "mem", "wire", "service", "ring_paxos", "multi_ring", "replica", "proxy"]),
     ("node", LIBRARY),
-    ("fuzz", &["wire", "config", "service", "storage", "sim", "cli", "types"]),
+    ("fuzz", &["wire", "config", "service", "storage", "replica", "sim", "cli", "types"]),
     ("ffi", LIBRARY),
     (
         "bench",

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_types, reason = "a lock a mebibyte, which is not the data path")]
 
 use super::Checkpoint;
-use super::frame::{self, Frame, Kind, START};
+use super::frame::{Frame, Kind, START};
 use crate::types::{GroupId, Slot};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -237,10 +237,7 @@ impl Checkpoints {
         }
         let mut pieces = std::mem::take(&mut *lock(&self.pieces));
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let mut last = vec![0; START];
-        last.extend(frame::end(pieces.len() as u64, length));
-        Frame::seal(Kind::End, GroupId::new(0), &mut last);
-        pieces.push(last);
+        pieces.push(Checkpoint::end(pieces.len() as u64, length));
         let checkpoint = Checkpoint::of_own(pieces, self.groups).expect("made by this replica");
         let checkpoint = Arc::new(checkpoint);
         if self.is_confirmed.load(Relaxed) {

@@ -48,6 +48,14 @@ impl Checkpoint {
         Self::assemble(pieces, groups, |rest| Frame::split(rest).map(|(frame, _)| frame))
     }
 
+    /// What stands behind so many frames and bytes.
+    pub(super) fn end(frames: u64, length: u64) -> Vec<u8> {
+        let mut end = vec![0; START];
+        end.extend(frame::end(frames, length));
+        Frame::seal(Kind::End, GroupId::new(0), &mut end);
+        end
+    }
+
     fn assemble(
         pieces: Vec<Vec<u8>>,
         groups: usize,

@@ -129,10 +129,8 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// is forgotten.
     ///
     /// # Errors
-    /// If the checkpoint is not of a worker with these settings; its state is unspecified then.
-    ///
-    /// # Panics
-    /// If the checkpoint is of other rings.
+    /// If the checkpoint is not of a worker with these settings and rings; its state is unspecified
+    /// then, and it must not go on before another one was restored.
     pub fn restore(
         &mut self,
         checkpoint: &Checkpoint,
@@ -140,6 +138,8 @@ impl<S: Optimistic> PsmrWorker<S> {
         pool: &mut impl Pool,
     ) -> Result<(), RestoreError> {
         let me = self.config.me;
+        let place = checkpoint.position(me).iter().map(|at| at.ring);
+        require(place.eq(subscription.position().map(|at| at.ring)))?;
         let of_me = |kind, group: GroupId| kind == Kind::Worker && group == me;
         let frame = checkpoint.frames().find(|frame| of_me(frame.kind, frame.group));
         let mut source = Source(frame.ok_or(RestoreError::Malformed)?.body);
