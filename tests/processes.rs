@@ -6,6 +6,8 @@
 mod deployment;
 #[path = "processes/keys.rs"]
 mod keys;
+#[path = "processes/manager.rs"]
+mod manager;
 
 use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use serde_json::Value;

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod idle;
 mod key;
+mod manager;
 mod node;
 mod sim;
 mod status;

@@ -1,7 +1,9 @@
 //! `psmr node`: nodes of a cluster, until SIGTERM.
 
+use super::manager::Manager;
 use super::{Failure, complain, config, key, show};
 use crate::config::duration;
+use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
     BuildError, ClusterError, Growth, Launch, NodeError, Process, WithService, with_service,
@@ -89,6 +91,7 @@ impl WithService for Starts<'_> {
 /// Until the nodes are told to stop, or have stopped.
 fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
     let mut is_told = false;
+    let mut manager = Manager::of_environment();
     let mut dropped: Vec<(String, DecodeError)> = Vec::new();
     loop {
         for (id, reason, _) in process.drops() {
@@ -100,6 +103,7 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
         }
         for (id, cause) in process.take_ended() {
             complain(&format!("{id}: stopped: {cause}"));
+            manager.on_ended(&id);
         }
         if process.is_empty() {
             return Err(Failure::Run("no node is left in this process".to_owned()));
@@ -107,12 +111,18 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
         if !is_told && process.is_ready() {
             let lines: String = ids.iter().map(|id| format!("ready {id}\n")).collect();
             show(&lines)?;
+            manager.on_ready(ids);
             is_told = true;
+        }
+        if is_told {
+            let now = clock::now();
+            manager.look(process.most_silent(now), now);
         }
         if termination.wait(LOOK) {
             break;
         }
     }
+    manager.on_stop();
     for (id, cause) in process.stop() {
         complain(&format!("{id}: {cause}"));
     }

@@ -1,5 +1,6 @@
 //! The duty cycle that every thread runs: work, then wait by policy.
 
+use super::pulse::Pulse;
 use crate::host::clock;
 use crate::sync::{Wait, Waiter, Waker};
 use crate::types::Time;
@@ -41,11 +42,18 @@ pub(super) trait Agent {
     }
 }
 
-/// Runs `agent` until it is over or `stop` is set. Who sets it wakes the agent afterwards.
-pub(super) fn run(agent: &mut impl Agent, mut waiter: Waiter, stop: &AtomicBool) -> io::Result<()> {
+/// Runs `agent` until it is over or `stop` is set. Who sets it wakes the agent afterwards. Each
+/// cycle is a beat of `pulse`.
+pub(super) fn run(
+    agent: &mut impl Agent,
+    mut waiter: Waiter,
+    stop: &AtomicBool,
+    pulse: &Pulse,
+) -> io::Result<()> {
     let waker = agent.waker();
     while !stop.load(Ordering::Acquire) && !agent.is_over() {
         let now = clock::now();
+        pulse.beat(now);
         if agent.do_work(now)? > 0 {
             waiter.on_work(now);
             continue;

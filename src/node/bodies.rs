@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::digests::Markers;
 use super::endpoint::Body;
 use super::ordering::{Hosted, OrderingAgent};
+use super::pulse::Pulse;
 use super::watchdog::Halt;
 use super::worker::{WorkerAgent, WorkerParts};
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
@@ -37,6 +38,8 @@ pub(super) struct Thread {
     pub(super) starting: Arc<AtomicUsize>,
     /// What the threads of the same node tell each other.
     pub(super) board: Arc<Board>,
+    /// Its own: that it moves.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Thread {
@@ -50,11 +53,12 @@ impl Thread {
             stop: Arc::default(),
             starting: Arc::default(),
             board: Arc::new(Board::new(0)),
+            pulse: Arc::default(),
         }
     }
 
     pub(super) fn named(&self, name: &str) -> Self {
-        Self { name: name.to_owned(), ..self.clone() }
+        Self { name: name.to_owned(), pulse: Arc::default(), ..self.clone() }
     }
 
     fn desk(&self) -> Desk {
@@ -70,7 +74,7 @@ impl Thread {
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
         let waiter = Waiter::new(self.wait, self.core);
-        agent::run(agent, waiter, &self.stop).map_err(|source| self.failed(source))
+        agent::run(agent, waiter, &self.stop, &self.pulse).map_err(|source| self.failed(source))
     }
 
     /// Its network failed, or the log of one of its acceptors, or it stopped itself.

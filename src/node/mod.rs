@@ -28,6 +28,7 @@ mod ordering;
 mod positions;
 mod post;
 mod process;
+mod pulse;
 mod remote;
 mod replies;
 mod roster;

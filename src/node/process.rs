@@ -23,7 +23,7 @@ use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::uring;
-use crate::types::{NodeId, Random, RingId};
+use crate::types::{NodeId, Random, RingId, Time};
 use crate::wire::{DecodeError, Keyring};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -190,6 +190,14 @@ impl Process {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// The thread that has not begun a duty cycle for the longest, and for how long. A healthy one
+    /// begins one each 100 ms though it has nothing to do.
+    #[must_use]
+    pub fn most_silent(&self, now: Time) -> Option<(&str, Duration)> {
+        let silent = self.parts.iter().filter_map(|part| part.team.most_silent(now));
+        silent.max_by_key(|(_, silence)| *silence)
     }
 
     /// Datagrams that each node has dropped so far, by reason.

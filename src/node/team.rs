@@ -7,6 +7,7 @@ use super::config::ClusterError;
 use super::digests::Markers;
 use super::endpoint::{Body, Seed};
 use super::ordering::Hosted;
+use super::pulse::Pulse;
 use super::worker::{Progressed, WorkerParts};
 use super::{Book, Load, Positions, keeper};
 use crate::host::affinity::{CpuId, allowed_cpus};
@@ -18,9 +19,10 @@ use crate::service::{GroupMap, Optimistic};
 use crate::storage::CheckpointFile;
 use crate::sync::Waker;
 use crate::transport::middleware::Faults;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Where a thread runs, and what it hears.
 #[derive(Debug)]
@@ -39,11 +41,14 @@ pub(super) struct Team<L> {
     pub(super) thread: Thread,
     threads: threads::Team<Result<Ran<L>, ClusterError>>,
     wakers: Vec<Waker>,
+    /// Of each agent: its thread's name, and that it moves.
+    pulses: Vec<(String, Arc<Pulse>)>,
 }
 
 impl<L: Send + 'static> Team<L> {
     pub(super) fn new(thread: Thread) -> Self {
-        Self { thread, threads: threads::Team::new(allowed_cpus()), wakers: Vec::new() }
+        let threads = threads::Team::new(allowed_cpus());
+        Self { thread, threads, wakers: Vec::new(), pulses: Vec::new() }
     }
 
     /// A thread of acceptors.
@@ -55,6 +60,7 @@ impl<L: Send + 'static> Team<L> {
         hosted: Vec<Hosted>,
     ) -> Result<(), ClusterError> {
         let (thread, book) = (self.thread.named(&spot.name), book.clone());
+        self.watch(&thread);
         let body = OrderingBody { thread, book, positions: positions.clone(), hosted };
         self.start(spot, body, Ran::Ordering)
     }
@@ -81,6 +87,7 @@ impl<L: Send + 'static> Team<L> {
             workers.push(parts);
         }
         let (thread, book) = (self.thread.named(&spot.name), book.clone());
+        self.watch(&thread);
         self.start(spot, WorkerBody { thread, book, workers, markers }, Ran::Workers)?;
         Ok(progressed)
     }
@@ -129,6 +136,19 @@ impl<L: Send + 'static> Team<L> {
         self.thread.starting.fetch_add(1, Ordering::AcqRel);
         let run = move || seed.run(faults, body).map(ran);
         Ok(self.threads.spawn(&name, cpu, run)?)
+    }
+
+    fn watch(&mut self, thread: &Thread) {
+        self.pulses.push((thread.name.clone(), thread.pulse.clone()));
+    }
+
+    /// Of the threads of acceptors and workers the one that has been silent for the longest at `now`.
+    pub(super) fn most_silent(&self, now: Time) -> Option<(&str, Duration)> {
+        let silence = self.pulses.iter().filter_map(|(name, pulse)| {
+            let last = pulse.last()?;
+            Some((name.as_str(), now.since(last)))
+        });
+        silence.max_by_key(|(_, silence)| *silence)
     }
 
     /// How many were started.

@@ -93,6 +93,8 @@ impl Running {
 pub(crate) struct Deployment {
     directory: PathBuf,
     nodes: Vec<Running>,
+    /// Of the processes of nodes, beside that of the tests.
+    environment: Vec<(String, String)>,
 }
 
 impl Deployment {
@@ -102,7 +104,7 @@ impl Deployment {
         let name = format!("psmr-processes-{}-{port}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).expect("a writable directory");
-        let deployment = Self { directory, nodes: Vec::new() };
+        let deployment = Self { directory, nodes: Vec::new(), environment: Vec::new() };
         let (config, port) = (deployment.path("cluster.toml"), port.to_string());
         let init = ["config", "init", "--out", &config, "--port-base", &port];
         let output = psmr(&[&init[..], options].concat());
@@ -114,6 +116,11 @@ impl Deployment {
 
     pub(crate) fn path(&self, name: &str) -> String {
         self.directory.join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Sets a variable of the nodes that are started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts a process for each id, and waits until all serve.
@@ -137,6 +144,7 @@ impl Deployment {
     fn spawn(&mut self, ids: &[&str], options: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_psmr"));
         command.args(["node", "--config", &self.path("cluster.toml")]).args(options);
+        command.envs(self.environment.iter().cloned());
         for id in ids {
             command.args(["--id", id]);
         }
