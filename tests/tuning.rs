@@ -1,6 +1,7 @@
-//! tuning/host.sh on a machine of files.
+//! tuning/host.sh on a machine of files, and the unit as systemd reads it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -118,4 +119,30 @@ fn bad_input_is_named() {
         assert_eq!(output.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{arguments:?}");
     }
+}
+
+#[test]
+fn systemd_understands_the_unit_and_finds_it_hardened() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/psmr@.service");
+    let text = fs::read_to_string(unit).expect("it is there");
+    let known = text.replace("/usr/local/bin/psmr", env!("CARGO_BIN_EXE_psmr"));
+    assert_ne!(text, known);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tuning_unit");
+    fs::create_dir_all(&directory).expect("a directory");
+    let path = directory.join("psmr@.service");
+    fs::write(&path, known).expect("a file");
+    let analyze = |arguments: &[&str]| {
+        Command::new("systemd-analyze").args(arguments).arg(&path).output().ok()
+    };
+    let Some(verified) = analyze(&["verify"]) else {
+        let _ = writeln!(std::io::stderr(), "skipped: there is no systemd-analyze here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let of_ours: Vec<_> = said.lines().filter(|line| line.contains("psmr")).collect();
+    assert!(verified.status.success() && of_ours.is_empty(), "{said}");
+    // In tenths, of 100; what is left are the sockets that it needs.
+    let rated = analyze(&["security", "--offline=true", "--threshold=20"]).expect("it was there");
+    let said = String::from_utf8_lossy(&rated.stdout);
+    assert!(rated.status.success(), "{said}");
 }
