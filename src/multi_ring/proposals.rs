@@ -2,7 +2,7 @@
 
 use crate::ring_paxos::{OpenProposal, Outbox, Proposer};
 use crate::types::RingId;
-use crate::wire::{Command, Message, Mode, Room, Writer};
+use crate::wire::{Command, Control, ControlKind, Message, Mode, Room, Writer};
 
 /// The open proposal of each ring: commands that a replica multicasts again.
 #[derive(Debug)]
@@ -35,8 +35,10 @@ impl Proposals {
         let ring = command.header.groups.ring(groups);
         let proposal = &mut self.0[usize::from(ring.0)];
         command.encode(&mut Writer::new(proposal.reserve(command.encoded_length(), out)));
-        // Of what replicas ask for themselves, the markers of checkpoints must get through.
-        if command.header.mode.has(Mode::SESSION) {
+        // Without the markers of checkpoints a full log stays full.
+        if command.header.mode.has(Mode::SESSION)
+            && let Some((ControlKind::Checkpoint, _)) = Control::decode(command.payload)
+        {
             proposal.set_vital();
         }
     }

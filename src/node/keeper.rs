@@ -36,8 +36,8 @@ pub(super) fn begin<S: Optimistic>(
 pub(super) fn run(file: &CheckpointFile, checkpoints: &Checkpoints, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         match checkpoints.pending() {
-            Some(pending) if file.save(pending.pieces()).is_ok() => checkpoints.confirm(),
-            Some(_) => checkpoints.give_up(),
+            Some(pending) if file.save(pending.pieces()).is_ok() => checkpoints.confirm(&pending),
+            Some(pending) => checkpoints.give_up(&pending),
             None => std::thread::park_timeout(LOOK),
         }
     }

@@ -11,8 +11,8 @@ const LEAST: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Asks once an interval while something is ordered, and sooner when the logs fill or another replica
-/// lacks one. The replica of
-/// rank r waits r + 1 intervals for a marker of another one, so that one alone asks while it lives.
+/// lacks one. The replica of rank r waits r + 1 intervals for a marker of another one, so that one
+/// alone asks while it lives.
 #[derive(Debug)]
 pub struct CheckpointTimer {
     groups: usize,

@@ -74,6 +74,8 @@ pub(super) struct Recoverer {
     /// Who may have a checkpoint: the first workers of the other replicas.
     peers: Vec<NodeId>,
     fetch: Option<Fetch>,
+    /// The peer that is asked first: another one after a checkpoint that was not sound.
+    first: usize,
     /// The checkpoint that it came back with last, which may not be on the disk yet.
     known: Option<Slot>,
 }
@@ -147,7 +149,9 @@ impl<S: Optimistic> PsmrWorker<S> {
             }
             RESTORING => subscription.needs_state_transfer().is_some(),
             _ => {
-                recovery.phase.store(FETCHING, Relaxed);
+                // Only who finds the replica running stops it: a late worker must not undo what
+                // came after the phase that it saw.
+                let _ = recovery.phase.compare_exchange(RUNNING, FETCHING, Relaxed, Relaxed);
                 if !is_halted {
                     self.is_muted = true;
                     subscription.await_checkpoint();
@@ -164,12 +168,13 @@ impl<S: Optimistic> PsmrWorker<S> {
 
     /// At the worker of group 0: asks for what is missing, and puts it in place once it is there.
     fn fetch(&mut self, shared: &Shared<S>, now: Time, out: &mut impl WorkerOutbox) {
-        let Recoverer { peers, fetch, known } = &mut self.recoverer;
+        let Recoverer { peers, fetch, known, first } = &mut self.recoverer;
         if peers.is_empty() {
             return;
         }
         let known = shared.checkpoints().slot().max(*known);
-        let fetch = fetch.get_or_insert_with(|| Fetch::new(self.config.room, known, now));
+        let new = || Fetch::new(self.config.room, known, *first, now);
+        let fetch = fetch.get_or_insert_with(new);
         fetch.step(peers, now, |to, request| out.ask(to, request));
         // Acquire: pairs with the Release of the workers that have halted.
         let is_alone = shared.recovery().halted.load(Acquire) == self.all.to_bits();
@@ -179,10 +184,11 @@ impl<S: Optimistic> PsmrWorker<S> {
         let fetched = self.recoverer.fetch.take().map(Fetch::into_bytes).unwrap_or_default();
         let checkpoint = Checkpoint::new(vec![fetched], self.config.groups);
         // What is not sound, or not of this cluster, is asked for again.
-        let Ok(checkpoint) = checkpoint else { return };
-        if shared.restore(&checkpoint).is_err() {
+        let is_sound = |checkpoint: &Checkpoint| shared.restore(checkpoint).is_ok();
+        let Some(checkpoint) = checkpoint.ok().filter(is_sound) else {
+            self.recoverer.first += 1;
             return;
-        }
+        };
         self.recoverer.known = Some(checkpoint.slot());
         let checkpoint = Arc::new(checkpoint);
         shared.recovery().keep(Some(Arc::clone(&checkpoint)));

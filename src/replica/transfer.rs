@@ -59,12 +59,13 @@ pub(super) struct Fetch {
 
 impl Fetch {
     /// Begins, with pieces that fit `room`; the checkpoint at `known` is of no use, nor is any before.
-    pub(super) fn new(room: Room, known: Option<Slot>, now: Time) -> Self {
+    /// `peer` is asked first.
+    pub(super) fn new(room: Room, known: Option<Slot>, peer: usize, now: Time) -> Self {
         let piece = room.body() - CheckpointPiece::FIXED_LENGTH;
         Self {
             piece: u32::try_from(piece).expect("a datagram"),
             known,
-            peer: 0,
+            peer,
             found: None,
             bytes: Vec::new(),
             early: Vec::new(),

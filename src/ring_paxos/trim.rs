@@ -53,6 +53,8 @@ pub(super) struct Positions {
     reports: Vec<Report>,
     expected: usize,
     retention: Retention,
+    /// Whether enough of them were heard, when it was looked last, for checkpoints to be forgotten by.
+    pub(super) can_trim: bool,
     /// The lowest applied instance of the learners that count, when it was looked at last.
     slowest: Option<Instance>,
 }
@@ -63,6 +65,7 @@ impl Positions {
             reports: Vec::with_capacity(config.learners),
             expected: config.learners,
             retention: config.retention,
+            can_trim: false,
             slowest: None,
         }
     }
@@ -109,17 +112,19 @@ impl Positions {
     /// Looks who counts, for a coordinator that has been one `since`: what all of them have applied,
     /// and up to where nothing is needed. `room` is what the log has left.
     fn survey(&mut self, (since, now): (Time, Time), room: LogRoom) -> Option<Instance> {
-        let is_complete = self.reports.len() >= self.expected;
         let Retention::Checkpoints { copies, is_strict, patience } = self.retention else {
             let applied = self.reports.iter().map(|report| report.position.applied).min();
-            self.slowest = applied.filter(|_| is_complete);
+            self.slowest = applied.filter(|_| self.reports.len() >= self.expected);
             return self.slowest;
         };
         let is_heard = |at: Time| now.since(at) <= patience;
-        if !is_complete && is_heard(since) {
+        // What others reported to an earlier coordinator says nothing of now.
+        let fresh = self.reports.iter().filter(|report| report.heard_at >= since);
+        if fresh.count() < self.expected && is_heard(since) {
             return None; // Others may be there that have not been heard yet.
         }
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
+        self.can_trim = members().count() >= copies;
         self.slowest = members().map(|report| report.position.applied).min();
         if members().all(Report::catches_up) {
             return None; // The state may be with somebody who is silent just now.

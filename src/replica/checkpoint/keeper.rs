@@ -35,8 +35,10 @@ pub struct Checkpoints {
     aged: AtomicU64,
     /// Instances after which the acceptors have forgotten what follows a checkpoint.
     stale: AtomicU64,
-    /// Somebody lacks a checkpoint that is not stale.
-    is_wanted: AtomicBool,
+    /// The cut that the last complete one was made at.
+    latest_cut: AtomicU64,
+    /// Somebody waits for a checkpoint of this cut or a later one; 0: nobody does.
+    wanted: AtomicU64,
     /// Complete checkpoints so far.
     completed: AtomicU64,
     /// Their last one's slot, plus 1.
@@ -60,7 +62,8 @@ impl Checkpoints {
             moved: (0..groups).map(|_| CachePadded::default()).collect(),
             aged: AtomicU64::new(0),
             stale: AtomicU64::new(u64::MAX),
-            is_wanted: AtomicBool::new(false),
+            latest_cut: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             slot: AtomicU64::new(0),
             pieces: Mutex::default(),
@@ -102,17 +105,23 @@ impl Checkpoints {
     pub(in crate::replica) fn serves(&self, first: Slot) -> bool {
         let age = self.aged.load(Relaxed).saturating_add(self.moved());
         let is_fresh = age <= self.stale.load(Relaxed);
-        let serves = is_fresh && self.slot().is_some_and(|slot| slot >= first);
-        if !serves {
-            self.is_wanted.store(true, Relaxed);
+        // What was cut after the first request is of use however long it took to make: whoever
+        // asks keeps what is ordered meanwhile.
+        let wanted = self.wanted.load(Relaxed);
+        let is_made = wanted > 0 && self.latest_cut.load(Relaxed) >= wanted;
+        let serves = (is_fresh || is_made) && self.slot().is_some_and(|slot| slot >= first);
+        if serves {
+            self.wanted.store(0, Relaxed);
+        } else if wanted == 0 || is_made {
+            self.wanted.store(self.cuts() + 1, Relaxed);
         }
         serves
     }
 
-    /// Whether another replica waits for one.
+    /// Whether another replica waits for one that was not begun yet.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.is_wanted.load(Relaxed)
+        self.cuts() < self.wanted.load(Relaxed)
     }
 
     /// Whether one is under way.
@@ -139,16 +148,16 @@ impl Checkpoints {
         lock(&self.pending).clone()
     }
 
-    /// The pending one is where it must be.
-    pub fn confirm(&self) {
-        if let Some(checkpoint) = lock(&self.pending).take() {
-            self.publish(checkpoint);
-        }
+    /// `checkpoint` is where it must be. If another one has taken its place meanwhile, that one is
+    /// to be confirmed.
+    pub fn confirm(&self, checkpoint: &Arc<Checkpoint>) {
+        let pending = lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
+        pending.into_iter().for_each(|pending| self.publish(pending));
     }
 
-    /// The pending one could not be kept: the one before it stays the last.
-    pub fn give_up(&self) {
-        *lock(&self.pending) = None;
+    /// `checkpoint` could not be kept: the one before it stays the last.
+    pub fn give_up(&self, checkpoint: &Arc<Checkpoint>) {
+        lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
     }
 
     /// Takes over a checkpoint of another replica, which is to be confirmed like an own one.
@@ -164,6 +173,7 @@ impl Checkpoints {
     pub fn publish(&self, checkpoint: Arc<Checkpoint>) {
         self.slot.store(checkpoint.slot().0 + 1, Relaxed);
         self.aged.store(0, Relaxed);
+        self.latest_cut.store(self.cuts(), Relaxed);
         let former = lock(&self.latest).replace(checkpoint);
         // Release: who sees the count (Acquire) finds the checkpoint.
         self.completed.fetch_add(1, Release);
@@ -208,7 +218,6 @@ impl Checkpoints {
             self.open.store(self.groups, Relaxed);
             self.cuts.store(self.cuts() + 1, Relaxed);
             self.aged.store(self.aged.load(Relaxed).saturating_add(self.moved()), Relaxed);
-            self.is_wanted.store(false, Relaxed);
         }
         is_free
     }

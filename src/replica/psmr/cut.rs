@@ -160,11 +160,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         self.retries.clear();
         self.cut = Cut::None;
         self.cuts = self.shared.checkpoints().cuts();
-        self.completed = self.shared.checkpoints().completed();
         let position = checkpoint.position(me);
         self.set_cut_at(position);
         subscription.resume(position, pool);
-        subscription.set_checkpointed(position);
         Ok(())
     }
 }

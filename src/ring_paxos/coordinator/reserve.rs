@@ -4,8 +4,9 @@
 //! the next checkpoint has no room, or the skips by which this ring reaches the marker of another:
 //! all would wait for ever. So the end is a reserve for these two. Each instance of it waits twice
 //! as long as the one before, since both can be asked for without end while the marker, or what
-//! follows from it, is lost or on its way: the reserve lasts for many seconds where the rest of the
-//! log may last for milliseconds. Commands are refused meanwhile, as by any full log.
+//! follows from it, is lost or on its way: 32 instances last for some 20 s where the rest of the log
+//! may last for milliseconds. While fewer replicas are heard than must have a checkpoint, nothing
+//! would help, and nothing is taken. Commands are refused meanwhile, as by any full log.
 
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::{Log, Retention};
@@ -26,7 +27,8 @@ impl<L: Log> Member<L> {
     pub(super) fn is_reserved(&self, now: Time, is_vital: bool) -> bool {
         self.place_in_reserve().is_some_and(|place| {
             let wait = FIRST_WAIT * (1 << place.min(DOUBLINGS));
-            !is_vital || now < self.coordinator.reserve_at + wait
+            let can_help = is_vital && self.acceptor.positions.can_trim;
+            !can_help || now < self.coordinator.reserve_at + wait
         })
     }
 

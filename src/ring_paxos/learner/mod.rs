@@ -197,7 +197,7 @@ impl Learner {
 
     /// The replica lacks its state, of this ring or of another one: a checkpoint is on its way.
     pub fn await_checkpoint(&mut self) {
-        if !self.lacks_state {
+        if self.config.has_checkpoints && !self.lacks_state {
             (self.lacks_state, self.joined) = (true, None);
             self.repeat_at = self.report_at;
         }
@@ -370,6 +370,12 @@ impl Learner {
                 None
             }
             Message::Trimmed(trimmed) => {
+                // Nothing is forgotten that was not decided, nor does anybody else know.
+                let is_known = trimmed.trim <= self.horizon.decided;
+                if !is_known || !self.config.acceptors.contains(&envelope.sender) {
+                    self.counters.malformed += 1;
+                    return None;
+                }
                 self.trimmed = self.trimmed.max(trimmed.trim);
                 if self.is_cut_off() && self.config.has_checkpoints {
                     self.await_checkpoint();
@@ -491,12 +497,11 @@ impl Learner {
     /// A large window for as long as much must be kept.
     fn fit_window(&mut self) {
         let Self { window, config, horizon, .. } = self;
-        let is_large = window.size() > config.window;
         if self.lacks_state {
-            if !is_large {
-                window.resize(SPOOL.max(config.window));
+            if window.size() < SPOOL {
+                window.resize(SPOOL);
             }
-        } else if is_large {
+        } else if window.size() > config.window {
             let latest = horizon.decided.max(horizon.value);
             if latest < window.position().plus(config.window as u64 / 2) {
                 window.resize(config.window);
@@ -521,6 +526,10 @@ impl Learner {
         if self.config.has_checkpoints && !self.has_caught_up() {
             // Who catches up holds what it needs, but nobody back.
             position.applied = applied.max(self.horizon.decided);
+        }
+        if self.lacks_state {
+            // Never seems to have what it only keeps.
+            position.applied = position.applied.max(position.needed.next());
         }
         let to = Destination::Node(self.report_to);
         out.send(to, self.config.ring, &Message::Position(position));

@@ -407,6 +407,38 @@ fn what_is_ordered_while_a_checkpoint_comes_is_kept_and_handed_over_from_there_o
 }
 
 #[test]
+fn only_an_acceptor_says_that_something_is_forgotten_and_only_of_what_was_decided() {
+    let mut rig = Rig::new(8);
+    rig.learner.config.has_checkpoints = true;
+    rig.hear(1, &heartbeat(1, 9, 9));
+    for (sender, trim) in [(8, 7), (1, 10), (1, u64::MAX)] {
+        rig.hear(sender, &Message::Trimmed(Trimmed { trim: Instance(trim) }));
+    }
+    assert_eq!(rig.learner.needs_state_transfer(), None);
+    assert_eq!((rig.learner.counters().malformed, rig.learner.position()), (3, Instance(1)));
+}
+
+#[test]
+fn a_value_behind_the_window_of_a_restored_place_is_never_taken_for_a_later_one() {
+    let mut rig = Rig::new(8);
+    rig.learner.config.has_checkpoints = true;
+    for instance in 1..=8 {
+        rig.hear(1, &Message::Accept(accept(instance, 1, instance, b"old")));
+    }
+    rig.decide(&[range(1, 8, 1)]);
+    assert_eq!(rig.learner.take(), Some(Taken::Value));
+    rig.hear(1, &Message::Accept(accept(8, 1, 8, b"old")));
+    rig.decide(&[range(8, 1, 8)]);
+    // It goes on at the value in use, and from there far beyond the window.
+    rig.learner.await_checkpoint();
+    rig.learner.restart(Instance(1), &mut rig.frames);
+    rig.hear(1, &heartbeat(1, 40, 40));
+    rig.hear(1, &Message::Trimmed(Trimmed { trim: Instance(15) }));
+    rig.learner.restart(Instance(16), &mut rig.frames);
+    assert_eq!(rig.next(), None, "16 would stand where 8 stood");
+}
+
+#[test]
 fn values_above_the_window_are_dropped_and_asked_for_when_there_is_room() {
     let mut rig = Rig::new(8);
     for instance in 1..=12 {

@@ -137,6 +137,8 @@ impl Window {
             self.clear(self.index(Instance(instance)));
         }
         (self.next, self.current) = (next, None);
+        // With no value in use its place is free, also if the window has moved back to that value.
+        self.clear(self.index(self.end()));
         self.frontier = self.frontier.max(next);
         self.value_frontier = self.value_frontier.max(self.frontier);
     }
