@@ -8,6 +8,8 @@ mod deployment;
 mod keys;
 #[path = "processes/manager.rs"]
 mod manager;
+#[path = "processes/metrics.rs"]
+mod metrics;
 
 use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use serde_json::Value;

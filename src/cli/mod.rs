@@ -11,6 +11,7 @@ mod demo;
 mod idle;
 mod key;
 mod manager;
+mod metrics;
 mod node;
 mod sim;
 mod status;

@@ -1,8 +1,9 @@
 //! `psmr node`: nodes of a cluster, until SIGTERM.
 
 use super::manager::Manager;
+use super::metrics::Metrics;
 use super::{Failure, complain, config, key, show};
-use crate::config::duration;
+use crate::config::{Cluster, duration};
 use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
@@ -12,6 +13,7 @@ use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
 use crate::wire::DecodeError;
 use clap::Args;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,10 @@ pub(super) struct NodeArgs {
     /// Runs over several hosts although datagrams are not authenticated
     #[arg(long)]
     insecure: bool,
+    /// Where this process answers `GET /metrics` [default: the file's `listen` in [metrics]; else
+    /// nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddrV4>,
     /// Prints every setting, its effective value and where it came from, and does nothing else
     #[arg(long)]
     print_config: bool,
@@ -64,13 +70,24 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     // Before any thread starts: none of them is to be interrupted.
     let termination = Termination::block()
         .map_err(|error| Failure::Environment(format!("signals cannot be blocked: {error}")))?;
+    let metrics = listen(args, &config.cluster)?;
     let starts = Starts(&launch);
     let process =
         with_service(&config.cluster.service, config.cluster.threads, Growth::Loaded, starts)
             .map_err(NodeError::from)
             .and_then(|process| process)
             .map_err(Failure::from)?;
+    if let Some(metrics) = metrics {
+        metrics.serve(process.observer())?;
+    }
     watch(process, &args.ids, &termination)
+}
+
+/// Takes the port for metrics, if there is to be one.
+fn listen(args: &NodeArgs, cluster: &Cluster) -> Result<Option<Metrics>, Failure> {
+    let by_option = args.metrics_listen.map(|address| (address, "--metrics-listen"));
+    let by_file = cluster.metrics.listen.map(|address| (address, "metrics.listen"));
+    by_option.or(by_file).map(|(address, setting)| Metrics::bind(address, setting)).transpose()
 }
 
 /// Starts the nodes once their service's type is known.

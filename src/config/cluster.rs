@@ -228,6 +228,13 @@ pub struct Authentication {
     pub is_insecure: bool,
 }
 
+/// How figures leave a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where Prometheus fetches them from each process; `None`: nowhere.
+    pub listen: Option<SocketAddrV4>,
+}
+
 /// A whole cluster. Made by [`super::Config::read`], so all of it is in its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -266,6 +273,8 @@ pub struct Cluster {
     pub wait: Wait,
     /// Who is believed.
     pub authentication: Authentication,
+    /// How figures leave a process.
+    pub metrics: Metrics,
     /// What must agree.
     pub digests: Digests,
 }

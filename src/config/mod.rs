@@ -15,8 +15,8 @@ mod section;
 mod tests;
 
 pub use cluster::{
-    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Model,
-    Network, Node, Ordering, Reply, Retry, Service, Wait,
+    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host,
+    Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 pub use digest::Digests;
 pub use error::{ConfigError, Place};

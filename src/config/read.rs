@@ -1,8 +1,8 @@
 //! From tables to a [`Cluster`], section by section.
 
 use super::cluster::{
-    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Model,
-    Network, Node, Ordering, Reply, Retry, Service, Wait,
+    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host,
+    Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 use super::section::{Section, Source};
 use super::{ConfigError, Digests, SCHEMA, check};
@@ -75,9 +75,9 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
         network,
         wait: threads(source, root)?,
         authentication: authentication(source, root)?,
+        metrics: metrics(source, root)?,
         digests: Digests::default(),
     };
-    metrics(source, root)?;
     check::cluster(source, root, &cluster)?;
     Ok(cluster)
 }
@@ -432,11 +432,13 @@ fn authentication(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Authent
     Ok(Authentication { key_file, client_key_file, is_insecure: section.switch("insecure")? })
 }
 
-fn metrics(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<()> {
-    let section = Section::open(source, root, "metrics", &["listen"])?;
-    if section.has("listen") {
-        let remedy = "leave it out; `psmr status` has the counters";
-        return section.refuse("listen", "metrics over HTTP are not implemented yet", remedy);
+fn metrics(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Metrics> {
+    let mut section = Section::open(source, root, "metrics", &["listen"])?;
+    if !section.has("listen") {
+        return Ok(Metrics { listen: None });
     }
-    Ok(())
+    // A scraper has to know the port.
+    let parse = |text: &str| text.parse().ok().filter(|address: &SocketAddrV4| address.port() > 0);
+    let listen = section.parsed("listen", None, "127.0.0.1:9464", parse)?;
+    Ok(Metrics { listen: Some(listen) })
 }

@@ -1,12 +1,14 @@
 //! What the threads of one node tell each other and whoever asks: how far each worker is, digest
 //! points, dropped datagrams. Relaxed atomics: each word stands for itself.
 
+use super::observer::{NodeFigures, RingFigures, RingLine};
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::{Checkpoints, Recovery, WorkerCounters};
 use crate::types::{Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, Fact, Topic};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Digest points that are kept.
@@ -24,8 +26,8 @@ struct Point {
 /// One worker's line of the board: it alone writes.
 #[derive(Debug, Default)]
 struct Line {
-    /// Of its rings: number plus 1, the next instance, its slot.
-    rings: [[AtomicU64; 3]; 2],
+    /// Of its rings: number plus 1, the next instance, its slot, the last instance that is decided.
+    rings: [[AtomicU64; 4]; 2],
     /// What must be fetched, of either ring.
     lost: AtomicU64,
     executed: AtomicU64,
@@ -62,6 +64,12 @@ pub(super) struct Board {
     /// Commands that were executed when the last of them was taken.
     executed: AtomicU64,
     drops: [AtomicU64; DecodeError::ALL.len()],
+    /// Below the wire format, of all threads.
+    network: [AtomicU64; NETWORK.len()],
+    /// Of an acceptor, by ring.
+    rings: Box<[RingLine]>,
+    /// The node has ended though its process lives.
+    has_ended: AtomicBool,
     /// The life that this replica's markers bear.
     life: AtomicU64,
     /// Complete checkpoints, the last one's slot plus 1, and state transfers.
@@ -73,7 +81,15 @@ pub(super) struct Board {
 impl Board {
     /// For a node of `workers`; an acceptor has none.
     pub(super) fn new(workers: usize) -> Self {
+        Self::with_rings(workers, 0)
+    }
+
+    /// For a node of `workers`, or an acceptor of `rings`.
+    pub(super) fn with_rings(workers: usize, rings: usize) -> Self {
         Self {
+            rings: (0..rings).map(|_| RingLine::default()).collect(),
+            has_ended: AtomicBool::new(false),
+            network: Default::default(),
             workers: (0..workers).map(|_| CachePadded::default()).collect(),
             points: (0..POINTS).map(|_| AtomicCell::default()).collect(),
             taken: AtomicU64::new(0),
@@ -94,9 +110,11 @@ impl Board {
         counters: &WorkerCounters,
     ) {
         let Some(line) = self.workers.get(group) else { return };
-        for (words, position) in line.rings.iter().zip(subscription.position()) {
+        let positions = subscription.position().zip(subscription.learners());
+        for (words, (position, learner)) in line.rings.iter().zip(positions) {
             let RingPosition { ring, next, slot } = position;
-            for (word, value) in words.iter().zip([u64::from(ring.0) + 1, next.0, slot.0]) {
+            let values = [u64::from(ring.0) + 1, next.0, slot.0, learner.heard().0];
+            for (word, value) in words.iter().zip(values) {
                 word.store(value, Ordering::Relaxed);
             }
         }
@@ -198,6 +216,42 @@ impl Board {
         self.workers.iter().map(|line| line.executed.load(Ordering::Relaxed)).sum()
     }
 
+    /// An acceptor of `ring` is there, and has counted that.
+    pub(super) fn publish_ring(&self, ring: RingId, figures: &RingFigures) {
+        if let Some(line) = self.rings.get(usize::from(ring.0)) {
+            line.store(figures);
+        }
+    }
+
+    /// So many more datagrams were lost below the wire format, in the order of [`NETWORK`].
+    pub(super) fn count_network(&self, counts: [u64; NETWORK.len()]) {
+        for (word, count) in self.network.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            word.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The node has ended.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// All of it, for whoever watches from outside.
+    pub(super) fn figures(&self) -> NodeFigures {
+        let mut facts = Vec::new();
+        self.facts(&mut facts);
+        network_facts(self.network.each_ref().map(|word| word.load(Ordering::Relaxed)), &mut facts);
+        let rings = self.rings.iter().map(RingLine::load).collect();
+        let mut lags = BTreeMap::new();
+        for [ring, next, _, heard] in self.workers.iter().flat_map(|line| &line.rings) {
+            let [ring, next, heard] = [ring, next, heard].map(|word| word.load(Ordering::Relaxed));
+            if let Some(ring) = ring.checked_sub(1) {
+                let lag: &mut u64 = lags.entry(ring).or_default();
+                *lag = (*lag).max((heard + 1).saturating_sub(next));
+            }
+        }
+        NodeFigures { is_up: !self.has_ended.load(Ordering::Relaxed), facts, rings, lags }
+    }
+
     /// A datagram was dropped.
     pub(super) fn count_drop(&self, reason: DecodeError) {
         self.drops[reason.index()].fetch_add(1, Ordering::Relaxed);
@@ -249,7 +303,7 @@ impl Board {
         let first = facts.len();
         for line in &self.workers {
             let lost = line.lost.load(Ordering::Relaxed);
-            for [ring, next, slot] in &line.rings {
+            for [ring, next, slot, _] in &line.rings {
                 let Some(ring) = ring.load(Ordering::Relaxed).checked_sub(1) else { continue };
                 let index = u16::try_from(ring).expect("at most 65 rings");
                 let (next, slot) = (next.load(Ordering::Relaxed), slot.load(Ordering::Relaxed));

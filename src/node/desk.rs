@@ -30,6 +30,8 @@ pub(super) struct Desk {
     mismatch_at: Time,
     usage_at: Time,
     resident_bytes: u64,
+    /// Losses of its thread's network that the board knows.
+    lost: [u64; 4],
 }
 
 impl Desk {
@@ -41,6 +43,7 @@ impl Desk {
             mismatch_at: Time::ZERO,
             usage_at: Time::ZERO,
             resident_bytes: 0,
+            lost: [0; 4],
         }
     }
 
@@ -99,10 +102,17 @@ impl Desk {
         self.facts.clear();
         let process = [u64::from(epoch), self.resident_bytes, role];
         self.facts.push(Fact::new(Topic::Process, 0, process));
-        let counts = [received.buffer_drops, received.no_buffers, received.dropped, sent.lost];
-        board::network_facts(counts, &mut self.facts);
+        board::network_facts(losses(received, sent), &mut self.facts);
         self.board.facts(&mut self.facts);
         &mut self.facts
+    }
+
+    /// Tells the board what the network of this thread has lost.
+    pub(super) fn publish_losses(&mut self, received: ReceiveCounters, sent: TransmitCounters) {
+        let counts = losses(received, sent);
+        let more = std::array::from_fn(|index| counts[index].saturating_sub(self.lost[index]));
+        self.lost = counts;
+        self.board.count_network(more);
     }
 
     /// The page that `request` asks for, of what was gathered.
@@ -132,4 +142,9 @@ impl Desk {
         };
         out.send(Destination::Address(from), RingId(0), &Message::StatusPage(page));
     }
+}
+
+/// Datagrams that a thread's network has lost, in the order of the board.
+const fn losses(received: ReceiveCounters, sent: TransmitCounters) -> [u64; 4] {
+    [received.buffer_drops, received.no_buffers, received.dropped, sent.lost]
 }

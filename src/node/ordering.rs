@@ -6,6 +6,7 @@
 
 use super::agent::Agent;
 use super::desk::Desk;
+use super::observer::RingFigures;
 use super::post::Post;
 use super::{Book, DropCounters, Positions};
 use crate::host::clock;
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 /// The role in a [`Topic::Process`].
 const ACCEPTOR: u64 = 1;
+/// How often the board is written.
+const BOARD_INTERVAL: Duration = Duration::from_millis(10);
 /// Looks, of 10 ms each, for the end of what is being written when its thread ends.
 const CLOSING: u32 = 100;
 
@@ -90,6 +93,7 @@ pub(super) struct OrderingAgent<E> {
     hosted: Vec<Hosted>,
     frames: Vec<Frame>,
     desk: Desk,
+    board_at: Time,
 }
 
 /// What an ordering agent counted.
@@ -126,7 +130,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             // Without it every write pins its pages anew: slower, and nothing else.
             files.register(&mut buffers);
         }
-        Self { endpoint, files, gate, book, positions, hosted, frames, desk }
+        Self { endpoint, files, gate, book, positions, hosted, frames, desk, board_at: Time::ZERO }
     }
 
     /// The end: what is on its way is waited for, and the logs say that it is persistent.
@@ -248,6 +252,15 @@ impl<E: Endpoint> OrderingAgent<E> {
         Ok(self.release_persisted(now))
     }
 
+    /// Writes the board.
+    fn publish(&mut self) {
+        for Hosted { ring, member, .. } in &self.hosted {
+            self.desk.board().publish_ring(*ring, &RingFigures::of(member));
+        }
+        let (receive, transmit) = self.endpoint.split();
+        self.desk.publish_losses(receive.counters(), transmit.counters());
+    }
+
     /// Lets every ring follow the furthest one: at each coordinator that lives here.
     fn skip(&mut self, now: Time) -> u32 {
         let mut skipped = 0;
@@ -293,6 +306,10 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
             member.on_cycle_end(now, &mut out);
         }
         work += self.write(now)?;
+        if now >= self.board_at {
+            self.board_at = now + BOARD_INTERVAL;
+            self.publish();
+        }
         let (_, transmit) = self.endpoint.split();
         transmit.flush()?;
         Ok(work)

@@ -11,6 +11,7 @@ use super::digests::{DigestTimer, Markers};
 use super::endpoint::Seed;
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
+use super::observer::Observer;
 use super::team::{Spot, Team};
 use super::{Book, BuildError, Positions, keeper, site};
 use crate::config::{self, Cluster};
@@ -200,6 +201,13 @@ impl Process {
         silent.max_by_key(|(_, silence)| *silence)
     }
 
+    /// Who watches the nodes that run now from outside, on a thread of its own.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        let watched = |part: &Part| (part.id.clone(), part.team.thread.board.clone());
+        Observer::new(self.parts.iter().map(watched).collect())
+    }
+
     /// Datagrams that each node has dropped so far, by reason.
     pub fn drops(&self) -> impl Iterator<Item = (&str, DecodeError, u64)> {
         let of = |part: &Part| {
@@ -238,6 +246,7 @@ impl Process {
 impl Part {
     /// Ends it, and says what went wrong.
     fn end(self) -> Option<String> {
+        self.team.thread.board.end();
         self.team.end().into_iter().find_map(Result::err).map(|error| error.to_string())
     }
 }
@@ -363,7 +372,8 @@ impl<'a> Starter<'a> {
         (thread.stop, thread.starting) = Default::default();
         let workers =
             if matches!(role, Role::Replica(..)) { self.builder.roster.groups } else { 0 };
-        thread.board = Arc::new(Board::new(workers));
+        let rings = if workers == 0 { self.builder.roster.ring_count() } else { 0 };
+        thread.board = Arc::new(Board::with_rings(workers, rings));
         let mut team = Team::new(thread);
         let started = match role {
             Role::Acceptor(index) => self.start_acceptor(&mut team, (node, index), &home, seeds),

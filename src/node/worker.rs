@@ -370,6 +370,8 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         if is_board_due {
             self.board_at = now + BOARD_INTERVAL;
             self.publish(now).map_err(io::Error::other)?;
+            let (receive, transmit) = self.endpoint.split();
+            self.desk.publish_losses(receive.counters(), transmit.counters());
         }
         let (receive, transmit) = self.endpoint.split();
         let Self { gate, book, replies, proposals, seats, desk, markers, .. } = self;
