@@ -259,6 +259,11 @@ fn the_object_of_a_failure_is_its_subcommands() {
         (&["demo", "--colour"], "psmr.demo/1"),
         (&["sim", "--loss", "100"], "psmr.sim/1"),
         (&["sim", "--runs", "many"], "psmr.sim/1"),
+        (&["status", "--patience", "long"], "psmr.status/1"),
+        (&["status", "--colour"], "psmr.status/1"),
+        (&["status", "--config", "/nonexistent"], "psmr.status/1"),
+        (&["client", "load", "--colour"], "psmr.bench/1"),
+        (&["client", "load", "--config", "/nonexistent"], "psmr.bench/1"),
     ] {
         let output = psmr(&[arguments, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

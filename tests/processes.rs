@@ -290,7 +290,8 @@ fn the_status_shows_every_node_and_replicas_agree_on_digests_at_equal_positions(
         let last: Vec<_> = replicas.map(|node| digests(node).last().cloned()).collect();
         last[0].is_some() && last[0] == last[1] && nodes(status).all(|node| node["lag"] == 0)
     });
-    assert_eq!(status["schema"], "psmr.status/1");
+    assert_eq!((&status["schema"], &status["ok"]), (&"psmr.status/1".into(), &true.into()));
+    assert_eq!(status.get("error"), Some(&Value::Null));
     let ids: Vec<&str> = nodes(&status).filter_map(|node| node["id"].as_str()).collect();
     assert_eq!(ids, ALL);
     for node in nodes(&status) {
@@ -316,6 +317,9 @@ fn the_status_shows_every_node_and_replicas_agree_on_digests_at_equal_positions(
     let status = cluster.status_when(|status| status["rings"][1]["coordinator"] != "a2");
     let down = nodes(&status).find(|node| node["id"] == "a2").expect("it is listed");
     assert_eq!((&down["up"], &down["position"]), (&false.into(), &Value::Null));
+    let error = status["error"].as_str().expect("why it is not well");
+    assert!(error.starts_with("not every node answered, tried a2 127.0.0.1:"), "{error}");
+    assert_eq!(status["ok"], false);
     cluster.stop();
     let output =
         psmr(&["status", "--config", &cluster.path("cluster.toml"), "--patience", "200ms"]);

@@ -177,7 +177,9 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
         match arguments.get(1).and_then(|argument| argument.to_str()) {
             Some("demo") => demo::show_failure(&message)?,
             Some("sim") => sim::show_failure(&message)?,
+            Some("status") => status::show_failure(&message)?,
             Some("topo") => topo::show_failure(&message)?,
+            // `psmr client load` reports as `psmr bench run` does.
             _ => bench::show_failure(&message)?,
         }
     }

@@ -43,6 +43,10 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 #[derive(Debug, Serialize)]
 struct Status {
     schema: &'static str,
+    /// Whether every node answered.
+    ok: bool,
+    /// Why not.
+    error: Option<String>,
     nodes: Vec<NodeStatus>,
     rings: Vec<RingStatus>,
 }
@@ -95,27 +99,52 @@ struct RingStatus {
 
 /// Runs it.
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let status = match ask(args) {
+        Ok(status) => status,
+        Err(failure) => {
+            if args.json {
+                show_failure(&failure.to_string())?;
+            }
+            return Err(failure);
+        }
+    };
+    show(&if args.json { status.json() } else { status.text() })?;
+    if status.nodes.iter().any(|node| node.up) {
+        return Ok(());
+    }
+    Err(Failure::Run(status.error.expect("a cluster has nodes, and one that is not up is told")))
+}
+
+/// The object of a command line that cannot be followed.
+pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
+    let error = Some(message.to_owned());
+    show(&Status { schema: SCHEMA, ok: false, error, nodes: Vec::new(), rings: Vec::new() }.json())
+}
+
+fn ask(args: &StatusArgs) -> Result<Status, Failure> {
     let config = config::read(&args.config)?;
     let keyring = key::of_client_of(&config.cluster, &args.config, args.key_file.as_deref())?;
     let said =
         inquire(&config.cluster, args.interface, args.patience, keyring).map_err(|error| {
             Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
         })?;
-    let status = Status::of(&config.cluster, &said);
-    if args.json {
-        let json = serde_json::to_string(&status).expect("a status has nothing that JSON has not");
-        show(&(json + "\n"))?;
-    } else {
-        show(&status.text())?;
+    Ok(Status::of(&config.cluster, &said))
+}
+
+/// Who did not answer, and why; `None`: all did.
+fn problem(cluster: &Cluster, nodes: &[NodeStatus]) -> Option<String> {
+    let silent = cluster.nodes().zip(nodes).filter(|(_, node)| !node.up);
+    let tried: Vec<String> =
+        silent.map(|(node, _)| format!("{} {}", node.id, node.address)).collect();
+    if tried.is_empty() {
+        return None;
     }
-    if status.nodes.iter().any(|node| node.up) {
-        return Ok(());
-    }
-    let tried = config.cluster.nodes().map(|node| format!("{} {}", node.id, node.address));
-    let tried: Vec<String> = tried.collect();
-    let refusal = status.nodes.iter().find_map(|node| node.refusal);
-    let why = refusal.unwrap_or("no node answered");
-    Err(Failure::Run(format!("{why}, tried {}", tried.join(", "))))
+    let why = match nodes.iter().find_map(|node| node.refusal) {
+        Some(refusal) => refusal,
+        None if tried.len() == nodes.len() => "no node answered",
+        None => "not every node answered",
+    };
+    Some(format!("{why}, tried {}", tried.join(", ")))
 }
 
 impl Status {
@@ -135,7 +164,12 @@ impl Status {
         for node in &mut nodes {
             node.copies = copies;
         }
-        Self { schema: SCHEMA, nodes, rings }
+        let error = problem(cluster, &nodes);
+        Self { schema: SCHEMA, ok: error.is_none(), error, nodes, rings }
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("a status has nothing that JSON has not") + "\n"
     }
 
     fn text(&self) -> String {

@@ -84,6 +84,11 @@ fn check(settings: &Settings, cluster: &Cluster) -> Result<(), Failure> {
 }
 
 impl ClientLoadArgs {
+    /// With `--json`, the object of a load that cannot begin.
+    pub(super) fn show_failure(&self, failure: &Failure) -> Result<(), Failure> {
+        if self.json { run::show_failure(&failure.to_string()) } else { Ok(()) }
+    }
+
     fn settings(&self, cluster: &Cluster) -> Settings {
         let (service, loaded) = match cluster.service {
             config::Service::Btree(tree) => (Service::Btree, tree.keys.max(1000)),

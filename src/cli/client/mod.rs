@@ -67,9 +67,21 @@ enum Load {
 
 /// Runs it.
 pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
-    let config = config::read(&args.config)?;
+    let read = || {
+        let config = config::read(&args.config)?;
+        let key_file = args.key_file.as_deref();
+        let keyring = key::of_client_of(&config.cluster, &args.config, key_file)?;
+        Ok((config, keyring))
+    };
+    let (config, keyring) = match (read(), &args.load) {
+        (Ok(read), _) => read,
+        (Err(failure), Some(Load::Load(load))) => {
+            load.show_failure(&failure)?;
+            return Err(failure);
+        }
+        (Err(failure), None) => return Err(failure),
+    };
     let cluster = &config.cluster;
-    let keyring = key::of_client_of(cluster, &args.config, args.key_file.as_deref())?;
     if let Some(Load::Load(load)) = &args.load {
         let deadline = args.deadline.unwrap_or(cluster.client.deadline);
         let interface = args.interface;
