@@ -270,6 +270,41 @@ fn a_load_goes_on_through_a_killed_acceptor_and_its_history_is_linearizable() {
 }
 
 #[test]
+fn a_load_says_that_nobody_answers_and_that_somebody_does_again() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "500"]);
+    let size = ["--clients", "2", "--outstanding", "4", "--warmup", "0", "--seconds", "1"];
+    let options = [&["load", "--json", "--deadline", "500ms"][..], &size].concat();
+    let output = cluster.client_output(&options, "");
+    assert_eq!(output.status.code(), Some(1));
+    let told = lines(&output.stderr);
+    assert!(told[0].contains("no answer from the cluster, tried a1 127.0.0.1:"), "{told:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let error = report["error"].as_str().expect("why it is not well");
+    assert!(error.contains("no command was answered") && error.contains("tried a1"), "{error}");
+    for figure in ["commands", "commands_per_s", "cpu_ns_per_command"] {
+        assert_eq!(report[figure].as_f64(), Some(0.0), "{figure}");
+    }
+    assert_eq!(report["latency_us"]["p50"].as_f64(), Some(0.0));
+    // One that comes later is told of, too.
+    let options = [&["load", "--json", "--deadline", "20s"][..], &size].concat();
+    let mut load = cluster.spawn_client(&options);
+    let mut errors = std::io::BufReader::new(load.stderr.take().expect("piped")).lines();
+    let mut next = || errors.next().expect("a line").expect("UTF-8");
+    let told = next();
+    assert!(told.contains("no answer") && told.contains("trying again"), "{told}");
+    cluster.start(&ALL);
+    let told = next();
+    assert!(told.contains("the cluster answers, after"), "{told}");
+    let output = load.wait_with_output().expect("it is ours");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((output.status.code(), &report["ok"]), (Some(0), &true.into()), "{report}");
+    cluster.stop();
+}
+
+#[test]
 fn the_status_shows_every_node_and_replicas_agree_on_digests_at_equal_positions() {
     if !is_supported() {
         return;

@@ -1,12 +1,12 @@
 //! A closed loop of commands: as many outstanding as the settings say, another for every answer.
 
-use super::{History, Kind, Settings, Tally, Window, Workload};
+use super::{Contact, History, Kind, Settings, Tally, Window, Workload};
 use crate::node::{Load, Submission};
-use crate::proxy::Completion;
-use crate::types::{Sequence, SessionId, Time};
+use crate::proxy::{Completion, Outcome};
+use crate::types::{Address, Sequence, SessionId, Time};
+use crate::wire::DecodeError;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The load of one client thread. Allocates nothing after it was made.
@@ -27,7 +27,7 @@ pub struct Generator {
     grace: Duration,
     tally: Tally,
     history: Option<History>,
-    refusal: Arc<AtomicBool>,
+    contact: Arc<Contact>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,14 +65,14 @@ impl Generator {
             grace: settings.deadline() + Duration::from_secs(1),
             tally: Tally::default(),
             history,
-            refusal: Arc::default(),
+            contact: Arc::default(),
         }
     }
 
-    /// Tells, while it runs, whether the cluster has no room for its sessions.
+    /// Tells, while it runs, whether the cluster answers it.
     #[must_use]
-    pub fn refusal(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.refusal)
+    pub fn contact(&self) -> Arc<Contact> {
+        Arc::clone(&self.contact)
     }
 
     /// What became of its commands, and the history, which ends here.
@@ -115,7 +115,7 @@ impl Load for Generator {
     fn next(&mut self, now: Time, command: &mut Vec<u8>) -> Option<Submission> {
         if self.phase == Phase::Idle {
             (self.begin, self.end) = self.window.start(now);
-            self.refusal.store(false, Ordering::Relaxed);
+            self.contact.note_full(false);
             self.phase = Phase::WarmingUp;
         }
         self.observe(now);
@@ -141,6 +141,9 @@ impl Load for Generator {
     #[inline]
     fn on_completion(&mut self, now: Time, completion: &Completion<'_>) {
         self.observe(now);
+        if completion.outcome != Outcome::Unknown {
+            self.contact.note_answer(now);
+        }
         let kind = Kind::from_index(completion.tag >> 32).expect("a tag of ours");
         if self.phase == Phase::Measuring {
             let latency_ns = now.0.saturating_sub(completion.submitted.0);
@@ -156,8 +159,12 @@ impl Load for Generator {
         self.free.push_back(token);
     }
 
+    fn on_mismatch(&mut self, reason: DecodeError, by: Address) {
+        self.contact.note_mismatch(reason, by);
+    }
+
     fn on_refused(&mut self) {
-        self.refusal.store(true, Ordering::Relaxed);
+        self.contact.note_full(true);
     }
 
     fn is_over(&self, now: Time) -> bool {

@@ -7,6 +7,7 @@
 
 mod check;
 mod cluster;
+mod contact;
 mod demo;
 mod generator;
 mod histogram;
@@ -24,6 +25,7 @@ mod workload;
 
 pub use check::{check, datagram_bytes};
 pub use cluster::network;
+pub use contact::Contact;
 pub use demo::demo_plan;
 pub use generator::Generator;
 pub use histogram::Histogram;

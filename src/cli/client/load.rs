@@ -1,8 +1,9 @@
 //! `psmr client load`: many sessions that issue commands by their shares, through failures.
 
 use super::super::bench as run;
-use super::{FULL, Failure, complain, of_launch, share, show};
-use crate::bench::{self, Machine, Model, Observed, Report, RunError, Service, Settings};
+use super::silence::{News, Silence};
+use super::{FULL, Failure, complain, nobody, of_launch, share, show};
+use crate::bench::{self, Contact, Machine, Model, Observed, Report, RunError, Service, Settings};
 use crate::config::{self, Cluster};
 use crate::host::clock;
 use crate::node::{
@@ -10,10 +11,10 @@ use crate::node::{
     with_service,
 };
 use crate::service::{GroupMap, Optimistic};
+use crate::types::Time;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often the main thread looks at the clients.
@@ -46,8 +47,14 @@ pub(super) struct ClientLoadArgs {
 pub(super) fn run(args: &ClientLoadArgs, client: &RemoteClient<'_>) -> Result<(), Failure> {
     let settings = args.settings(client.cluster);
     let outcome = check(&settings, client.cluster).and_then(|()| {
-        let launch = |settings: &Settings, generators| launch(client, settings, generators);
-        Ok(bench::run_through_failures(&settings, launch)?)
+        let mut unheard = None;
+        let launch =
+            |settings: &Settings, generators| launch(client, settings, generators, &mut unheard);
+        let mut report = bench::run_through_failures(&settings, launch)?;
+        if let Some(why) = unheard {
+            report.error = report.error.map(|error| format!("{error}: {why}"));
+        }
+        Ok(report)
     });
     let report = match outcome {
         Ok(report) => report,
@@ -135,15 +142,21 @@ impl WithService for Connect<'_> {
     }
 }
 
-/// Runs the generators to their end.
+/// Runs the generators to their end. Writes to `unheard` why, if none of them was ever answered.
 fn launch(
     client: &RemoteClient<'_>,
     settings: &Settings,
     generators: Vec<bench::Generator>,
+    unheard: &mut Option<String>,
 ) -> Result<Observed, RunError> {
     let Cluster { service, threads, .. } = client.cluster;
     let failed = |error: Failure| RunError::Failed(error.to_string());
-    let refusals: Vec<_> = generators.iter().map(bench::Generator::refusal).collect();
+    let mut attention = Attention {
+        cluster: client.cluster,
+        contacts: generators.iter().map(bench::Generator::contact).collect(),
+        silence: Silence::new(clock::now()),
+        is_full: false,
+    };
     let loads = generators.into_iter().map(|load| (load.sessions(), load)).collect();
     let clients = with_service(service, *threads, Growth::Loaded, Connect { client, loads })
         .map_err(|error| RunError::Failed(error.to_string()))?
@@ -152,18 +165,15 @@ fn launch(
     // The sessions open, the commands run, the last of them come back.
     let until = clock::now() + client.deadline + run + settings.deadline() + GRACE;
     let opened_until = clock::now() + client.deadline;
-    let mut is_told = false;
     while !clients.is_over() && clock::now() < until {
         std::thread::park_timeout(LOOK);
-        if refusals.iter().any(|refusal| refusal.load(Ordering::Relaxed)) {
-            if !std::mem::replace(&mut is_told, true) {
-                complain(&format!("{FULL}; trying again until the deadline"));
-            }
-            if clock::now() >= opened_until {
-                clients.stop().map_err(|error| failed(of_launch(error)))?;
-                return Err(RunError::Failed(FULL.to_owned()));
-            }
+        if attention.look(clock::now()) && clock::now() >= opened_until {
+            clients.stop().map_err(|error| failed(of_launch(error)))?;
+            return Err(RunError::Failed(FULL.to_owned()));
         }
+    }
+    if !attention.silence.has_heard() {
+        *unheard = Some(attention.nobody());
     }
     let ended = clients.stop().map_err(|error| failed(of_launch(error)))?;
     let (generators, clients): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
@@ -176,4 +186,42 @@ fn launch(
         replicas: Vec::new(),
         synchronous: bench::Synchronous::default(),
     })
+}
+
+/// What the main thread makes of the silence, or the answers, of a cluster.
+struct Attention<'a> {
+    cluster: &'a Cluster,
+    contacts: Vec<Arc<Contact>>,
+    silence: Silence,
+    /// It was told that the cluster has no room for sessions.
+    is_full: bool,
+}
+
+impl Attention<'_> {
+    /// Says what is new. Whether the cluster has no room for a session.
+    fn look(&mut self, now: Time) -> bool {
+        let is_full = self.contacts.iter().any(|contact| contact.is_full());
+        if is_full && !std::mem::replace(&mut self.is_full, true) {
+            complain(&format!("{FULL}; trying again until the deadline"));
+        }
+        // Who is told that there is no room is answered.
+        let answered_at = self.contacts.iter().map(|contact| contact.answered_at()).max();
+        let answered_at = if is_full { now } else { answered_at.unwrap_or(Time::ZERO) };
+        match self.silence.look(answered_at, now) {
+            Some(News::Silent(time)) => complain(&format!(
+                "{}; nothing for {:.1} s, trying again until the load ends",
+                self.nobody(),
+                time.as_secs_f64()
+            )),
+            Some(News::Answers(time)) => {
+                complain(&format!("the cluster answers, after {:.1} s", time.as_secs_f64()));
+            }
+            None => {}
+        }
+        is_full
+    }
+
+    fn nobody(&self) -> String {
+        nobody(self.cluster, self.contacts.iter().find_map(|contact| contact.mismatch()))
+    }
 }

@@ -3,6 +3,7 @@
 mod exchange;
 mod lines;
 mod load;
+mod silence;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use lines::parse as parse_line;
@@ -13,7 +14,7 @@ use crate::node::{
     BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
-use crate::types::SessionId;
+use crate::types::{Address, SessionId};
 use crate::wire::DecodeError;
 use clap::{Args, Subcommand};
 use exchange::{Exchange, Lines, Told};
@@ -237,18 +238,23 @@ impl Session<'_> {
 
     /// Whom we have tried in vain.
     fn nobody(&self) -> String {
-        let tried =
-            self.cluster.acceptors.iter().map(|node| format!("{} {}", node.id, node.address));
-        let tried: Vec<String> = tried.collect();
-        if let Some((reason, by)) = self.exchange.mismatch {
-            let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
-            return format!("the node at {by} does not talk to this client: {}", told(reason));
-        }
-        if self.exchange.is_full {
+        let Exchange { mismatch, is_full, .. } = self.exchange;
+        if is_full && mismatch.is_none() {
             return FULL.to_owned();
         }
-        format!("no answer from the cluster, tried {}", tried.join(", "))
+        nobody(self.cluster, mismatch)
     }
+}
+
+/// Whom a client has tried in vain, and why, if a node said so.
+fn nobody(cluster: &Cluster, mismatch: Option<(DecodeError, Address)>) -> String {
+    if let Some((reason, by)) = mismatch {
+        let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
+        return format!("the node at {by} does not talk to this client: {}", told(reason));
+    }
+    let tried = cluster.acceptors.iter().map(|node| format!("{} {}", node.id, node.address));
+    let tried: Vec<String> = tried.collect();
+    format!("no answer from the cluster, tried {}", tried.join(", "))
 }
 
 /// Why two that should talk do not, and the remedy.
