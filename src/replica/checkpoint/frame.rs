@@ -36,7 +36,7 @@ impl<'a> Frame<'a> {
     /// Takes a frame off the front of `bytes`, and compares its checksum.
     pub(in crate::replica) fn read(bytes: &mut &'a [u8]) -> Result<Self, RestoreError> {
         let (frame, sum) = Self::split(bytes)?;
-        let place = (frame.kind as u64) << 32 | frame.group.index() as u64;
+        let place = place(frame.kind, frame.group);
         require(sum == checksum(place, frame.body))?;
         Ok(frame)
     }
@@ -64,7 +64,7 @@ impl<'a> Frame<'a> {
     /// Finishes a frame: `bytes` has [`START`] bytes of anything, then the body.
     pub(in crate::replica) fn seal(kind: Kind, group: GroupId, bytes: &mut [u8]) {
         let (start, body) = bytes.split_at_mut(START);
-        let place = (kind as u64) << 32 | group.index() as u64;
+        let place = place(kind, group);
         let sealed = [MAGIC, place, body.len() as u64, checksum(place, body)];
         for (word, value) in start.as_chunks_mut().0.iter_mut().zip(sealed) {
             *word = value.to_le_bytes();
@@ -84,6 +84,11 @@ pub(super) fn end(frames: u64, length: u64) -> Vec<u8> {
     words.put(frames);
     words.put(length);
     body
+}
+
+/// Kind and worker in one word.
+const fn place(kind: Kind, group: GroupId) -> u64 {
+    (kind as u64) << 32 | group.index() as u64
 }
 
 fn words(start: &[u8; START]) -> [u64; 4] {

@@ -288,6 +288,12 @@ impl Learner {
         self.window.position()
     }
 
+    /// The last instance that it has heard is decided.
+    #[must_use]
+    pub const fn heard(&self) -> Instance {
+        self.horizon.decided
+    }
+
     /// A complete checkpoint has everything before `next`: reported soon.
     pub fn set_checkpointed(&mut self, next: Instance) {
         self.checkpointed = next.previous();

@@ -4,8 +4,8 @@
 //! asked for again after a random back-off that doubles while nothing moves, from the third try on
 //! at another acceptor. What is asked for at once is bounded: repairs are as large as the values.
 
+use super::LearnerConfig;
 use super::window::Window;
-use super::{Learner, LearnerConfig};
 use crate::ring_paxos::{Destination, Outbox};
 use crate::types::{Instance, NodeId, Random, RingId, Time};
 use crate::wire::{Message, RepairRequest, WantedRange, WantedRanges};
@@ -63,14 +63,6 @@ struct Request {
     instances: u32,
     /// Everything up to here is in the request or not missing.
     last: Instance,
-}
-
-impl Learner {
-    /// The last instance that it has heard is decided.
-    #[must_use]
-    pub const fn heard(&self) -> Instance {
-        self.horizon.decided
-    }
 }
 
 impl Repairs {
