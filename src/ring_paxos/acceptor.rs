@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 const BURST_PAGES: u32 = 8;
 
 /// An answer to a Prepare that waits for its record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct PromiseDue {
     ballot: Ballot,
     first: Instance,
@@ -26,7 +26,7 @@ pub(super) struct PromiseDue {
 }
 
 /// What an acceptor knows beside its window.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Acceptor {
     /// It accepts nothing below this ballot.
     pub(super) promised: Ballot,
@@ -76,7 +76,7 @@ impl Acceptor {
             known: (Instance(0), Slot(0)),
             heard: (Instance(0), Slot(0)),
             logged_trim: Instance(0),
-            is_inert: memory == Memory::Amnesiac,
+            is_inert: memory == Memory::Amnesiac && !Bug::AmnesiacVotes.is_planted(),
             grant: None,
             awaited: Instance(0),
             unpersisted: VecDeque::with_capacity(config.instances),

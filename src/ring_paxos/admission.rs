@@ -22,7 +22,7 @@ const ASKED: u32 = 12;
 const LONGEST_PAUSE: u32 = 64;
 
 /// An acceptor without memory, as its coordinator knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Petition {
     node: NodeId,
     /// The life in which it remembers nothing.

@@ -5,7 +5,7 @@ use crate::wire::{MAX_RING, Room};
 use std::time::Duration;
 
 /// What an acceptor keeps for learners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retention {
     /// What some configured learner has not applied: one that dies fills the log.
     Applied,

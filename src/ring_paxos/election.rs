@@ -10,7 +10,7 @@ use crate::types::{Ballot, Time};
 use std::time::Duration;
 
 /// When this member last heard a coordinator, and when it stops waiting for one.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Election {
     /// The highest ballot heard of, promised or not.
     pub(super) seen: Ballot,

@@ -7,7 +7,7 @@ use crate::types::{Ballot, Instance, Slot, ValueId};
 use crate::wire::Value;
 
 /// A log sequence number: records persist in its order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
 /// What an acceptor writes.

@@ -12,6 +12,7 @@ use super::window::Window;
 use super::{Counters, Destination, Envelope, Instance, Log, Outbox, RingConfig, Role};
 use crate::types::{Ballot, Incarnation, NodeId, Slot, Time};
 use crate::wire::{DecidedRanges, Layout, MAX_DATAGRAM, Message, Range, Redirect};
+use std::hash::{Hash, Hasher};
 
 /// What an acceptor remembers of its former lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Memory {
 }
 
 /// One acceptor of one ring.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member<L> {
     pub(super) config: RingConfig,
     pub(super) me: NodeId,
@@ -263,5 +264,29 @@ impl<L: Log> Role for Member<L> {
             next = next.min(self.coordinator_timeout());
         }
         Some(next)
+    }
+}
+
+/// All that decides what it does next, for whoever must know two states for the same one: not what
+/// it has counted, nor how much it may still repair.
+impl<L: Hash> Hash for Member<L> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Named one by one: a new field has to say whether it counts.
+        let Self {
+            config: _,
+            me,
+            index: _,
+            incarnation,
+            log,
+            window,
+            acceptor,
+            election,
+            repair: _,
+            coordinator,
+            counters: _,
+            scratch: _,
+            ranges: _,
+        } = self;
+        (me, incarnation, log, window, acceptor, election, coordinator).hash(state);
     }
 }

@@ -20,7 +20,7 @@ const BURST_BYTES: usize = 96 * 1024;
 const REPAIR_OVERHEAD: usize = 256;
 
 /// A token bucket in bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RepairBudget {
     bytes: usize,
     rate: usize,

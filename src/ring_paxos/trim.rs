@@ -11,7 +11,7 @@ use crate::types::{NodeId, Time};
 use crate::wire::{Message, Position};
 
 /// How far one learner is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Report {
     position: Position,
     /// What of it was passed on, and whether it was repeated since.
@@ -48,7 +48,7 @@ impl LogRoom {
 }
 
 /// How far the learners are, as far as this acceptor knows.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Positions {
     reports: Vec<Report>,
     expected: usize,

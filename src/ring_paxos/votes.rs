@@ -19,7 +19,7 @@ pub(super) enum Occasion {
 }
 
 /// Votes of this duty cycle, all with one mask, at the current ballot.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct VoteQueue {
     mask: u8,
     ranges: Vec<Range>,
@@ -126,9 +126,11 @@ impl<L: Log> Member<L> {
             return;
         }
         let Some(entry) = self.window.entry_mut(instance) else { return };
+        let is_too_early = Bug::VoteBeforePersist.is_planted()
+            || (Bug::DecisionBeforePersist.is_planted() && self.coordinator.is_leading());
         let may_vote = entry.is_accepted()
             && entry.ballot == self.acceptor.current
-            && (entry.lsn <= persisted || Bug::VoteBeforePersist.is_planted())
+            && (entry.lsn <= persisted || is_too_early)
             && !self.acceptor.is_inert;
         if !may_vote {
             return;

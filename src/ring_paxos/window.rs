@@ -7,12 +7,13 @@
 use super::Lsn;
 use crate::types::{Ballot, Instance, NodeId, Time, ValueId};
 use crate::wire::{MAX_BATCH, MAX_DATAGRAM, Value};
+use std::hash::{Hash, Hasher};
 
 /// Bytes of one value's slot.
 const SLOT_BYTES: usize = MAX_DATAGRAM;
 
 /// What the slot of an instance holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Held {
     /// No value yet.
     #[default]
@@ -41,7 +42,7 @@ impl Held {
 }
 
 /// The 2B heard for an instance, whether or not its value is here (2B overtakes 2A).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Heard {
     pub(super) ballot: Ballot,
     pub(super) id: ValueId,
@@ -50,7 +51,7 @@ pub(super) struct Heard {
 }
 
 /// What an acceptor knows of one instance.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Entry {
     pub(super) instance: Instance,
     /// The ballot at which the value was accepted. Zero: a batch of this coordinator that has not
@@ -85,7 +86,7 @@ impl Entry {
 }
 
 /// The instances from the trim mark on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     entries: Box<[Entry]>,
     values: Box<[u8]>,
@@ -216,6 +217,20 @@ impl Window {
         #[expect(clippy::cast_possible_truncation, reason = "masked to the capacity, a usize")]
         let place = (instance.0 & self.mask) as usize;
         place
+    }
+}
+
+/// What is remembered alone: places that are free tell nothing.
+impl Hash for Window {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { entries, values: _, mask: _, trim, highest } = self;
+        (trim, highest).hash(state);
+        for entry in entries.iter().filter(|entry| entry.instance > *trim) {
+            entry.hash(state);
+            if let Some(Value::Batch(bytes)) = self.value(entry.instance) {
+                bytes.hash(state);
+            }
+        }
     }
 }
 

@@ -47,6 +47,10 @@ bugs! {
     PhaseOneAnyValue = "phase-1-any-value",
     /// Promise and vote leave before their record is persistent.
     VoteBeforePersist = "vote-before-persist",
+    /// The coordinator counts its own vote before its record is persistent.
+    DecisionBeforePersist = "decision-before-persist",
+    /// An acceptor that has lost its memory promises and votes as if there had been none.
+    AmnesiacVotes = "amnesiac-votes",
     /// A learner delivers a value by its instance alone, whatever id was decided.
     DeliverWithoutId = "deliver-without-id",
     /// The merge counts SKIP(n) as one slot.

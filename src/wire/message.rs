@@ -217,7 +217,7 @@ pub struct Trimmed {
 }
 
 /// Learner -> its preferential acceptor: how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Position {
     /// Every instance up to here is applied.

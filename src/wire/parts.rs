@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 pub const MAX_RING: usize = 8;
 
 /// The ring as the coordinator laid it: position 0 starts the 2B, the coordinator is last.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Layout {
     members: [NodeId; MAX_RING],
@@ -99,7 +99,7 @@ impl Value<'_> {
 
 /// Consecutive instances whose value ids are consecutive too: instance `first + i` has the id
 /// whose counter is `id.counter + i`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Range {
     /// The first instance.

@@ -17,11 +17,13 @@ pub(crate) enum Catcher {
     Tree,
     /// `planted_btree.rs`, the counters.
     Counters,
+    /// `model_check.rs`
+    ModelCheck,
     /// `simulation.rs`, by stored seeds alone.
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 24] = [
+const CAUGHT: [(Bug, Catcher); 26] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -30,6 +32,8 @@ const CAUGHT: [(Bug, Catcher); 24] = [
     (Bug::AcceptBelowPromise, Catcher::Ring),
     (Bug::PhaseOneAnyValue, Catcher::Ring),
     (Bug::VoteBeforePersist, Catcher::Ring),
+    (Bug::DecisionBeforePersist, Catcher::ModelCheck),
+    (Bug::AmnesiacVotes, Catcher::ModelCheck),
     (Bug::DeliverWithoutId, Catcher::Merge),
     (Bug::SkipNotCounted, Catcher::Merge),
     (Bug::MergeByArrival, Catcher::Merge),

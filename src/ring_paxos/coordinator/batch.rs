@@ -3,17 +3,18 @@
 
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
-use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
+use crate::ring_paxos::{Envelope, Instance, Log, Outbox, RingConfig};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Time};
 use crate::wire::{Message, Propose, Redirect, Refusal, Refused, Taken};
 
-/// Names of proposals that are remembered; a power of two.
+/// Names of proposals that are remembered, for each instance of the log, and at most. Powers of two.
+const NAMES_AN_INSTANCE: usize = 64;
 const NAMES: usize = 4_096;
 /// Skips in flight at most.
 const SKIPS: u32 = 2;
 
 /// A proposal's name, and where it went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Name {
     sender: NodeId,
     incarnation: Incarnation,
@@ -23,12 +24,13 @@ struct Name {
 
 /// Proposals that stand in undecided instances: one place a name, the later one wins. A duplicate
 /// that is not recognised costs an instance's bytes, not correctness: it dies at the replicas.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Names(Box<[Name]>);
 
 impl Names {
-    pub(super) fn new() -> Self {
-        Self(vec![Name::default(); NAMES].into_boxed_slice())
+    pub(super) fn new(config: &RingConfig) -> Self {
+        let names = (config.instances * NAMES_AN_INSTANCE).min(NAMES);
+        Self(vec![Name::default(); names].into_boxed_slice())
     }
 
     pub(super) fn clear(&mut self) {
@@ -38,7 +40,7 @@ impl Names {
     /// The instance that the proposal stands in, if it was seen before.
     #[inline]
     fn find(&self, envelope: &Envelope, number: u64) -> Option<Instance> {
-        let name = &self.0[Self::place(envelope, number)];
+        let name = &self.0[self.place(envelope, number)];
         let is_same = (name.sender, name.incarnation, name.number)
             == (envelope.sender, envelope.incarnation, number);
         (is_same && name.instance > Instance(0)).then_some(name.instance)
@@ -47,16 +49,17 @@ impl Names {
     #[inline]
     fn insert(&mut self, envelope: &Envelope, number: u64, instance: Instance) {
         let Envelope { sender, incarnation, .. } = *envelope;
-        self.0[Self::place(envelope, number)] = Name { sender, incarnation, number, instance };
+        let place = self.place(envelope, number);
+        self.0[place] = Name { sender, incarnation, number, instance };
     }
 
     /// Numbers of one proposer follow each other, so its recent ones never collide.
     #[inline]
-    fn place(envelope: &Envelope, number: u64) -> usize {
+    fn place(&self, envelope: &Envelope, number: u64) -> usize {
         let start = envelope.incarnation.0 ^ u64::from(envelope.sender.0) << 32;
         #[expect(clippy::cast_possible_truncation, reason = "masked to the number of places")]
         let place = start.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number) as usize;
-        place & (NAMES - 1)
+        place & (self.0.len() - 1)
     }
 }
 

@@ -20,7 +20,7 @@ use phase1::Preparing;
 use std::time::Duration;
 
 /// Where a member stands as a coordinator.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Phase {
     /// It is none.
     Idle,
@@ -31,7 +31,7 @@ enum Phase {
 }
 
 /// What a coordinator knows beside its window. Numbers of a former ballot mean nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Coordinator {
     phase: Phase,
     /// Its ballot, also while Phase 1 is under way.
@@ -90,7 +90,7 @@ impl Coordinator {
             reserve_at: Time::ZERO,
             open: 0,
             open_since: Time::ZERO,
-            names: Names::new(),
+            names: Names::new(config),
             skips: 0,
             flight_bytes: 0,
             news: Vec::with_capacity(DecidedRanges::MOST),

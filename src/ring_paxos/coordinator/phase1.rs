@@ -9,7 +9,7 @@ use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
 use crate::wire::{Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Value};
 
 /// What one acceptor has promised so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Answer {
     /// The first instance that it was asked about last.
     asked: Instance,
@@ -21,7 +21,7 @@ struct Answer {
 }
 
 /// Phase 1 under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Preparing {
     answers: Vec<Answer>,
 }
