@@ -5,6 +5,7 @@ use crate::host::file::lock_patiently;
 use crate::ring_paxos::Memory;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -106,20 +107,36 @@ impl Home {
         if self.had_life { Memory::Amnesiac } else { Memory::Fresh }
     }
 
-    /// This life begins: from now on there was one. Persistent when it returns.
+    /// This life begins: from now on there was one. Persistent when it returns, whatever a former
+    /// life that was cut short has left to do: the file, and every name on the way to it.
     pub(super) fn begin(&self) -> Result<(), HomeError> {
-        if self.had_life {
-            return Ok(());
-        }
         let write = || {
-            let (file, new) = (self.path.join(IDENTITY), self.path.join("node.new"));
-            let mut writer = File::create(&new)?;
-            writer.write_all(self.identity.as_bytes())?;
-            writer.sync_all()?;
-            fs::rename(new, file)?;
-            File::open(&self.path)?.sync_all()
+            if !self.had_life {
+                let (file, new) = (self.path.join(IDENTITY), self.path.join("node.new"));
+                let mut writer = File::create(&new)?;
+                writer.write_all(self.identity.as_bytes())?;
+                writer.sync_all()?;
+                fs::rename(new, file)?;
+            }
+            keep_names(&self.path)
         };
         write().map_err(|source| HomeError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// Makes the names in `directory` persistent, and those by which it is reached on its file system.
+fn keep_names(directory: &Path) -> io::Result<()> {
+    let mut directory = directory.canonicalize()?;
+    let disk = directory.metadata()?.dev();
+    loop {
+        match File::open(&directory) {
+            // Whoever may not read it has not made a name in it either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            opened => opened?.sync_all()?,
+        }
+        if !directory.pop() || directory.metadata()?.dev() != disk {
+            return Ok(());
+        }
     }
 }
 
