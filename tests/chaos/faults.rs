@@ -169,7 +169,7 @@ impl Run<'_> {
                 (host, Temper { fails_after: Some(*after), ..temper })
             }
             // A disk that takes its time has much on its way when the power goes.
-            DiskFault::PowerLoss => {
+            DiskFault::PowerLoss(_) => {
                 let latency = Duration::from_millis(1);
                 self.disks.iter().for_each(|disk| disk.set(Temper { latency, ..temper }));
                 return;
@@ -198,9 +198,9 @@ impl Run<'_> {
                     }
                 }
             }
-            DiskFault::PowerLoss => {
+            DiskFault::PowerLoss(loss) => {
                 self.count(fault.kind());
-                lose_power(&mut self.cluster, self.disks, Loss::Part);
+                lose_power(&mut self.cluster, self.disks, *loss);
             }
         }
     }

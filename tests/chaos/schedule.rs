@@ -4,6 +4,7 @@
 //! state, and the next one begins when all nodes are whole again. Logs outlive all their acceptors.
 
 use super::cluster::NODES;
+use super::disk::Loss;
 use super::network::{CLIENT, HOSTS, Network};
 use super::switch::{PORTS, Path, Rules};
 use psmr::types::Random;
@@ -70,7 +71,7 @@ pub(crate) enum DiskFault {
     /// A write or flush fails after this many that do not; whoever asked for it stops.
     Failing { host: usize, after: u64 },
     /// All nodes are killed, and all disks forget what was not flushed.
-    PowerLoss,
+    PowerLoss(Loss),
 }
 
 impl Round {
@@ -81,29 +82,34 @@ impl Round {
         let is_durable = durability == Durability::Sync;
         let disk = (is_durable && random.chance(2, 5)).then(|| DiskFault::draw(random));
         // What stops nodes by itself leaves no room for others.
-        let is_deadly = matches!(disk, Some(DiskFault::Failing { .. } | DiskFault::PowerLoss));
+        let is_deadly = matches!(disk, Some(DiskFault::Failing { .. } | DiskFault::PowerLoss(_)));
         let nodes =
             (!is_deadly && random.chance(3, 4)).then(|| NodeFault::draw(random, is_durable));
         let needs_one = nodes.is_none() && disk.is_none();
         let network = (needs_one || random.chance(3, 5)).then(|| NetworkFault::draw(random));
+        // A node does not start on a host without a network: it says so and ends.
+        let may_start = !matches!(network, Some(NetworkFault::Unplugged(_)));
         Self {
             network,
             nodes,
             disk,
             gap_ms: random.below(400),
             hold_ms: 200 + random.below(1800),
-            nodes_first: random.chance(1, 2),
+            nodes_first: random.chance(1, 2) && may_start,
             again_ms: random.chance(1, 4).then(|| random.below(500)),
         }
     }
 
-    /// Nothing but a loss of all power, again and again.
+    /// Nothing but a loss of all power, again and again; first of all that was not flushed, also
+    /// when the nodes were first started.
     pub(crate) fn power_loss(seed: u64, number: u64) -> Self {
         let mut random = Random::new(seed).stream(number);
+        let drawn = DiskFault::power_loss(&mut random);
+        let disk = if number == 0 { DiskFault::PowerLoss(Loss::Whole) } else { drawn };
         Self {
             network: None,
             nodes: None,
-            disk: Some(DiskFault::PowerLoss),
+            disk: Some(disk),
             gap_ms: random.below(800),
             hold_ms: random.below(100),
             nodes_first: true,
@@ -214,8 +220,12 @@ impl DiskFault {
             0 => Self::Slow { host, latency_us: any(random, &[1_000, 5_000, 30_000]) },
             1 => Self::Full { host },
             2 => Self::Failing { host, after: random.below(400) },
-            _ => Self::PowerLoss,
+            _ => Self::power_loss(random),
         }
+    }
+
+    fn power_loss(random: &mut Random) -> Self {
+        Self::PowerLoss(any(random, &[Loss::Whole, Loss::Part]))
     }
 
     pub(crate) const fn kind(&self) -> &'static str {
@@ -223,7 +233,7 @@ impl DiskFault {
             Self::Slow { .. } => "slow disk",
             Self::Full { .. } => "full disk",
             Self::Failing { .. } => "failing disk",
-            Self::PowerLoss => "power loss",
+            Self::PowerLoss(_) => "power loss",
         }
     }
 }
