@@ -21,7 +21,7 @@ pub enum Turn {
 }
 
 /// One ring's counter: the slot of its next instance, split by M.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Lane {
     /// Slot div M: the lane's rank.
     turn: u64,
@@ -30,7 +30,7 @@ struct Lane {
 }
 
 /// Merges rings, which it knows by their index.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Merge {
     m: u64,
     lanes: Box<[Lane]>,

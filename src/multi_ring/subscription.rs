@@ -10,6 +10,7 @@ use crate::mem::{Frame, Pool};
 use crate::ring_paxos::{Envelope, Learner, LearnerConfig, LearnerCounters, Outbox, Role, Taken};
 use crate::types::{Instance, RingId, Slot, Time};
 use crate::wire::{Header, Message};
+use std::hash::{Hash, Hasher};
 
 /// Which rings a worker subscribes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub struct SubscriptionCounters {
 }
 
 /// The value that the worker is at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Current {
     index: usize,
     slot: Slot,
@@ -217,6 +218,14 @@ impl Subscription {
             sum += learner.counters();
         }
         SubscriptionCounters { learners: sum, values: self.values, foreign: self.foreign }
+    }
+}
+
+/// All that decides what it delivers next, for whoever must know two states for the same one.
+impl Hash for Subscription {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { learners, merge, current, values: _, foreign: _ } = self;
+        (learners, merge, current).hash(state);
     }
 }
 

@@ -9,6 +9,7 @@
 //! It never looks inside a batch, never votes, and never holds a received buffer across a duty
 //! cycle: a blocked worker must not starve its receive ring.
 
+mod identity;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -120,7 +121,7 @@ impl std::ops::AddAssign for LearnerCounters {
 }
 
 /// What the newest coordinator says is decided.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Mark {
     ballot: Ballot,
     decided: Instance,

@@ -17,7 +17,7 @@ const TRIES_AN_ACCEPTOR: u32 = 3;
 const MAX_DOUBLINGS: u32 = 6;
 
 /// How far the ring is known to be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Horizon {
     /// The highest instance that some message called decided.
     pub(super) decided: Instance,

@@ -7,6 +7,7 @@
 use crate::mem::{Frame, Pool};
 use crate::types::{Ballot, Bug, Instance, ValueId};
 use crate::wire::{MAX_DATAGRAM, Wanted};
+use std::hash::{Hash, Hasher};
 
 /// Where a value's bytes are.
 #[derive(Debug, Default)]
@@ -423,5 +424,17 @@ impl Window {
     fn entry_mut(&mut self, instance: Instance) -> &mut Entry {
         debug_assert!(self.position() <= instance && instance < self.end());
         &mut self.entries[self.index(instance)]
+    }
+}
+
+/// What is known of the instances that it holds; a value is its name, for one name has one value.
+impl Hash for Window {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.next, self.current, self.frontier, self.value_frontier).hash(state);
+        for instance in self.position().0..self.end().0 {
+            let Entry { held, id, ballot, proposed, decided } =
+                &self.entries[self.index(Instance(instance))];
+            (matches!(held, Held::Nothing), id, ballot, proposed, decided).hash(state);
+        }
     }
 }
