@@ -202,7 +202,7 @@ impl Cluster {
 
     /// The answers of a client to commands, one a line.
     pub(crate) fn client(&self, commands: &[String]) -> Vec<String> {
-        let mut child = self.spawn_client(&["--deadline", "20s"], "client");
+        let mut child = self.spawn_client(&["--deadline", "60s"], "client");
         let mut stdin = child.stdin.take().expect("piped");
         let input = commands.join("\n");
         // A client that has failed is told of below.

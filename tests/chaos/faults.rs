@@ -8,6 +8,7 @@ use super::switch::Rules;
 use super::verdict::{Digests, Load, read_all, violations};
 use super::{Trial, say};
 use psmr::host::clock;
+use psmr::sim::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
@@ -81,8 +82,9 @@ pub(crate) fn run(trial: &Trial, durability: Durability, draw: impl Fn(u64) -> R
     assert!(run.digests.compared > 0, "no position was seen of both replicas");
     run.cluster.stop();
     let faults: Vec<String> = run.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let unknown = history.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
     say(&format!(
-        "{} faults: {}; {} commands checked, {} digests compared",
+        "{} faults: {}; {} commands checked ({unknown} without an answer), {} digests compared",
         run.counts.values().sum::<u64>(),
         faults.join(", "),
         history.len(),

@@ -87,6 +87,8 @@ impl Round {
             (!is_deadly && random.chance(3, 4)).then(|| NodeFault::draw(random, is_durable));
         let needs_one = nodes.is_none() && disk.is_none();
         let network = (needs_one || random.chance(3, 5)).then(|| NetworkFault::draw(random));
+        // Long enough, at times, for logs to forget what somebody needs.
+        let longest_ms = if random.chance(1, 8) { 6000 } else { 1800 };
         // A node does not start on a host without a network: it says so and ends.
         let may_start = !matches!(network, Some(NetworkFault::Unplugged(_)));
         Self {
@@ -94,7 +96,7 @@ impl Round {
             nodes,
             disk,
             gap_ms: random.below(400),
-            hold_ms: 200 + random.below(1800),
+            hold_ms: 200 + random.below(longest_ms),
             nodes_first: random.chance(1, 2) && may_start,
             again_ms: random.chance(1, 4).then(|| random.below(500)),
         }
