@@ -37,7 +37,10 @@ pub(crate) fn enter() -> String {
         Err(error) => return format!("unshare (of util-linux) does not run: {error}"),
         Ok(output) if !output.status.success() => {
             let said = String::from_utf8_lossy(&output.stderr);
-            return format!("no namespaces of one's own: {}; run as root, with iproute2", said.trim());
+            return format!(
+                "no namespaces of one's own: {}; run as root, with iproute2",
+                said.trim()
+            );
         }
         Ok(_) => {}
     }

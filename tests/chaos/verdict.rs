@@ -15,21 +15,31 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts `processes` clients for `seconds`; their commands draw from twice `keys` keys.
+    /// Starts clients for `seconds`; their commands draw from twice `keys` keys.
     pub(crate) fn start(cluster: &Cluster, keys: u64, seconds: f64, seed: u64) -> Self {
-        let start = |number: u64| {
+        // One that waits for every answer, and one that gives up and goes on.
+        let start = |(number, deadline): (u64, &str)| {
             let history = cluster.path(&format!("history-{seed}-{number}"));
             let (keys, seconds) = (keys.to_string(), format!("{seconds:.1}"));
             let seed = (seed.wrapping_mul(2) + number).to_string();
             let arguments = [
-                &["load", "--json", "--warmup", "0", "--deadline", "60s", "--client-threads", "1"],
+                &[
+                    "load",
+                    "--json",
+                    "--warmup",
+                    "0",
+                    "--deadline",
+                    deadline,
+                    "--client-threads",
+                    "1",
+                ],
                 &["--clients", "4", "--outstanding", "8", "--range-keys", "5", "--keys", &keys][..],
                 &["--mix", "read=40,update=20,insert=18,delete=18,range=4", "--seed", &seed],
                 &["--seconds", &seconds, "--history", &history],
             ];
             (cluster.spawn_client(&arguments.concat(), "load"), history)
         };
-        Self { clients: (0..2).map(start).collect() }
+        Self { clients: [(0, "60s"), (1, "2s")].map(start).into() }
     }
 
     /// Waits for their end. What they saw.
