@@ -189,8 +189,8 @@ impl Run<'_> {
                 self.disks[*host].set(Temper::default());
             }
             DiskFault::Failing { host, .. } => {
-                let has_failed = self.disks[*host].take_failures() > 0;
                 self.disks[*host].set(Temper::default());
+                let has_failed = self.disks[*host].take_failures() > 0;
                 if has_failed {
                     self.count(fault.kind());
                     // Whether it has stopped by itself, or a checkpoint was all that failed.
