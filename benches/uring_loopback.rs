@@ -4,7 +4,7 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use psmr::mem::{Frame, Pool};
-use psmr::transport::uring::{Config, Sockets};
+use psmr::transport::udp::{Config, Sockets};
 use psmr::transport::{Endpoint, Receive, Target, Transmit, memory, uring};
 use psmr::types::{RingId, Time};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -54,7 +54,7 @@ fn over_uring(config: &Config) -> [uring::Endpoint; 2] {
         let groups = vec![(RingId(0), group)];
         let config = Config { groups, subscribe: subscribe.to_vec(), ..config.clone() };
         let sockets = Sockets::bind(&config).expect("loopback");
-        sockets.into_endpoint(None).expect("io_uring")
+        uring::Endpoint::over(sockets, None).expect("io_uring")
     };
     [open(&[]), open(&[RingId(0)])]
 }

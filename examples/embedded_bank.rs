@@ -11,7 +11,7 @@ use psmr::proxy::{Completion, Outcome};
 use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry};
 use psmr::service::counters::{self, Bank, Command, Settings};
 use psmr::sync::WaitPolicy;
-use psmr::transport::uring;
+use psmr::transport::udp;
 use psmr::types::{Digest, Random, Time};
 use psmr::wire::Room;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ fn config(transport: Transport, client_path: ClientPath) -> ClusterConfig {
 
 fn main() -> anyhow::Result<()> {
     let config = match std::env::args().nth(1).as_deref() {
-        None => config(Transport::Uring(uring::Config::default()), ClientPath::Datagram),
+        None => config(Transport::Udp(udp::Config::default()), ClientPath::Datagram),
         Some("memory") => config(Transport::Memory, ClientPath::InProcess),
         Some(other) => bail!("{other}: the one argument that there may be is `memory`"),
     };

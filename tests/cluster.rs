@@ -7,7 +7,7 @@ use psmr::replica::{Barrier, Executor, ReplyPolicy, Retry};
 use psmr::service::GroupMap;
 use psmr::service::null::Null;
 use psmr::sync::WaitPolicy;
-use psmr::transport::uring;
+use psmr::transport::udp;
 use psmr::types::{Digest, Time};
 use psmr::wire::{Keyring, Room, Secret};
 use std::path::PathBuf;
@@ -123,17 +123,32 @@ fn every_command_is_answered_over_memory_links() {
 fn every_command_is_answered_over_multicast_by_datagram_and_in_process() {
     for model in models() {
         for path in [ClientPath::Datagram, ClientPath::InProcess] {
-            let transport = Transport::Uring(uring::Config::default());
+            let transport = Transport::Udp(udp::Config::default());
             assert_serves(&config(model, transport, path), 20_000);
         }
     }
 }
 
 #[test]
+fn every_command_is_answered_over_plain_sockets() {
+    for model in models() {
+        for path in [ClientPath::Datagram, ClientPath::InProcess] {
+            let transport = Transport::Udp(plain());
+            assert_serves(&config(model, transport, path), 20_000);
+        }
+    }
+}
+
+/// Sockets without an io_uring.
+fn plain() -> udp::Config {
+    udp::Config { io: udp::Io::Socket, ..udp::Config::default() }
+}
+
+#[test]
 fn every_command_is_answered_where_datagrams_are_authenticated() {
     let keyring = Arc::new(Keyring::of_nodes(Secret::new([7; 32])));
     for client_path in [ClientPath::Datagram, ClientPath::InProcess] {
-        let transport = Transport::Uring(uring::Config::default());
+        let transport = Transport::Udp(udp::Config::default());
         let config = config(Model::OptPsmr, transport, client_path);
         assert_serves(&ClusterConfig { keyring: Some(keyring.clone()), ..config }, 20_000);
     }
@@ -143,7 +158,7 @@ fn every_command_is_answered_where_datagrams_are_authenticated() {
 fn workers_that_share_a_thread_serve_alike() {
     for model in [Model::Psmr, Model::OptPsmr] {
         for (groups, worker_threads) in [(2, 1), (3, 2)] {
-            for transport in [Transport::Memory, Transport::Uring(uring::Config::default())] {
+            for transport in [Transport::Memory, Transport::Udp(udp::Config::default())] {
                 let config = config(model, transport, ClientPath::InProcess);
                 let shared = ClusterConfig { groups, worker_threads, ..config };
                 assert_serves(&shared, 20_000);
@@ -161,7 +176,7 @@ fn turns_of_many_slots_end_although_no_ring_fills_one() {
 #[test]
 fn loss_delays_commands_but_loses_and_repeats_none() {
     for model in models() {
-        let transport = Transport::Uring(uring::Config::default());
+        let transport = Transport::Udp(udp::Config::default());
         let lossy = ClusterConfig {
             loss_percent: 5.0,
             attempt_timeout: Duration::from_millis(50),
@@ -175,7 +190,7 @@ fn loss_delays_commands_but_loses_and_repeats_none() {
 fn commands_of_a_mebibyte_are_answered_although_no_buffer_holds_one() {
     for model in models() {
         for loss_percent in [0.0, 1.0] {
-            let transport = Transport::Uring(uring::Config::default());
+            let transport = Transport::Udp(udp::Config::default());
             let config = config(model, transport, ClientPath::Datagram);
             let config = ClusterConfig { loss_percent, window: 4, ..config };
             assert_serves_bytes(&config, 20, 1 << 20);
@@ -188,10 +203,8 @@ fn networks_of_small_packets_carry_commands_of_every_length() {
     let rooms = [Room::within(1_472).expect("packets of Ethernet"), Room::LEAST];
     for (model, room) in models().into_iter().flat_map(|model| rooms.map(|room| (model, room))) {
         // No datagram may be larger: the transport would refuse it.
-        let transport = Transport::Uring(uring::Config {
-            largest: room.datagram(),
-            ..uring::Config::default()
-        });
+        let transport =
+            Transport::Udp(udp::Config { largest: room.datagram(), ..udp::Config::default() });
         let config = config(model, transport, ClientPath::Datagram);
         let config = ClusterConfig { room, loss_percent: 1.0, ..config };
         for (commands, bytes) in [(2_000, 8), (500, 700), (200, 2_000), (4, 1 << 20)] {
@@ -203,7 +216,7 @@ fn networks_of_small_packets_carry_commands_of_every_length() {
 #[test]
 fn rings_whose_coordinators_are_on_different_threads_follow_each_other() {
     for model in [Model::Psmr, Model::OptPsmr] {
-        let transport = Transport::Uring(uring::Config::default());
+        let transport = Transport::Udp(udp::Config::default());
         let config = config(model, transport, ClientPath::Datagram);
         assert_serves(&ClusterConfig { orderers: 3, ..config }, 20_000);
     }
@@ -220,8 +233,9 @@ impl Drop for Scratch {
 
 #[test]
 fn every_command_is_answered_when_each_vote_waits_for_the_disk() {
-    let transports = [Transport::Memory, Transport::Uring(uring::Config::default())];
-    for (number, transport) in transports.into_iter().enumerate() {
+    let sockets = [udp::Config::default(), plain()].map(Transport::Udp);
+    let transports = [Transport::Memory].into_iter().chain(sockets);
+    for (number, transport) in transports.enumerate() {
         let name = format!("psmr-cluster-{}-{number}", std::process::id());
         let scratch = Scratch(std::env::temp_dir().join(name));
         let durable = ClusterConfig {

@@ -6,13 +6,14 @@
 
 #[path = "conformance/suite.rs"]
 mod suite;
-#[path = "conformance/uring.rs"]
-mod uring;
+#[path = "conformance/udp.rs"]
+mod udp;
 
 use psmr::transport::middleware::{Fault, Faults};
-use psmr::transport::uring::{Config, LaunchError, Members, Sockets};
-use psmr::transport::{Endpoint, memory};
-use psmr::types::RingId;
+use psmr::transport::udp::{Config, Members, Sockets};
+use psmr::transport::{Endpoint, IntoParts, memory, socket, uring};
+use psmr::types::{Address, RingId};
+use std::marker::PhantomData;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -56,8 +57,82 @@ impl Factory for Memory {
     }
 }
 
-/// Sockets and an io_uring, by the given settings.
-pub(crate) struct Uring(Config);
+/// What reads and writes sockets.
+pub(crate) trait Over {
+    /// The endpoint.
+    type Endpoint: IntoParts;
+
+    /// It, on the thread that uses it.
+    fn over(sockets: Sockets, link: Option<memory::Endpoint>) -> Self::Endpoint;
+
+    /// Where threads of this process reach it without the network.
+    fn link_address(endpoint: &Self::Endpoint) -> Option<Address>;
+
+    /// Whether this machine lets us use it; says why not.
+    fn is_permitted() -> bool;
+}
+
+/// An io_uring.
+pub(crate) enum ByUring {}
+
+impl Over for ByUring {
+    type Endpoint = uring::Endpoint;
+
+    fn over(sockets: Sockets, link: Option<memory::Endpoint>) -> Self::Endpoint {
+        Self::Endpoint::over(sockets, link).expect("io_uring is permitted")
+    }
+
+    fn link_address(endpoint: &Self::Endpoint) -> Option<Address> {
+        endpoint.link_address()
+    }
+
+    fn is_permitted() -> bool {
+        let refusal = uring::refusal(&Config::default());
+        if let Some(refusal) = &refusal {
+            eprintln!("skipped: {refusal}");
+        }
+        refusal.is_none()
+    }
+}
+
+/// Plain system calls, which every machine permits.
+pub(crate) enum ByCalls {}
+
+impl Over for ByCalls {
+    type Endpoint = socket::Endpoint;
+
+    fn over(sockets: Sockets, link: Option<memory::Endpoint>) -> Self::Endpoint {
+        Self::Endpoint::over(sockets, link).expect("sockets can be read")
+    }
+
+    fn link_address(endpoint: &Self::Endpoint) -> Option<Address> {
+        endpoint.link_address()
+    }
+
+    fn is_permitted() -> bool {
+        true
+    }
+}
+
+/// Sockets, by the given settings.
+pub(crate) struct Udp<O> {
+    config: Config,
+    over: PhantomData<O>,
+}
+
+impl<O> Udp<O> {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, over: PhantomData }
+    }
+}
+
+fn by_uring(config: Config) -> Udp<ByUring> {
+    Udp::new(config)
+}
+
+fn by_calls(config: Config) -> Udp<ByCalls> {
+    Udp::new(config)
+}
 
 /// The smallest pool that all tests fit in, so that it can be exhausted.
 pub(crate) fn small() -> Config {
@@ -69,37 +144,37 @@ pub(crate) fn plain() -> Config {
     Config { gro: false, buffers: 128, buffer_bytes: 16 * 1024, ..Config::default() }
 }
 
-impl Factory for Uring {
-    type Endpoint = psmr::transport::uring::Endpoint;
+impl<O: Over> Factory for Udp<O> {
+    type Endpoint = O::Endpoint;
     type Parcel = Sockets;
 
     fn pack(&self, subscriptions: &[&[RingId]]) -> Option<Vec<Self::Parcel>> {
         let groups = fresh_groups(3);
         let parcel = |subscribe: &&[RingId]| {
-            let config =
-                Config { groups: groups.clone(), subscribe: subscribe.to_vec(), ..self.0.clone() };
+            let (groups, subscribe) = (groups.clone(), subscribe.to_vec());
+            let config = Config { groups, subscribe, ..self.config.clone() };
             Sockets::bind(&config).expect("loopback has multicast")
         };
-        is_permitted().then(|| subscriptions.iter().map(parcel).collect())
+        O::is_permitted().then(|| subscriptions.iter().map(parcel).collect())
     }
 
     fn open(parcel: Self::Parcel) -> Self::Endpoint {
-        parcel.into_endpoint(None).expect("io_uring is permitted")
+        O::over(parcel, None)
     }
 }
 
 /// Sockets that send a copy to each who hears a ring.
-pub(crate) struct Unicast(Config);
+pub(crate) struct Unicast<O>(Udp<O>);
 
-impl Factory for Unicast {
-    type Endpoint = psmr::transport::uring::Endpoint;
+impl<O: Over> Factory for Unicast<O> {
+    type Endpoint = O::Endpoint;
     type Parcel = Sockets;
 
     fn pack(&self, subscriptions: &[&[RingId]]) -> Option<Vec<Self::Parcel>> {
-        let config = Config { members: Some(Vec::new()), ..self.0.clone() };
+        let config = Config { members: Some(Vec::new()), ..self.0.config.clone() };
         let bind = |_: &&[RingId]| Sockets::bind(&config).expect("loopback is there");
         let mut parcels: Vec<Sockets> =
-            is_permitted().then(|| subscriptions.iter().map(bind).collect())?;
+            O::is_permitted().then(|| subscriptions.iter().map(bind).collect())?;
         let hears = |ring: u16, parcels: &[Sockets]| {
             let of = parcels.iter().zip(subscriptions);
             let of = of.filter(|(_, rings)| rings.contains(&RingId(ring)));
@@ -111,53 +186,41 @@ impl Factory for Unicast {
     }
 
     fn open(parcel: Self::Parcel) -> Self::Endpoint {
-        parcel.into_endpoint(None).expect("io_uring is permitted")
+        O::over(parcel, None)
     }
 }
 
-/// An io_uring endpoint that also has a link to other threads.
-pub(crate) struct Hybrid;
+/// Sockets with a link to other threads.
+pub(crate) struct Hybrid<O>(Udp<O>);
 
-impl Factory for Hybrid {
-    type Endpoint = psmr::transport::uring::Endpoint;
+impl<O: Over> Factory for Hybrid<O> {
+    type Endpoint = O::Endpoint;
     type Parcel = (Sockets, memory::Endpoint);
 
     fn pack(&self, subscriptions: &[&[RingId]]) -> Option<Vec<Self::Parcel>> {
-        let sockets = Uring(small()).pack(subscriptions)?;
+        let sockets = self.0.pack(subscriptions)?;
         let links = Memory.pack(&vec![&[][..]; subscriptions.len()])?;
         Some(sockets.into_iter().zip(links).collect())
     }
 
     fn open((sockets, link): Self::Parcel) -> Self::Endpoint {
-        sockets.into_endpoint(Some(link)).expect("io_uring is permitted")
+        O::over(sockets, Some(link))
     }
 }
 
 /// The fault layer with no faults must be invisible.
-pub(crate) struct Faultless;
+pub(crate) struct Faultless<O>(Udp<O>);
 
-impl Factory for Faultless {
-    type Endpoint = Fault<psmr::transport::uring::Endpoint>;
+impl<O: Over> Factory for Faultless<O> {
+    type Endpoint = Fault<O::Endpoint>;
     type Parcel = Sockets;
 
     fn pack(&self, subscriptions: &[&[RingId]]) -> Option<Vec<Self::Parcel>> {
-        Uring(small()).pack(subscriptions)
+        self.0.pack(subscriptions)
     }
 
     fn open(parcel: Self::Parcel) -> Self::Endpoint {
-        Fault::new(Uring::open(parcel), &Faults::default())
-    }
-}
-
-/// Whether this machine lets us use io_uring; says why not.
-fn is_permitted() -> bool {
-    match psmr::transport::uring::Endpoint::new(&Config::default(), None) {
-        Ok(_) => true,
-        Err(error) => {
-            assert!(LaunchError::is_io_uring(&error), "{error}");
-            eprintln!("skipped: {error}");
-            false
-        }
+        Fault::new(O::over(parcel, None), &Faults::default())
     }
 }
 
@@ -204,16 +267,49 @@ macro_rules! conformance {
 
 conformance! {
     in_memory: Memory;
-    over_uring: Uring(small());
-    over_uring_and_memory: Hybrid;
-    over_uring_without_faults: Faultless;
-    at_stock_socket_buffers: Uring(Config { socket_buffer: 212_992, ..small() });
-    without_trains: Uring(Config { gso: false, ..plain() });
-    without_received_trains: Uring(plain());
-    by_unicast: Unicast(small());
-    by_unicast_without_copies: Unicast(Config { send_zc: true, ..small() });
-    without_copies: Uring(Config { send_zc: true, ..small() });
-    with_a_kernel_thread: Uring(Config { sqpoll: true, ..small() });
-    with_gathering_waits: Uring(Config { min_wait: Duration::from_micros(50), ..small() });
-    with_busy_polling: Uring(Config { busy_poll: Duration::from_micros(20), ..small() });
+    over_uring: by_uring(small());
+    over_uring_and_memory: Hybrid(by_uring(small()));
+    over_uring_without_faults: Faultless(by_uring(small()));
+    at_stock_socket_buffers: by_uring(Config { socket_buffer: 212_992, ..small() });
+    without_trains: by_uring(Config { gso: false, ..plain() });
+    without_received_trains: by_uring(plain());
+    by_unicast: Unicast(by_uring(small()));
+    by_unicast_without_copies: Unicast(by_uring(Config { send_zc: true, ..small() }));
+    without_copies: by_uring(Config { send_zc: true, ..small() });
+    with_a_kernel_thread: by_uring(Config { sqpoll: true, ..small() });
+    with_gathering_waits: by_uring(Config { min_wait: Duration::from_micros(50), ..small() });
+    with_busy_polling: by_uring(Config { busy_poll: Duration::from_micros(20), ..small() });
+    over_plain_sockets: by_calls(small());
+    over_plain_sockets_and_memory: Hybrid(by_calls(small()));
+    over_plain_sockets_without_faults: Faultless(by_calls(small()));
+    over_plain_sockets_at_stock_buffers: by_calls(Config { socket_buffer: 212_992, ..small() });
+    over_plain_sockets_without_trains: by_calls(Config { gso: false, ..plain() });
+    over_plain_sockets_without_received_trains: by_calls(plain());
+    over_plain_sockets_by_unicast: Unicast(by_calls(small()));
+}
+
+macro_rules! facts_of_sockets {
+    ($($transport:ident: $over:ty;)*) => {
+        $(mod $transport {
+            use super::*;
+            facts_of_sockets!(@ $over =>
+                garbage_from_strangers_is_only_frames
+                an_overflowing_socket_buffer_is_counted
+                dropping_an_endpoint_leaves_its_groups_and_ports_at_once
+                a_hybrid_endpoint_hears_its_link_and_its_sockets_in_one_poll
+                a_thread_without_sockets_wakes_a_hybrid_endpoint
+                a_write_that_is_over_ends_a_park_and_brings_its_buffer_back
+                a_write_that_fails_is_told_with_its_error
+                an_endpoint_that_ends_lets_its_writes_end_first
+            );
+        })*
+    };
+    (@ $over:ty => $($fact:ident)*) => {
+        $(#[test] fn $fact() { udp::$fact::<$over>(); })*
+    };
+}
+
+facts_of_sockets! {
+    sockets_over_uring: ByUring;
+    sockets_over_plain_calls: ByCalls;
 }

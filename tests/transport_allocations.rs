@@ -1,7 +1,7 @@
 //! After warm-up a transport allocates nothing: counted by the allocator of this one test process.
 
 use psmr::mem::{CountingAllocator, Frame, Pool, allocations};
-use psmr::transport::{Endpoint, Receive, Target, Transmit, memory, uring};
+use psmr::transport::{Endpoint, Receive, Target, Transmit, memory, socket, udp, uring};
 use psmr::types::{RingId, Time};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -45,11 +45,12 @@ fn a_transport_allocates_nothing_after_warm_up() {
     measure(&mut links[0]);
     let port = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 254, 1), port);
-    let config = uring::Config {
+    let config = udp::Config {
         groups: vec![(RingId(0), group)],
         subscribe: vec![RingId(0)],
-        ..uring::Config::default()
+        ..udp::Config::default()
     };
+    measure(&mut socket::Endpoint::new(&config, None).expect("loopback has multicast"));
     if let Ok(mut endpoint) = uring::Endpoint::new(&config, links.pop()) {
         measure(&mut endpoint);
     }

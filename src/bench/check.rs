@@ -2,11 +2,11 @@
 //! be is refused at once, by the setting that mends it.
 
 use super::run::RunError;
-use super::{Machine, Service, Settings, SettingsError, Transport, cluster};
+use super::{Io, Machine, Service, Settings, SettingsError, Transport, cluster};
 use crate::host::text::size;
 use crate::service::btree::BTree;
-use crate::transport::uring::{self, LaunchError};
-use crate::transport::{Endpoint as _, Receive as _, Target, Transmit as _};
+use crate::transport::udp::{self, LaunchError};
+use crate::transport::{Endpoint, Receive as _, Target, Transmit as _, socket, uring};
 use crate::types::{RingId, Time};
 use crate::wire::Room;
 use std::io;
@@ -74,9 +74,20 @@ fn memory(settings: &Settings, available: u64) -> Result<(), RunError> {
 /// `None` if it is none of this host, or carries no multicast.
 #[must_use]
 pub fn datagram_bytes(interface: Ipv4Addr) -> Option<usize> {
-    let config = uring::Config { interface, ..uring::Config::default() };
-    let limit = uring::segment_limit(&config).ok()?;
+    let config = udp::Config { interface, ..udp::Config::default() };
+    let limit = udp::segment_limit(&config).ok()?;
     Some(Room::within(limit).unwrap_or(Room::LEAST).datagram())
+}
+
+/// Decides what sockets are read and written by, if that was left open: plain calls where the machine
+/// forbids this process io_uring. Returns what forbids it then.
+pub fn settle_io(settings: &mut Settings) -> Option<LaunchError> {
+    if settings.io != Io::Auto || settings.transport == Transport::Memory {
+        return None;
+    }
+    let refusal = uring::refusal(&cluster::endpoint(settings));
+    settings.io = if refusal.is_some() { Io::Socket } else { Io::Uring };
+    refusal
 }
 
 /// Opens what a thread's network needs, has a datagram of the largest size come back by multicast,
@@ -88,23 +99,33 @@ fn network(settings: &Settings) -> Result<(), RunError> {
     let port = 19_000 + u16::try_from(std::process::id() % 1_000).expect("below 1000");
     let (ring, group) = (RingId(0), SocketAddrV4::new(Ipv4Addr::new(239, 192, 0, 1), port));
     let (groups, subscribe) = (vec![(ring, group)], vec![ring]);
-    let config = uring::Config { groups, subscribe, ..cluster::endpoint(settings) };
-    let environment = |error: &LaunchError| RunError::Environment(cluster::one_line(error));
-    let mut endpoint = match uring::Endpoint::new(&config, None) {
-        Ok(endpoint) => endpoint,
-        // The run's own groups and ports are others.
-        Err(LaunchError::PortInUse { .. }) => return Ok(()),
-        Err(error) => return Err(environment(&error)),
+    let config = udp::Config { groups, subscribe, ..cluster::endpoint(settings) };
+    let mut settled = settings.clone();
+    settle_io(&mut settled);
+    let result = if settled.io == Io::Socket {
+        socket::Endpoint::new(&config, None).map(|it| hears(it, settings))
+    } else {
+        uring::Endpoint::new(&config, None).map(|it| hears(it, settings))
     };
     let interface = config.named_interface();
-    echo(&mut endpoint, (ring, settings.datagram_bytes), ECHO_LOOKS).map_err(|source| {
-        environment(&LaunchError::NoMulticast { interface, group: *group.ip(), source })
-    })
+    let no_multicast = |source| LaunchError::NoMulticast { interface, group: *group.ip(), source };
+    match result {
+        // The run's own groups and ports are others.
+        Err(LaunchError::PortInUse { .. }) => Ok(()),
+        Err(error) => Err(error),
+        Ok(heard) => heard.map_err(no_multicast),
+    }
+    .map_err(|error| RunError::Environment(cluster::one_line(&error)))
+}
+
+/// Has a datagram of the largest size come back.
+fn hears(mut endpoint: impl Endpoint, settings: &Settings) -> io::Result<()> {
+    echo(&mut endpoint, (RingId(0), settings.datagram_bytes), ECHO_LOOKS)
 }
 
 /// Waits until a multicast of `length` bytes to `ring` has come back, for that many looks.
 fn echo(
-    endpoint: &mut uring::Endpoint,
+    endpoint: &mut impl Endpoint,
     (ring, length): (RingId, usize),
     looks: u32,
 ) -> io::Result<()> {
@@ -164,7 +185,7 @@ mod tests {
         let (ring, other) = (RingId(0), RingId(1));
         let group = |last| SocketAddrV4::new(Ipv4Addr::new(239, 192, 77, last), 19_999);
         let groups = vec![(ring, group(1)), (other, group(2))];
-        let config = uring::Config { groups, subscribe: vec![ring], ..uring::Config::default() };
+        let config = udp::Config { groups, subscribe: vec![ring], ..udp::Config::default() };
         let mut endpoint = match uring::Endpoint::new(&config, None) {
             Ok(endpoint) => endpoint,
             Err(error) => {

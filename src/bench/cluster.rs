@@ -3,7 +3,7 @@
 use super::report::{Logs, Network, Replica, Ring, Synchronous};
 use super::run::{Observed, RunError};
 use super::{
-    Barrier, ClientPath, Durability, Executor, Generator, Model, Pin, Reply, Retry, Separators,
+    Barrier, ClientPath, Durability, Executor, Generator, Io, Model, Pin, Reply, Retry, Separators,
     Service, Settings, SettingsError, Transport, Wait,
 };
 use crate::config;
@@ -18,7 +18,7 @@ use crate::replica;
 use crate::service::btree;
 use crate::service::{GroupMap, Optimistic};
 use crate::sync::WaitPolicy;
-use crate::transport::uring;
+use crate::transport::udp;
 use crate::types::{Digest, KeyNumber};
 use crate::wire::Keyring;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ fn config(settings: &Settings) -> ClusterConfig {
         replicas,
         acceptors,
         transport: match settings.transport {
-            Transport::Uring => node::Transport::Uring(endpoint(settings)),
+            Transport::Uring => node::Transport::Udp(endpoint(settings)),
             Transport::Memory => node::Transport::Memory,
         },
         orderers: settings.ordering_threads,
@@ -223,8 +223,13 @@ fn cpus(settings: &Settings) -> Vec<CpuId> {
 }
 
 /// The node fills in what differs between endpoints.
-pub(super) fn endpoint(settings: &Settings) -> uring::Config {
-    uring::Config {
+pub(super) fn endpoint(settings: &Settings) -> udp::Config {
+    udp::Config {
+        io: match settings.io {
+            Io::Auto => udp::Io::Auto,
+            Io::Uring => udp::Io::Uring,
+            Io::Socket => udp::Io::Socket,
+        },
         interface: settings.interface,
         largest: settings.datagram_bytes,
         socket_buffer: settings.socket_buffer,
@@ -232,7 +237,7 @@ pub(super) fn endpoint(settings: &Settings) -> uring::Config {
         send_zc: settings.send_zc,
         min_wait: Duration::from_micros(settings.min_wait_us),
         busy_poll: Duration::from_micros(settings.busy_poll_us),
-        ..uring::Config::default()
+        ..udp::Config::default()
     }
 }
 

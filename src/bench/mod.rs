@@ -23,7 +23,7 @@ mod tally;
 mod window;
 mod workload;
 
-pub use check::{check, datagram_bytes};
+pub use check::{check, datagram_bytes, settle_io};
 pub use cluster::network;
 pub use contact::Contact;
 pub use demo::demo_plan;
@@ -33,8 +33,8 @@ pub use history::{History, HistoryError};
 pub use keys::{KeyDraw, Zipf};
 pub use machine::Machine;
 pub use options::{
-    Barrier, ClientPath, Distribution, Durability, Executor, Mix, Model, ParseError, Pin, Reply,
-    Retry, Separators, Service, Transport, Wait,
+    Barrier, ClientPath, Distribution, Durability, Executor, Io, Mix, Model, ParseError, Pin,
+    Reply, Retry, Separators, Service, Transport, Wait,
 };
 pub use report::{
     Checks, DoneResults, FoundResults, InsertResults, Latency, Logs, Memory, Network,

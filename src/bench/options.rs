@@ -71,10 +71,22 @@ impl Service {
 choice! {
     /// What carries the datagrams of the cluster.
     Transport {
-        /// IP multicast over io_uring
+        /// IP multicast, by what --io says
         Uring = "uring",
         /// Bounded byte rings between the threads
         Memory = "memory",
+    }
+}
+
+choice! {
+    /// What the sockets are read and written by.
+    Io {
+        /// An io_uring; where the machine forbids it plain sockets, with a warning
+        Auto = "auto",
+        /// An io_uring, or the run is refused
+        Uring = "uring",
+        /// Plain sockets
+        Socket = "socket",
     }
 }
 

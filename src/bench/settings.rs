@@ -1,7 +1,7 @@
 //! The settings of a run: complete, checked, and part of its report.
 
 use super::{
-    Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply,
+    Barrier, ClientPath, Distribution, Durability, Executor, Io, Machine, Mix, Model, Pin, Reply,
     Retry, Separators, Service, Transport, Wait,
 };
 use crate::host::plan::Demand;
@@ -98,6 +98,8 @@ pub struct Settings {
     pub client_path: ClientPath,
     /// What carries the cluster's datagrams.
     pub transport: Transport,
+    /// What its sockets are read and written by.
+    pub io: Io,
     /// Address of the interface that carries the multicast.
     pub interface: Ipv4Addr,
     /// The largest datagram, bytes.
@@ -174,6 +176,7 @@ impl Default for Settings {
             outstanding: 1024,
             client_path: ClientPath::Datagram,
             transport: Transport::Uring,
+            io: Io::Auto,
             interface: Ipv4Addr::LOCALHOST,
             datagram_bytes: Room::MOST.datagram(),
             key_file: None,

@@ -1,10 +1,10 @@
 //! `psmr bench run`: one configuration under load.
 
 use super::idle::Given;
-use super::{Failure, show};
+use super::{Failure, fallback, show};
 use crate::bench::{
-    self, Barrier, ClientPath, Distribution, Durability, Executor, Machine, Mix, Model, Pin, Reply,
-    Report, Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
+    self, Barrier, ClientPath, Distribution, Durability, Executor, Io, Machine, Mix, Model, Pin,
+    Reply, Report, Retry, Separators, Service, Settings, SettingsError, Transport, Wait,
 };
 use crate::host::affinity::allowed_cpus;
 use crate::wire::Room;
@@ -181,6 +181,9 @@ struct NetworkArgs {
     /// What carries the cluster's datagrams
     #[arg(long, value_enum, default_value_t = Transport::Uring)]
     transport: Transport,
+    /// What its sockets are read and written by
+    #[arg(long, value_enum, default_value_t = Io::Auto)]
+    io: Io,
     /// How clients reach the cluster [default: datagram; in-process with --transport memory]
     #[arg(long, value_enum)]
     client_path: Option<ClientPath>,
@@ -234,8 +237,11 @@ fn interface(text: &str) -> Result<Ipv4Addr, String> {
 pub(super) fn run(args: RunArgs, given: &Given) -> Result<(), Failure> {
     let json = args.json;
     let machine = Machine::read();
-    let settings = args.settings(&machine, given);
-    let outcome = settings.check(&machine).and_then(|()| Ok(bench::run(&settings.settings)?));
+    let mut settings = args.settings(&machine, given);
+    let outcome = settings.check(&machine).and_then(|()| {
+        fallback::of_bench(&mut settings.settings);
+        Ok(bench::run(&settings.settings)?)
+    });
     let report = match outcome {
         Ok(report) => report,
         Err(failure) => {
@@ -324,6 +330,7 @@ impl RunArgs {
                 Transport::Memory => ClientPath::InProcess,
             }),
             transport: network.transport,
+            io: network.io,
             interface: network.interface,
             datagram_bytes: network.datagram_bytes(),
             key_file: network.key_file,

@@ -1,7 +1,7 @@
 //! `psmr demo`: the main job, shown.
 
-use super::{Failure, complain, show};
-use crate::bench::{self, Machine, Report, Settings};
+use super::{Failure, complain, fallback, show};
+use crate::bench::{self, Io, Machine, Report, Settings};
 use crate::host::text::counted;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +22,9 @@ pub(super) struct DemoArgs {
     /// Seconds measured of each of the 15 runs
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     seconds: f64,
+    /// What sockets are read and written by
+    #[arg(long, value_enum, default_value_t = Io::Auto)]
+    io: Io,
     /// Writes one JSON object to standard output
     #[arg(long)]
     json: bool,
@@ -69,9 +72,14 @@ fn show_object(error: Option<&str>, runs: &[Report]) -> Result<(), Failure> {
 
 fn run_all(args: &DemoArgs, reports: &mut Vec<Report>) -> Result<(), Failure> {
     let machine = Machine::read();
-    let plan = bench::demo_plan(args.keys, args.seconds, &machine);
-    for settings in &plan {
+    let mut plan = bench::demo_plan(args.keys, args.seconds, &machine);
+    for settings in &mut plan {
+        settings.io = args.io;
         settings.validate(&machine)?;
+    }
+    if let Some((first, others)) = plan.split_first_mut() {
+        fallback::of_bench(first);
+        others.iter_mut().for_each(|settings| settings.io = first.io);
     }
     // What one of the runs needs of the machine all of them do.
     if let Some(settings) = plan.last() {

@@ -1,6 +1,6 @@
 //! Options of `psmr bench run` that have no effect beside others: given, they are refused.
 
-use crate::bench::{Model, Service, Settings, SettingsError, Transport};
+use crate::bench::{Io, Model, Service, Settings, SettingsError, Transport};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
@@ -36,7 +36,7 @@ impl Given {
 type Reason = fn(&Settings) -> Option<(String, &'static str)>;
 
 /// Options and what makes them idle.
-const IDLE: [(&[&str], Reason); 8] = [
+const IDLE: [(&[&str], Reason); 9] = [
     (&["barrier", "executor", "turn", "lambda"], one_ring),
     (&["retry"], no_check),
     (&["keys"], no_keys),
@@ -45,9 +45,10 @@ const IDLE: [(&[&str], Reason); 8] = [
     (&["range-keys"], no_ranges),
     (&["command-bytes"], own_length),
     (
-        &["interface", "socket-buffer", "sqpoll", "send-zc", "min-wait-us", "busy-poll-us"],
+        &["io", "interface", "socket-buffer", "sqpoll", "send-zc", "min-wait-us", "busy-poll-us"],
         no_sockets,
     ),
+    (&["sqpoll", "send-zc", "min-wait-us"], no_uring),
 ];
 
 fn one_ring(settings: &Settings) -> Option<(String, &'static str)> {
@@ -93,4 +94,9 @@ fn own_length(settings: &Settings) -> Option<(String, &'static str)> {
 fn no_sockets(settings: &Settings) -> Option<(String, &'static str)> {
     let problem = "--transport memory has no sockets and no io_uring".to_owned();
     (settings.transport == Transport::Memory).then_some((problem, "--transport uring"))
+}
+
+fn no_uring(settings: &Settings) -> Option<(String, &'static str)> {
+    let problem = "--io socket has no io_uring".to_owned();
+    (settings.io == Io::Socket).then_some((problem, "--io uring"))
 }

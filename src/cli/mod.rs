@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod config;
 mod demo;
+mod fallback;
 mod idle;
 mod key;
 mod manager;

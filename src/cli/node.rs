@@ -2,7 +2,7 @@
 
 use super::manager::Manager;
 use super::metrics::Metrics;
-use super::{Failure, complain, config, key, show};
+use super::{Failure, complain, config, fallback, key, show};
 use crate::config::{Cluster, duration};
 use crate::host::clock;
 use crate::host::signals::Termination;
@@ -54,10 +54,11 @@ pub(super) struct NodeArgs {
 
 /// Runs it.
 pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
-    let config = config::read(&args.config)?;
+    let mut config = config::read(&args.config)?;
     if args.print_config {
         return show(&config.print());
     }
+    fallback::of_cluster(&mut config.cluster)?;
     let data_dir = args.data_dir.clone();
     let launch = Launch {
         cluster: &config.cluster,

@@ -74,6 +74,17 @@ pub enum Wait {
     Spin,
 }
 
+/// What sockets are read and written by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// An io_uring, or where the machine forbids it plain system calls.
+    Auto,
+    /// An io_uring; else nodes and clients are refused.
+    Uring,
+    /// Plain system calls.
+    Socket,
+}
+
 /// What is replicated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -197,6 +208,8 @@ pub struct Client {
 pub struct Network {
     /// A sender sends a copy to each member of a ring: the network carries no multicast.
     pub is_unicast: bool,
+    /// What sockets are read and written by.
+    pub io: Io,
     /// How much a datagram holds.
     pub room: Room,
     /// How many routers a multicast may pass.

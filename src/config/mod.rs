@@ -15,7 +15,7 @@ mod section;
 mod tests;
 
 pub use cluster::{
-    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host,
+    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Io,
     Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 pub use digest::Digests;

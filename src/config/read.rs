@@ -1,7 +1,7 @@
 //! From tables to a [`Cluster`], section by section.
 
 use super::cluster::{
-    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host,
+    Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Io,
     Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 use super::section::{Section, Source};
@@ -386,15 +386,14 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
     ];
     let mut section = Section::open(source, root, "network", &keys)?;
     let is_unicast = section.choice("transport", &[("multicast", false), ("unicast", true)])?;
-    if !section.choice("io", &[("uring", true), ("socket", false)])? {
-        let problem = "\"socket\" is not implemented yet";
-        return section.refuse("io", problem, "choose \"uring\"");
-    }
+    let io = [("auto", Io::Auto), ("uring", Io::Uring), ("socket", Io::Socket)];
+    let io = section.choice("io", &io)?;
     let microseconds = Duration::ZERO..=SECOND;
     let (least, most) = (Room::LEAST.datagram(), Room::MOST.datagram());
     let datagram = section.size("datagram_bytes", most, least..=most)?;
     let network = Network {
         is_unicast,
+        io,
         room: Room::new(datagram).expect("within its range"),
         ttl: u8::try_from(section.number("ttl", 1, 0..=255)?).expect("within its range"),
         socket_buffer: section.size("socket_buffer", 4 << 20, 4096..=1 << 30)?,
@@ -410,6 +409,14 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
         let problem = format!("{} is no power of two", network.buffers);
         let remedy = format!("choose {}", network.buffers.next_power_of_two());
         return section.refuse("buffers", problem, remedy);
+    }
+    let Network { sqpoll, send_zc, min_wait, .. } = network;
+    let of_uring = [("sqpoll", sqpoll), ("send_zc", send_zc), ("min_wait", !min_wait.is_zero())];
+    if io == Io::Socket
+        && let Some((key, _)) = of_uring.iter().find(|(_, is_set)| *is_set)
+    {
+        let remedy = "leave it out, or choose io = \"uring\"";
+        return section.refuse(key, "plain sockets have no such thing", remedy);
     }
     Ok(network)
 }

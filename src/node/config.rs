@@ -12,7 +12,7 @@ use crate::ring_paxos::RingConfig;
 use crate::service::RestoreError;
 use crate::storage::StorageError;
 use crate::sync::WaitPolicy;
-use crate::transport::uring;
+use crate::transport::udp;
 use crate::types::{Digest, Random, RingId};
 use crate::wire::{Keyring, Room};
 use std::sync::Arc;
@@ -33,8 +33,8 @@ pub enum Model {
 /// What carries the cluster's datagrams.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// IP multicast over io_uring.
-    Uring(uring::Config),
+    /// IP multicast, or copies to each member, by UDP.
+    Udp(udp::Config),
     /// Bounded byte rings between the threads.
     Memory,
 }
@@ -177,7 +177,7 @@ impl ClusterConfig {
 pub enum ClusterError {
     /// The transport could not be set up: the environment's fault.
     #[error(transparent)]
-    Transport(#[from] uring::LaunchError),
+    Transport(#[from] udp::LaunchError),
     /// The links between threads could not be made.
     #[error("no memory or file descriptors for the links between threads ({0}): see ulimit -n")]
     Links(std::io::Error),

@@ -1,14 +1,15 @@
 //! What a thread's endpoint is made from, and the choice between the kinds of endpoint.
 //!
-//! An io_uring endpoint must be made on the thread that uses it, so what crosses to that thread is
-//! a [`Seed`]. A [`Body`] is generic over the endpoint: each kind has its own compiled agent loop,
+//! An endpoint must be made on the thread that uses it, so what crosses to that thread is a
+//! [`Seed`]. A [`Body`] is generic over the endpoint: each kind has its own compiled agent loop,
 //! without a dynamic call on the data path.
 
 use super::config::{ClientPath, ClusterConfig, ClusterError, Transport};
 use crate::host::usage::draw_incarnation;
 use crate::sync::Waker;
 use crate::transport::middleware::{Fault, Faults};
-use crate::transport::{Endpoint, memory, uring};
+use crate::transport::udp::Io;
+use crate::transport::{Endpoint, IntoParts, memory, socket, udp, uring};
 use crate::types::{Address, NodeId, RingId};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -19,7 +20,7 @@ pub(super) enum Seed {
     /// Links alone.
     Memory(memory::Endpoint),
     /// Sockets, and links to in-process clients if there are such.
-    Uring(Box<uring::Sockets>, Option<memory::Endpoint>),
+    Udp(Box<udp::Sockets>, Option<memory::Endpoint>),
 }
 
 /// What a thread runs on its endpoint.
@@ -36,7 +37,7 @@ impl Seed {
     pub(super) fn address(&self) -> Address {
         match self {
             Self::Memory(endpoint) => endpoint.address(),
-            Self::Uring(sockets, _) => sockets.address(),
+            Self::Udp(sockets, _) => sockets.address(),
         }
     }
 
@@ -44,7 +45,7 @@ impl Seed {
     pub(super) fn waker(&self) -> Waker {
         match self {
             Self::Memory(endpoint) => endpoint.waker(),
-            Self::Uring(sockets, _) => sockets.waker(),
+            Self::Udp(sockets, _) => sockets.waker(),
         }
     }
 
@@ -52,7 +53,7 @@ impl Seed {
     pub(super) fn socket_buffer(&self) -> Option<usize> {
         match self {
             Self::Memory(_) => None,
-            Self::Uring(sockets, _) => Some(sockets.effective().socket_buffer),
+            Self::Udp(sockets, _) => Some(sockets.effective().socket_buffer),
         }
     }
 
@@ -60,7 +61,7 @@ impl Seed {
     pub(super) fn link(&self) -> Option<Address> {
         match self {
             Self::Memory(endpoint) => Some(endpoint.address()),
-            Self::Uring(_, link) => link.as_ref().map(Endpoint::address),
+            Self::Udp(_, link) => link.as_ref().map(Endpoint::address),
         }
     }
 
@@ -70,14 +71,32 @@ impl Seed {
         fault: Option<Faults>,
         body: B,
     ) -> Result<B::Output, ClusterError> {
-        match (self, fault) {
-            (Self::Memory(endpoint), None) => body.run(endpoint),
-            (Self::Memory(endpoint), Some(fault)) => body.run(Fault::new(endpoint, &fault)),
-            (Self::Uring(sockets, link), None) => body.run(sockets.into_endpoint(link)?),
-            (Self::Uring(sockets, link), Some(fault)) => {
-                body.run(Fault::new(sockets.into_endpoint(link)?, &fault))
+        match self {
+            Self::Memory(endpoint) => run_on(endpoint, fault, body),
+            Self::Udp(sockets, link) => {
+                let is_plain = match sockets.config().io {
+                    Io::Socket => true,
+                    Io::Uring => false,
+                    Io::Auto => uring::refusal(sockets.config()).is_some(),
+                };
+                if is_plain {
+                    run_on(socket::Endpoint::over(*sockets, link)?, fault, body)
+                } else {
+                    run_on(uring::Endpoint::over(*sockets, link)?, fault, body)
+                }
             }
         }
+    }
+}
+
+fn run_on<E: IntoParts, B: Body>(
+    endpoint: E,
+    fault: Option<Faults>,
+    body: B,
+) -> Result<B::Output, ClusterError> {
+    match fault {
+        None => body.run(endpoint),
+        Some(fault) => body.run(Fault::new(endpoint, &fault)),
     }
 }
 
@@ -103,7 +122,7 @@ pub(super) fn seeds(config: &ClusterConfig, places: &[Place]) -> Result<Vec<Seed
             let endpoints = hub.build().map_err(ClusterError::Links)?;
             Ok(endpoints.into_iter().map(Seed::Memory).collect())
         }
-        Transport::Uring(uring) => {
+        Transport::Udp(uring) => {
             let mut uring = uring.clone();
             if uring.groups.is_empty() {
                 let rings = places.iter().flat_map(|place| place.subscribe.iter().copied());
@@ -125,8 +144,8 @@ pub(super) fn seeds(config: &ClusterConfig, places: &[Place]) -> Result<Vec<Seed
                     Some(link) if place.is_client => Seed::Memory(link),
                     link => {
                         let subscribe = place.subscribe.clone();
-                        let config = uring::Config { subscribe, ..uring.clone() };
-                        Seed::Uring(Box::new(uring::Sockets::bind(&config)?), link)
+                        let config = udp::Config { subscribe, ..uring.clone() };
+                        Seed::Udp(Box::new(udp::Sockets::bind(&config)?), link)
                     }
                 });
             }

@@ -15,7 +15,7 @@ use crate::multi_ring::SkipPolicy;
 use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Role};
 use crate::storage::{AcceptorLog, LogCounters};
 use crate::sync::Waker;
-use crate::transport::uring::Files;
+use crate::transport::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
 use crate::wire::{Fact, Gate, Header, Message, Topic};

@@ -23,7 +23,7 @@ use crate::service::Optimistic;
 use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
-use crate::transport::uring;
+use crate::transport::udp;
 use crate::types::{NodeId, Random, RingId, Time};
 use crate::wire::{DecodeError, Keyring};
 use std::collections::BTreeSet;
@@ -307,22 +307,22 @@ fn bind<'a>(
         let address = SocketAddrV4::new(*node.address.ip(), port);
         let config = site::sockets(cluster, address, rings.into_iter().collect());
         let sockets = bind_patiently(&config)?;
-        Ok(Seed::Uring(Box::new(sockets), None))
+        Ok(Seed::Udp(Box::new(sockets), None))
     };
     let seeds = (node.address.port()..).zip(subscriptions).map(bind);
     let seeds = seeds
         .collect::<Result<_, _>>()
-        .map_err(|error: uring::LaunchError| failed(&node.id, error.into()))?;
+        .map_err(|error: udp::LaunchError| failed(&node.id, error.into()))?;
     Ok(Bound { node, role, home, seeds })
 }
 
 /// Binds sockets. The kernel closes those of a process that was killed a little after its end, since
 /// an io_uring held them: a port that is in use may be free in a moment.
-fn bind_patiently(config: &uring::Config) -> Result<uring::Sockets, uring::LaunchError> {
+fn bind_patiently(config: &udp::Config) -> Result<udp::Sockets, udp::LaunchError> {
     let until = clock::now() + BIND_PATIENCE;
     loop {
-        match uring::Sockets::bind(config) {
-            Err(uring::LaunchError::PortInUse { .. }) if clock::now() < until => {
+        match udp::Sockets::bind(config) {
+            Err(udp::LaunchError::PortInUse { .. }) if clock::now() < until => {
                 std::thread::park_timeout(BIND_PAUSE);
             }
             bound => return bound,

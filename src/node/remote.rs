@@ -11,7 +11,7 @@ use crate::proxy::Proxy;
 use crate::service::GroupMap;
 use crate::sync::{CoreUse, WaitPolicy, Waker};
 use crate::transport::middleware::Faults;
-use crate::transport::uring;
+use crate::transport::udp;
 use crate::types::{KeyNumber, SessionId};
 use crate::wire::Keyring;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -77,7 +77,7 @@ impl<L: Load + 'static> Clients<L> {
         let mut clients = Self { team: Team::new(thread), left: Arc::new(loads.len().into()) };
         for (index, (sessions, load)) in loads.into_iter().enumerate() {
             let config = site::client_sockets(cluster, interface);
-            let seed = Seed::Uring(Box::new(uring::Sockets::bind(&config)?), None);
+            let seed = Seed::Udp(Box::new(udp::Sockets::bind(&config)?), None);
             let config = builder.proxy(seed.address().with_key(number), sessions);
             let mut proxy = Proxy::new(config, map.clone(), clock::now());
             if let Some(session) = client.session.filter(|_| index == 0) {

@@ -12,7 +12,7 @@ use crate::proxy::Grouping;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
 use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
-use crate::transport::uring;
+use crate::transport::{udp, uring};
 use crate::types::{Address, NodeId, RingId};
 use crate::wire::Identity;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -142,7 +142,7 @@ pub(super) fn threads_at(cluster: &Cluster, address: Ipv4Addr) -> usize {
 
 /// Whose threads hear each ring, where there is no multicast: all acceptors, and of every replica
 /// those that run one of its workers.
-fn members(cluster: &Cluster) -> uring::Members {
+fn members(cluster: &Cluster) -> udp::Members {
     let roster = roster(cluster, 0);
     let acceptors: Vec<SocketAddrV4> = cluster.acceptors.iter().map(|node| node.address).collect();
     let of = |ring: RingId| {
@@ -160,10 +160,17 @@ fn members(cluster: &Cluster) -> uring::Members {
     roster.rings().map(of).collect()
 }
 
+/// Why this machine does not let this process use an io_uring for `cluster`, if it does not.
+#[must_use]
+pub fn refusal_of_io_uring(cluster: &Cluster) -> Option<udp::LaunchError> {
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    uring::refusal(&sockets(cluster, nowhere, Vec::new()))
+}
+
 /// The sockets of a thread of clients.
-pub(super) fn client_sockets(cluster: &Cluster, interface: Ipv4Addr) -> uring::Config {
+pub(super) fn client_sockets(cluster: &Cluster, interface: Ipv4Addr) -> udp::Config {
     let config = sockets(cluster, SocketAddrV4::new(interface, 0), Vec::new());
-    uring::Config { wording: uring::Wording::Client, ..config }
+    udp::Config { wording: udp::Wording::Client, ..config }
 }
 
 /// The sockets of a node's thread at `address` that hears `subscribe`.
@@ -171,9 +178,14 @@ pub(super) fn sockets(
     cluster: &Cluster,
     address: SocketAddrV4,
     subscribe: Vec<RingId>,
-) -> uring::Config {
+) -> udp::Config {
     let config::Network { ttl, socket_buffer, buffers, buffer_bytes, .. } = cluster.network;
-    uring::Config {
+    udp::Config {
+        io: match cluster.network.io {
+            config::Io::Auto => udp::Io::Auto,
+            config::Io::Uring => udp::Io::Uring,
+            config::Io::Socket => udp::Io::Socket,
+        },
         interface: *address.ip(),
         port: address.port(),
         groups: cluster.groups().collect(),
@@ -188,8 +200,8 @@ pub(super) fn sockets(
         send_zc: cluster.network.send_zc,
         min_wait: cluster.network.min_wait,
         busy_poll: cluster.network.busy_poll,
-        wording: uring::Wording::File,
-        ..uring::Config::default()
+        wording: udp::Wording::File,
+        ..udp::Config::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{LogCounters, RingLog, StorageError};
 use crate::mem::DirectBuffer;
 use crate::ring_paxos::{Log, Lsn, MemoryLog, Record};
-use crate::transport::uring::{Files, Written};
+use crate::transport::{Files, Written};
 use crate::types::Time;
 
 /// The log of an acceptor. A branch costs less than a second copy of the whole protocol.

@@ -15,7 +15,7 @@ use super::scan::{End, Finding, Scan};
 use super::segment::Segments;
 use crate::mem::{DirectBuffer, SECTOR};
 use crate::ring_paxos::{Log, Lsn, Record};
-use crate::transport::uring::{Files, Place, Written};
+use crate::transport::{Files, Place, Written};
 use crate::types::{Ballot, Instance, Slot, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;

@@ -4,9 +4,14 @@
 //! memory transport and wake-ups of other threads all end there. The halves are separate so that a
 //! role can read a received frame while it writes an answer.
 
+mod files;
 pub mod memory;
 pub mod middleware;
+pub mod socket;
+pub mod udp;
 pub mod uring;
+
+pub use files::{Files, Place, Written};
 
 use crate::mem::{Frame, Pool};
 use crate::sync::Waker;
@@ -68,7 +73,7 @@ pub trait Endpoint {
     fn waker(&self) -> Waker;
 
     /// A handle by which files are written through this endpoint's wait point; none if it cannot.
-    fn files(&self) -> Option<uring::Files> {
+    fn files(&self) -> Option<Files> {
         None
     }
 
@@ -98,7 +103,7 @@ pub trait WaitPoint<R, T> {
     fn waker(&self) -> Waker;
 
     /// See [`Endpoint::files`].
-    fn files(&self) -> Option<uring::Files> {
+    fn files(&self) -> Option<Files> {
         None
     }
 

@@ -1,7 +1,7 @@
 //! A cluster of processes: its directory, its ports, and its end.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use psmr::transport::uring;
+use psmr::transport::udp;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
@@ -13,10 +13,9 @@ use std::time::Duration;
 /// Ports of one cluster.
 const PORTS: u16 = 16;
 
-/// Whether this machine lets us use io_uring and multicast on loopback; says so if not.
+/// Whether this machine lets us use multicast on loopback; says so if not.
 pub(crate) fn is_supported() -> bool {
-    let endpoint = uring::Sockets::bind(&uring::Config::default());
-    match endpoint.and_then(|sockets| sockets.into_endpoint(None)) {
+    match udp::Sockets::bind(&udp::Config::default()) {
         Ok(_) => true,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "skipped: {error}");

@@ -8,7 +8,7 @@ mod silence;
 #[cfg(any(test, fuzzing))]
 pub(crate) use lines::parse as parse_line;
 
-use super::{Failure, complain, config, key, show, tell};
+use super::{Failure, complain, config, fallback, key, show, tell};
 use crate::config::{Cluster, Service, duration};
 use crate::node::{
     BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
@@ -69,9 +69,10 @@ enum Load {
 /// Runs it.
 pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let read = || {
-        let config = config::read(&args.config)?;
+        let mut config = config::read(&args.config)?;
         let key_file = args.key_file.as_deref();
         let keyring = key::of_client_of(&config.cluster, &args.config, key_file)?;
+        fallback::of_cluster(&mut config.cluster)?;
         Ok((config, keyring))
     };
     let (config, keyring) = match (read(), &args.load) {

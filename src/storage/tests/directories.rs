@@ -148,7 +148,7 @@ fn a_failed_or_short_write_ends_the_log() {
         log.prepare(Time(1)).unwrap();
         let sealed = log.depart().unwrap();
         let (token, buffer) = (sealed.sequence, sealed.buffer);
-        let written = crate::transport::uring::Written { owner: 0, token, buffer, result };
+        let written = crate::transport::Written { owner: 0, token, buffer, result };
         let error = log.on_written(written).unwrap_err();
         assert!(error.to_string().contains("this acceptor stops"), "{error}");
         log.append(&Record::Admitted);

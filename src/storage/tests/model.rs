@@ -8,7 +8,7 @@ use crate::storage::format::{Entry, LogName};
 use crate::storage::ring_log::Sealed;
 use crate::storage::scan::{Image, Scan};
 use crate::storage::segment::{Geometry, Segments};
-use crate::transport::uring::Written;
+use crate::transport::Written;
 use crate::types::{Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId};
 use crate::wire::{MAX_BATCH, Value};
 use std::collections::BTreeMap;

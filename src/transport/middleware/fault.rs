@@ -85,7 +85,7 @@ impl<E: IntoParts> Endpoint for Fault<E> {
         self.wait.waker()
     }
 
-    fn files(&self) -> Option<crate::transport::uring::Files> {
+    fn files(&self) -> Option<crate::transport::Files> {
         self.wait.files()
     }
 

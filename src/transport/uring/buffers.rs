@@ -1,7 +1,7 @@
 //! Receive buffers: who has each of them, the kernel or the frames in it.
 
-use super::LaunchError;
 use super::core::Core;
+use crate::transport::udp::LaunchError;
 use io_uring::types::BufRingEntry;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,9 +1,9 @@
 //! What both halves share: the ring, and the completions that one half took and the other needs.
 
-use super::LaunchError;
 use super::file::Flights;
 use super::ring::{Completion, Ring};
 use crate::sync::Waker;
+use crate::transport::udp::LaunchError;
 use memmap2::{Advice, MmapMut};
 use std::collections::VecDeque;
 use std::io;

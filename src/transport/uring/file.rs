@@ -7,6 +7,7 @@
 use super::core::Core;
 use super::ring::WriteRequest;
 use crate::mem::DirectBuffer;
+use crate::transport::{Place, Written};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,19 +20,6 @@ use std::sync::Arc;
 /// Writes of one thread on their way at once.
 pub(super) const WRITES: usize = 512;
 
-/// A write that is over. A failed one is never tried again (its bytes may be half on the disk).
-#[derive(Debug)]
-pub struct Written {
-    /// Who asked for it.
-    pub owner: u16,
-    /// What `owner` called it.
-    pub token: u64,
-    /// The buffer, back again.
-    pub buffer: DirectBuffer,
-    /// Bytes written.
-    pub result: io::Result<usize>,
-}
-
 /// A write on its way; the kernel reads its buffer.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -40,17 +28,6 @@ pub(super) struct Flight {
     pub(super) buffer: DirectBuffer,
     /// Open until the write is over: its descriptor must not become another file's.
     pub(super) _file: Arc<File>,
-}
-
-/// Where a write goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The file.
-    pub file: &'a Arc<File>,
-    /// Where in it, in bytes.
-    pub offset: u64,
-    /// How much of the buffer, from its start.
-    pub length: u32,
 }
 
 /// The files of a thread: a handle to its io_uring. Submits with the endpoint's next flush or park.

@@ -8,30 +8,22 @@
 //! thousands; the system calls themselves are the smaller part.
 //!
 //! An endpoint belongs to the thread that made it. [`Sockets`] can be bound elsewhere before, so
-//! that all addresses are known when the threads start.
+//! that all addresses are known when the threads start. What forbids io_uring is met by
+//! [`super::socket`].
 #![expect(unsafe_code, reason = "io_uring reads and writes memory behind the compiler's back")]
 
-mod book;
 mod buffers;
-mod config;
 mod control;
 mod core;
-mod error;
 mod file;
-mod option;
 mod receive;
 mod ring;
-mod sockets;
 #[cfg(test)]
 mod tests;
-mod train;
 mod transmit;
 
-pub use config::{Config, Effective, Members};
-pub use error::{Interface, LaunchError, Wording};
-pub use file::{Files, Place, Written};
+pub use file::Files;
 pub use receive::Receive;
-pub use sockets::{Sockets, segment_limit};
 pub use transmit::Transmit;
 
 use self::buffers::Buffers;
@@ -39,6 +31,8 @@ use self::control::PAYLOAD_OFFSET;
 use self::core::{Core, Sizes};
 use self::ring::Ring;
 use crate::sync::Waker;
+use crate::transport;
+use crate::transport::udp::{Config, Effective, LaunchError, SLOTS, Sockets};
 use crate::transport::{IntoParts, Transmit as _, WaitPoint as _, memory};
 use crate::types::Address;
 use std::cell::RefCell;
@@ -56,6 +50,18 @@ pub struct Endpoint {
     wait: WaitPoint,
 }
 
+/// Why this machine does not let this process use an io_uring, if it does not: so that plain sockets
+/// must do. Opens one with the settings of `config` on a port that is free, and closes it. What else
+/// is wrong with the settings is not told here.
+#[must_use]
+pub fn refusal(config: &Config) -> Option<LaunchError> {
+    let (groups, subscribe) = (Vec::new(), Vec::new());
+    // Without multicast, which is not what is asked about.
+    let members = Some(Vec::new());
+    let config = Config { port: 0, groups, members, subscribe, largest: 0, ..config.clone() };
+    Endpoint::new(&config, None).err().filter(LaunchError::is_io_uring)
+}
+
 /// Where an endpoint's thread sleeps: in its io_uring.
 pub struct WaitPoint {
     core: Rc<RefCell<Core>>,
@@ -70,7 +76,7 @@ impl Endpoint {
     /// # Errors
     /// If a setting cannot work here, or io_uring is not usable.
     pub fn new(config: &Config, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
-        Sockets::bind(config)?.into_endpoint(link)
+        Self::over(Sockets::bind(config)?, link)
     }
 
     /// What the machine granted.
@@ -85,23 +91,29 @@ impl Endpoint {
         self.wait.link_address
     }
 
-    fn of_sockets(sockets: Sockets, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
+    /// The endpoint of `sockets`, on the thread that will use it. `link` becomes a part of it: frames
+    /// of both are polled together, and [`Address::memory`] targets go to the link.
+    ///
+    /// # Errors
+    /// If io_uring is not usable here.
+    pub fn over(sockets: Sockets, link: Option<memory::Endpoint>) -> Result<Self, LaunchError> {
         let mut effective = sockets.effective;
         let config = &sockets.config;
+        let wording = config.wording;
         let files: Vec<_> = sockets.sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let ring = Ring::open(config, &files, &mut effective)?;
-        let link_address = link.as_ref().map(crate::transport::Endpoint::address);
+        let link_address = link.as_ref().map(transport::Endpoint::address);
         let mut wakers = vec![sockets.waker.clone()];
         let (mut link_receive, mut link_transmit) = (None, None);
         if let Some(link) = link {
-            wakers.push(crate::transport::Endpoint::waker(&link));
+            wakers.push(transport::Endpoint::waker(&link));
             let (receive, transmit, _) = link.into_parts();
             (link_receive, link_transmit) = (Some(receive), Some(transmit));
         }
         let book = sockets.book();
         let sizes = Sizes {
             buffers: config.buffers.into(),
-            slots: usize::from(transmit::SLOTS) * book.most_copies(),
+            slots: usize::from(SLOTS) * book.most_copies(),
             sockets: files.len(),
         };
         let mut core = Core::new(ring, wakers, sizes, config.min_wait);
@@ -113,13 +125,13 @@ impl Endpoint {
         let receive = Receive::new(core.clone(), buffers, link_receive, files.len());
         receive.arm();
         core.borrow_mut().collect();
-        core.borrow_mut().check().map_err(LaunchError::of_call("arming the receives"))?;
+        core.borrow_mut().check().map_err(LaunchError::of_uring("io_uring_enter", wording))?;
         let wait = WaitPoint { core, sockets, effective, link_address };
         Ok(Self { receive, transmit, wait })
     }
 }
 
-impl crate::transport::Endpoint for Endpoint {
+impl transport::Endpoint for Endpoint {
     type Receive = Receive;
     type Transmit = Transmit;
 
@@ -135,7 +147,7 @@ impl crate::transport::Endpoint for Endpoint {
         self.wait.waker()
     }
 
-    fn files(&self) -> Option<Files> {
+    fn files(&self) -> Option<transport::Files> {
         self.wait.files()
     }
 
@@ -152,7 +164,7 @@ impl IntoParts for Endpoint {
     }
 }
 
-impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
+impl transport::WaitPoint<Receive, Transmit> for WaitPoint {
     fn address(&self) -> Address {
         self.sockets.address()
     }
@@ -161,8 +173,8 @@ impl crate::transport::WaitPoint<Receive, Transmit> for WaitPoint {
         self.sockets.waker()
     }
 
-    fn files(&self) -> Option<Files> {
-        Some(Files::new(Rc::clone(&self.core)))
+    fn files(&self) -> Option<transport::Files> {
+        Some(transport::Files::Uring(Files::new(Rc::clone(&self.core))))
     }
 
     fn park(

@@ -4,8 +4,9 @@ use super::buffers::Buffers;
 use super::control::{self, PAYLOAD_OFFSET};
 use super::core::{Core, Filled};
 use crate::mem::{Frame, Pool};
+use crate::transport::udp::Arrival;
 use crate::transport::{ReceiveCounters, memory};
-use crate::types::{Address, Time};
+use crate::types::Time;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
@@ -19,20 +20,10 @@ pub struct Receive {
     pub(super) buffers: Buffers,
     link: Option<memory::Receive>,
     /// A train of which the caller had no room for all segments.
-    open: Option<Train>,
+    open: Option<Arrival>,
     /// For each socket how many datagrams it has dropped, as it said last.
     drops: Box<[u32]>,
     counters: ReceiveCounters,
-}
-
-/// The segments of a buffer that are not unpacked yet.
-#[derive(Clone, Copy, Debug)]
-struct Train {
-    buffer: u32,
-    from: Address,
-    segment: u32,
-    offset: u32,
-    end: u32,
 }
 
 impl Receive {
@@ -64,7 +55,7 @@ impl Receive {
     }
 
     /// Takes a completed buffer from the kernel. `None`: there was nothing usable in it.
-    fn unpack(&mut self, filled: Filled) -> Option<Train> {
+    fn unpack(&mut self, filled: Filled) -> Option<Arrival> {
         let Filled { socket, buffer, length } = filled;
         // SAFETY: `filled` comes from the completion of this buffer, which is taken off its queue
         // once and goes back to the kernel by `take` or `release` below.
@@ -79,30 +70,12 @@ impl Receive {
             let before = std::mem::replace(&mut self.drops[usize::from(socket)], dropped);
             self.counters.buffer_drops += u64::from(dropped.wrapping_sub(before));
         }
-        let frames = payload.length.div_ceil(payload.segment);
+        let frames = payload.datagrams();
         self.buffers.take(buffer, frames);
         self.counters.datagrams += u64::from(frames);
         self.counters.trains += u64::from(frames > 1);
         let offset = u32::try_from(PAYLOAD_OFFSET).expect("128");
-        let (from, segment, end) = (payload.from, payload.segment, offset + payload.length);
-        Some(Train { buffer: buffer.into(), from, segment, offset, end })
-    }
-}
-
-impl Train {
-    /// Moves segments to `frames` up to their spare capacity; what is left over, if anything.
-    #[inline]
-    fn deal(mut self, frames: &mut Vec<Frame>) -> Option<Self> {
-        while self.offset < self.end {
-            if frames.len() == frames.capacity() {
-                return Some(self);
-            }
-            let Self { buffer, from, offset, .. } = self;
-            let length = self.segment.min(self.end - offset);
-            frames.push(Frame { buffer, offset, length, from });
-            self.offset += length;
-        }
-        None
+        Some(Arrival::new(buffer, offset, &payload))
     }
 }
 

@@ -4,17 +4,13 @@
 //! only when it enters the kernel (DEFER_TASKRUN), a flag tells when that is worth it, and an idle
 //! look costs two loads and no system call.
 
-use super::{Config, Effective, LaunchError};
+use crate::transport::udp::{CONTROL_BYTES, Config, Effective, LaunchError, NAME_BYTES};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, Napi, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-/// Bytes for the sender's address in front of each received payload: a sockaddr_in.
-pub(super) const NAME_BYTES: usize = 16;
-/// Bytes for control messages; makes the payload start on a cache line.
-pub(super) const CONTROL_BYTES: usize = 96;
 /// The one group of provided buffers.
 const BUFFER_GROUP: u16 = 0;
 /// How many completions a gathering wait asks for.
@@ -100,7 +96,8 @@ impl Ring {
     ) -> Result<Self, LaunchError> {
         let uring = Self::set_up(config, effective)?;
         let mut probe = Probe::new();
-        uring.submitter().register_probe(&mut probe).map_err(LaunchError::of_call("probe"))?;
+        let probed = uring.submitter().register_probe(&mut probe);
+        probed.map_err(LaunchError::of_uring("io_uring_register probe", config.wording))?;
         // Came with the same release as multishot receives of messages.
         if !probe.is_supported(opcode::SendZc::CODE) {
             return Err(LaunchError::KernelTooOld {
@@ -109,7 +106,7 @@ impl Ring {
             });
         }
         let register = uring.submitter().register_files(files);
-        register.map_err(LaunchError::of_call("io_uring_register files"))?;
+        register.map_err(LaunchError::of_uring("io_uring_register files", config.wording))?;
         effective.send_zc = config.send_zc && probe.is_supported(opcode::SendMsgZc::CODE);
         effective.min_wait = !config.min_wait.is_zero() && uring.params().is_feature_min_timeout();
         if effective.busy_poll {

@@ -1,11 +1,10 @@
 //! The sending half: datagrams to one target travel as a train, many sends in one system call.
 
-use super::book::Book;
 use super::core::{Core, Sent};
 use super::ring::Copies;
-use super::sockets::MAX_SEND;
-use super::train::{Limits, Train};
-use super::{Effective, LaunchError};
+use crate::transport::udp::{
+    self, Book, Effective, LaunchError, Placed, SLOT_BYTES, SLOTS, Train, Trains,
+};
 use crate::transport::{Target, TransmitCounters, memory};
 use crate::types::Address;
 use std::cell::RefCell;
@@ -15,13 +14,6 @@ use std::net::SocketAddrV4;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// Trains that can be open or on their way at once.
-pub(super) const SLOTS: u16 = 32;
-/// Bytes of a slot's memory: a train, and a line so that the slots' fronts fall into different
-/// cache sets.
-const SLOT_BYTES: usize = 64 * 1024 + 64;
-const _: () = assert!(MAX_SEND <= SLOT_BYTES);
-
 /// All that one thread sends: by its unicast socket, and by its link if it has one.
 pub struct Transmit {
     core: Rc<RefCell<Core>>,
@@ -29,26 +21,15 @@ pub struct Transmit {
     book: Book,
     /// Messages of a slot: one a copy.
     width: usize,
-    limits: Limits,
+    trains: Trains,
     copies: Copies,
-    slots: Box<[Slot]>,
+    /// Copies of each slot's train that are on their way.
+    pending: [usize; SLOTS as usize],
     /// The kernel reads them while a slot is on its way.
     messages: NonNull<Message>,
     /// The first slot's bytes. Like `messages` in memory of the core.
     base: NonNull<u8>,
-    /// Slots to use, the warmest on top.
-    free: Vec<u16>,
-    /// Slots whose train is being filled, in the order of their first datagram.
-    open: Vec<u16>,
     counters: TransmitCounters,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    target: Target,
-    train: Train,
-    /// Copies that are on their way.
-    pending: usize,
 }
 
 /// What the kernel needs to know of a send.
@@ -57,18 +38,8 @@ struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
     name: libc::sockaddr_in,
-    control: Control,
+    control: udp::Segments,
 }
-
-/// The one control message: UDP_SEGMENT. Its size is CMSG_SPACE of a u16.
-#[repr(C)]
-struct Control {
-    header: libc::cmsghdr,
-    segment: u16,
-    padding: [u16; 3],
-}
-
-const _: () = assert!(size_of::<Control>() == 24);
 
 impl Transmit {
     pub(super) fn new(
@@ -81,65 +52,47 @@ impl Transmit {
         let width = book.most_copies();
         let messages = width * usize::from(SLOTS) * size_of::<Message>();
         let messages = core.borrow_mut().map(messages)?.cast();
-        let train = Train { stride: 0, count: 0, end: 0 };
-        let slot = Slot { target: Target::Address(Address::NONE), train, pending: 0 };
         Ok(Self {
             core,
             link,
             book,
             width,
-            limits: Limits::new(effective.segment_limit, MAX_SEND, effective.gso),
+            trains: Trains::new(effective),
             copies: if effective.send_zc { Copies::No } else { Copies::Yes },
-            slots: vec![slot; SLOTS.into()].into(),
+            pending: [0; SLOTS as usize],
             messages,
             base,
-            free: (0..SLOTS).rev().collect(),
-            open: Vec::with_capacity(SLOTS.into()),
             counters: TransmitCounters::default(),
         })
     }
 
     /// Room in a new or an open train: its slot and where in it.
     fn place(&mut self, target: Target, length: u32) -> Option<(u16, u32)> {
-        if length > self.limits.segment {
-            return None;
-        }
-        // The newest first: runs of datagrams to one target are the rule.
-        let open =
-            self.open.iter().rposition(|slot| self.slots[usize::from(*slot)].target == target);
-        if let Some(position) = open {
-            let slot = self.open[position];
-            let train = self.slots[usize::from(slot)].train;
-            if let Some(start) = train.place(length, &self.limits) {
-                self.pad(slot, train.end, start);
-                self.slots[usize::from(slot)].train.extend(start, length);
-                return Some((slot, start));
-            }
-            self.open.remove(position);
-            self.depart(slot);
-        }
         self.book.address(target, 0)?;
-        let slot = self.take_slot()?;
-        let train = Train::start(length, &self.limits);
-        self.slots[usize::from(slot)] = Slot { target, train, pending: 0 };
-        self.open.push(slot);
-        Some((slot, 0))
-    }
-
-    /// A free slot; if there is none, what is open leaves now, which on an idle network frees it.
-    fn take_slot(&mut self) -> Option<u16> {
-        if self.free.is_empty() {
-            self.send_all();
+        let mut has_sent = false;
+        loop {
+            match self.trains.place(target, length) {
+                Placed::Behind { slot, gap } => {
+                    self.pad(slot, gap.start, gap.end);
+                    return Some((slot, gap.end));
+                }
+                Placed::Full(slot) => self.depart(slot),
+                // What is open leaves now, which on an idle network frees it.
+                Placed::NoSlot if !has_sent => {
+                    self.send_all();
+                    has_sent = true;
+                }
+                Placed::NoSlot | Placed::TooLong => return None,
+            }
         }
-        self.free.pop()
     }
 
     /// Sends all open trains and takes back what has left.
     fn send_all(&mut self) {
-        for position in 0..self.open.len() {
-            self.depart(self.open[position]);
+        for position in 0..self.trains.open().len() {
+            self.depart(self.trains.open()[position]);
         }
-        self.open.clear();
+        self.trains.close();
         self.core.borrow_mut().collect();
         self.reap();
     }
@@ -147,19 +100,19 @@ impl Transmit {
     fn reap(&mut self) {
         let mut core = self.core.borrow_mut();
         for Sent { slot, result, is_last } in core.sent.drain(..) {
-            let train = self.slots[usize::from(slot)].train;
+            let (_, train) = self.trains.get(slot);
             if result < 0 {
                 self.counters.lost += u64::from(train.count);
                 if result == -libc::EIO && train.count > 1 {
                     // The network card cannot do trains after all.
-                    self.limits.segments = 1;
+                    self.trains.forbid();
                 }
             }
             if is_last {
-                let pending = &mut self.slots[usize::from(slot)].pending;
+                let pending = &mut self.pending[usize::from(slot)];
                 *pending = pending.checked_sub(1).expect("a copy that was sent");
                 if *pending == 0 {
-                    self.free.push(slot);
+                    self.trains.release(slot);
                 }
             }
         }
@@ -168,12 +121,12 @@ impl Transmit {
     /// Queues a train for the kernel, a copy for each address. Its slot is the kernel's until the
     /// last completion of the last copy.
     fn depart(&mut self, slot: u16) {
-        let Slot { target, train, .. } = self.slots[usize::from(slot)];
+        let (target, train) = self.trains.get(slot);
         self.counters.trains += u64::from(train.count > 1);
         let start = self.at(slot, 0);
         let copies = self.book.copies(target);
         assert!((1..=self.width).contains(&copies), "a slot is opened for those who are somewhere");
-        self.slots[usize::from(slot)].pending = copies;
+        self.pending[usize::from(slot)] = copies;
         for copy in 0..copies {
             let to = self.book.address(target, copy).expect("below the number of copies");
             // SAFETY: `slot` is below SLOTS (`at` asserts it) and `copy` below the width, so this is
@@ -228,26 +181,13 @@ unsafe fn write_message(
     header.msg_iovlen = 1;
     if train.count > 1 {
         header.msg_control = control.cast();
-        header.msg_controllen = size_of::<Control>();
+        header.msg_controllen = size_of::<udp::Segments>();
     }
     let content = Message {
         header,
         vector: libc::iovec { iov_base: bytes.as_ptr().cast(), iov_len: train.end as usize },
-        name: libc::sockaddr_in {
-            sin_family: libc::sa_family_t::try_from(libc::AF_INET).expect("2"),
-            sin_port: to.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
-            sin_zero: [0; 8],
-        },
-        control: Control {
-            header: libc::cmsghdr {
-                cmsg_len: size_of::<libc::cmsghdr>() + size_of::<u16>(),
-                cmsg_level: libc::SOL_UDP,
-                cmsg_type: libc::UDP_SEGMENT,
-            },
-            segment: u16::try_from(train.stride).expect("below 64 KiB"),
-            padding: [0; 3],
-        },
+        name: udp::name(to),
+        control: udp::Segments::new(train.stride),
     };
     // SAFETY: the caller's promise.
     unsafe { message.write(content) };
@@ -276,7 +216,7 @@ impl crate::transport::Transmit for Transmit {
         if let Some(link) = &mut self.link {
             link.flush()?;
         }
-        if self.open.is_empty() {
+        if !self.trains.has_open() {
             let mut core = self.core.borrow_mut();
             // A train that was closed early, or a receive that was armed again.
             if core.ring.has_queued() {
@@ -303,7 +243,7 @@ impl crate::transport::Transmit for Transmit {
 
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (counters, limits) = (&self.counters, &self.limits);
+        let (counters, limits) = (&self.counters, self.trains.limits());
         let mut debug = f.debug_struct("uring::Transmit");
         debug.field("counters", counters).field("limits", limits).finish_non_exhaustive()
     }

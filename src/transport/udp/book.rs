@@ -7,10 +7,10 @@ use std::net::SocketAddrV4;
 
 /// The addresses of each ring, by its number.
 #[derive(Debug, Default)]
-pub(super) struct Book(Vec<Vec<SocketAddrV4>>);
+pub(in crate::transport) struct Book(Vec<Vec<SocketAddrV4>>);
 
 impl Book {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(in crate::transport) fn new(config: &Config) -> Self {
         let mut book = Self::default();
         match &config.members {
             Some(members) => {
@@ -36,12 +36,12 @@ impl Book {
     }
 
     /// Copies of one datagram, at most.
-    pub(super) fn most_copies(&self) -> usize {
+    pub(in crate::transport) fn most_copies(&self) -> usize {
         self.0.iter().map(Vec::len).max().unwrap_or(0).max(1)
     }
 
     /// How many copies go to `target`; 0: it is nowhere by UDP.
-    pub(super) fn copies(&self, target: Target) -> usize {
+    pub(in crate::transport) fn copies(&self, target: Target) -> usize {
         match target {
             Target::Group(ring) => self.0.get(usize::from(ring.0)).map_or(0, Vec::len),
             Target::Address(_) => usize::from(self.address(target, 0).is_some()),
@@ -50,7 +50,11 @@ impl Book {
 
     /// Where copy `copy` goes.
     #[inline]
-    pub(super) fn address(&self, target: Target, copy: usize) -> Option<SocketAddrV4> {
+    pub(in crate::transport) fn address(
+        &self,
+        target: Target,
+        copy: usize,
+    ) -> Option<SocketAddrV4> {
         match target {
             Target::Group(ring) => self.0.get(usize::from(ring.0))?.get(copy).copied(),
             Target::Address(address) => address.as_udp().filter(|address| address.port() != 0),

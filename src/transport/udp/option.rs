@@ -1,4 +1,5 @@
 //! Socket options that have no safe form elsewhere.
+#![expect(unsafe_code, reason = "setsockopt and getsockopt take pointers")]
 
 use socket2::Socket;
 use std::io;

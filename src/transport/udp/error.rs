@@ -26,6 +26,14 @@ impl Wording {
         }
     }
 
+    /// The way out if io_uring cannot be.
+    const fn plainly(self) -> &'static str {
+        match self {
+            Self::Options => "; or use --io socket",
+            Self::File | Self::Client => "; or set `io = \"socket\"` in [network]",
+        }
+    }
+
     const fn datagram_bytes(self) -> &'static str {
         match self {
             Self::Options => "--datagram-bytes",
@@ -60,7 +68,7 @@ pub enum LaunchError {
     #[error(
         "io_uring is switched off by sysctl kernel.io_uring_disabled = {value}: run `sysctl -w \
          kernel.io_uring_disabled=0`, or, at 1, as a member of kernel.io_uring_group{}",
-        wording.instead()
+        wording.plainly()
     )]
     Disabled {
         /// What the switch says: 1 for all but a group, 2 for everybody.
@@ -73,7 +81,7 @@ pub enum LaunchError {
         "io_uring is forbidden by a seccomp filter ({source}), as containers often have: run with \
          `--security-opt seccomp=unconfined` or a profile that allows io_uring_setup, \
          io_uring_enter and io_uring_register{}",
-        wording.instead()
+        wording.plainly()
     )]
     Forbidden {
         /// What io_uring_setup answered.
@@ -84,9 +92,20 @@ pub enum LaunchError {
     /// The limit of locked memory is too low.
     #[error(
         "no memory for io_uring under the limit of locked memory: raise it with `ulimit -l \
-         unlimited` (LimitMEMLOCK=infinity in a unit)"
+         unlimited` (LimitMEMLOCK=infinity in a unit){}",
+        wording.plainly()
     )]
     LockedMemory {
+        /// What the kernel answered.
+        source: io::Error,
+        /// Whose settings these are.
+        wording: Wording,
+    },
+    /// There is no memory for buffers.
+    #[error("{call}: no memory for buffers: raise `ulimit -v`, or end other processes")]
+    Memory {
+        /// The call.
+        call: &'static str,
         /// What the kernel answered.
         source: io::Error,
     },
@@ -98,7 +117,7 @@ pub enum LaunchError {
     },
     /// The kernel lacks something that has no substitute.
     #[error(
-        "this kernel lacks {missing}: Linux 6.1 or later is needed{}", wording.instead()
+        "this kernel lacks {missing}: Linux 6.1 or later is needed{}", wording.plainly()
     )]
     KernelTooOld {
         /// What is missing.
@@ -202,26 +221,37 @@ pub enum LaunchError {
 
 impl LaunchError {
     /// Says why io_uring_setup failed, given the system-wide switch.
-    pub(super) fn of_setup(source: io::Error, switch: Option<u8>, wording: Wording) -> Self {
+    pub(in crate::transport) fn of_setup(
+        source: io::Error,
+        switch: Option<u8>,
+        wording: Wording,
+    ) -> Self {
         match (source.raw_os_error(), switch) {
             (Some(libc::EPERM), Some(value @ 1..)) => Self::Disabled { value, wording },
-            (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => {
-                Self::Forbidden { source, wording }
-            }
-            (Some(libc::ENOMEM), _) => Self::LockedMemory { source },
-            (Some(libc::EMFILE | libc::ENFILE), _) => Self::Descriptors { source },
             (Some(libc::EINVAL), _) => {
                 Self::KernelTooOld { missing: "io_uring with cooperative task work", wording }
             }
-            _ => Self::System { call: "io_uring_setup", source },
+            _ => Self::of_uring("io_uring_setup", wording)(source),
+        }
+    }
+
+    /// Says what it means that `call`, which is of io_uring, failed.
+    pub(in crate::transport) fn of_uring(
+        call: &'static str,
+        wording: Wording,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::Forbidden { source, wording },
+            Some(libc::ENOMEM) => Self::LockedMemory { source, wording },
+            _ => Self::of_call(call)(source),
         }
     }
 
     /// Says what it means that `call` failed.
-    pub(super) fn of_call(call: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(in crate::transport) fn of_call(call: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors { source },
-            Some(libc::ENOMEM) => Self::LockedMemory { source },
+            Some(libc::ENOMEM) => Self::Memory { call, source },
             _ => Self::System { call, source },
         }
     }
@@ -239,7 +269,7 @@ impl LaunchError {
     }
 
     /// The system-wide switch of io_uring; `None` on kernels without one.
-    pub(super) fn switch() -> Option<u8> {
+    pub(in crate::transport) fn switch() -> Option<u8> {
         std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
     }
 }

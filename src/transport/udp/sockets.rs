@@ -5,16 +5,15 @@
 
 use super::book::Book;
 use super::option::{self, Flag};
-use super::{Config, Effective, Endpoint, LaunchError, Members};
+use super::{Config, Effective, LaunchError, Members};
 use crate::sync::Waker;
-use crate::transport::memory;
 use crate::types::Address;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// No send is longer, so that a train fits an IP packet with its headers.
-pub(super) const MAX_SEND: usize = 65_000;
+pub(in crate::transport) const MAX_SEND: usize = 65_000;
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;
 
@@ -22,14 +21,14 @@ const HEADERS: usize = 28;
 /// threads start.
 #[derive(Debug)]
 pub struct Sockets {
-    pub(super) config: Config,
-    pub(super) effective: Effective,
-    pub(super) address: SocketAddrV4,
+    pub(in crate::transport) config: Config,
+    pub(in crate::transport) effective: Effective,
+    pub(in crate::transport) address: SocketAddrV4,
     /// The unicast socket, then the groups'.
-    pub(super) sockets: Vec<Socket>,
+    pub(in crate::transport) sockets: Vec<Socket>,
     /// What each socket after the first has joined.
-    pub(super) joined: Vec<Ipv4Addr>,
-    pub(super) waker: Waker,
+    pub(in crate::transport) joined: Vec<Ipv4Addr>,
+    pub(in crate::transport) waker: Waker,
 }
 
 impl Sockets {
@@ -87,28 +86,25 @@ impl Sockets {
         self.waker.clone()
     }
 
+    /// What was asked for.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What the machine granted so far; the io_uring's part follows with the endpoint.
     #[must_use]
     pub const fn effective(&self) -> &Effective {
         &self.effective
     }
 
-    /// The endpoint, on the thread that will use it. `link` becomes a part of it: frames of both
-    /// are polled together, and [`Address::memory`] targets go to the link.
-    ///
-    /// # Errors
-    /// If io_uring is not usable here.
-    pub fn into_endpoint(self, link: Option<memory::Endpoint>) -> Result<Endpoint, LaunchError> {
-        Endpoint::of_sockets(self, link)
-    }
-
     /// Where each ring's datagrams go.
-    pub(super) fn book(&self) -> Book {
+    pub(in crate::transport) fn book(&self) -> Book {
         Book::new(&self.config)
     }
 
     /// Leaves the groups now, whoever else may still hold the sockets.
-    pub(super) fn leave(&self) {
+    pub(in crate::transport) fn leave(&self) {
         for (socket, group) in self.sockets[1..].iter().zip(&self.joined) {
             // The only failure is not to be a member.
             let _ = socket.leave_multicast_v4(group, &self.config.interface);

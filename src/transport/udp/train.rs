@@ -9,28 +9,28 @@ const MAX_PADDING: u32 = 1024;
 
 /// A train that is being filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Train {
+pub(in crate::transport) struct Train {
     /// Bytes a segment.
-    pub(super) stride: u32,
+    pub(in crate::transport) stride: u32,
     /// Segments so far.
-    pub(super) count: u32,
+    pub(in crate::transport) count: u32,
     /// Bytes so far; the last segment is not padded until another follows.
-    pub(super) end: u32,
+    pub(in crate::transport) end: u32,
 }
 
 /// Limits of one socket's trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(in crate::transport) struct Limits {
     /// The largest segment.
-    pub(super) segment: u32,
+    pub(in crate::transport) segment: u32,
     /// The longest train.
-    pub(super) bytes: u32,
+    pub(in crate::transport) bytes: u32,
     /// 1 where the kernel knows no trains.
-    pub(super) segments: u32,
+    pub(in crate::transport) segments: u32,
 }
 
 impl Limits {
-    pub(super) fn new(segment: usize, bytes: usize, has_trains: bool) -> Self {
+    pub(in crate::transport) fn new(segment: usize, bytes: usize, has_trains: bool) -> Self {
         let cast = |bytes| u32::try_from(bytes).expect("below 64 KiB");
         let segments = if has_trains { MAX_SEGMENTS } else { 1 };
         Self { segment: cast(segment), bytes: cast(bytes), segments }
@@ -40,7 +40,7 @@ impl Limits {
 impl Train {
     /// The train that starts with a datagram of `length` bytes. Its stride leaves a little room,
     /// so that a slightly longer datagram does not end it.
-    pub(super) fn start(length: u32, limits: &Limits) -> Self {
+    pub(in crate::transport) fn start(length: u32, limits: &Limits) -> Self {
         let grain = if length < 512 { 16 } else { 64 };
         let stride = length.next_multiple_of(grain).clamp(1, limits.segment);
         Self { stride, count: 1, end: length }
@@ -49,7 +49,7 @@ impl Train {
     /// Where a further datagram of `length` bytes goes, behind padding from `end` on; `None`: it
     /// needs a train of its own.
     #[inline]
-    pub(super) fn place(&self, length: u32, limits: &Limits) -> Option<u32> {
+    pub(in crate::transport) fn place(&self, length: u32, limits: &Limits) -> Option<u32> {
         let start = self.stride * self.count;
         let fits = length <= self.stride
             && self.count < limits.segments
@@ -60,7 +60,7 @@ impl Train {
 
     /// Notes a datagram of `length` bytes at `start`.
     #[inline]
-    pub(super) fn extend(&mut self, start: u32, length: u32) {
+    pub(in crate::transport) fn extend(&mut self, start: u32, length: u32) {
         debug_assert_eq!(start, self.stride * self.count);
         self.count += 1;
         self.end = start + length;

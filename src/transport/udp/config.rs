@@ -8,9 +8,23 @@ use std::time::Duration;
 /// The unicast addresses of those who hear each ring.
 pub type Members = Vec<(RingId, Vec<SocketAddrV4>)>;
 
+/// What the sockets of a thread are read and written by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// An io_uring, or where the machine forbids it plain system calls.
+    #[default]
+    Auto,
+    /// An io_uring; else the endpoint is refused.
+    Uring,
+    /// Plain system calls.
+    Socket,
+}
+
 /// The settings of one endpoint. What this machine lacks falls back, and [`Effective`] says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What reads and writes.
+    pub io: Io,
     /// The address of the interface that everything leaves and arrives by.
     pub interface: Ipv4Addr,
     /// The port of the unicast socket; 0 lets the system choose.
@@ -54,6 +68,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            io: Io::Auto,
             interface: Ipv4Addr::LOCALHOST,
             port: 0,
             groups: Vec::new(),

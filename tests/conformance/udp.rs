@@ -1,12 +1,15 @@
 //! What only sockets have: strangers, groups of the machine, the hybrid endpoint's two sides.
 
 use crate::suite::{datagram, flush, gather, send};
-use crate::{Factory, Hybrid, Uring, fresh_groups, small};
-use psmr::mem::{Frame, Pool};
-use psmr::transport::uring::{Config, Endpoint, Sockets};
-use psmr::transport::{Endpoint as _, Receive, Target, memory};
+use crate::{Factory, Hybrid, Over, Udp, fresh_groups, small};
+use psmr::mem::{DirectBuffer, Frame, Pool, SECTOR};
+use psmr::transport::udp::{Config, Sockets};
+use psmr::transport::{Endpoint, Files, Place, Receive, Target, Written, memory};
 use psmr::types::{Address, Random, RingId, Time};
+use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -17,9 +20,8 @@ fn the_socket_buffer_is_read_back() {
     assert_eq!(sockets.effective().segment_limit, 65_000);
 }
 
-#[test]
-fn garbage_from_strangers_is_only_frames() {
-    let Some(mut endpoints) = Uring(small()).all(&[&[]]) else { return };
+pub(crate) fn garbage_from_strangers_is_only_frames<O: Over>() {
+    let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
     let endpoint = &mut endpoints[0];
     let to = endpoint.address().as_udp().expect("a UDP address");
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -39,10 +41,9 @@ fn garbage_from_strangers_is_only_frames() {
     assert_eq!(endpoint.split().0.counters().dropped, 2, "the empty ones");
 }
 
-#[test]
-fn an_overflowing_socket_buffer_is_counted() {
+pub(crate) fn an_overflowing_socket_buffer_is_counted<O: Over>() {
     let config = Config { socket_buffer: 16 * 1024, gro: false, ..small() };
-    let Some(mut endpoints) = Uring(config).all(&[&[]]) else { return };
+    let Some(mut endpoints) = Udp::<O>::new(config).all(&[&[]]) else { return };
     let endpoint = &mut endpoints[0];
     let to = endpoint.address().as_udp().expect("a UDP address");
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -60,12 +61,14 @@ fn an_overflowing_socket_buffer_is_counted() {
     assert!(counters.buffer_drops > 0 && counters.datagrams > 0, "{counters:?}");
 }
 
-#[test]
-fn dropping_an_endpoint_leaves_its_groups_and_ports_at_once() {
+pub(crate) fn dropping_an_endpoint_leaves_its_groups_and_ports_at_once<O: Over>() {
     let groups = fresh_groups(1);
     let config = Config { groups: groups.clone(), subscribe: vec![RingId(0)], ..small() };
     for _ in 0..20 {
-        let Ok(endpoint) = Endpoint::new(&config, None) else { return };
+        if !O::is_permitted() {
+            return;
+        }
+        let endpoint = O::over(Sockets::bind(&config).expect("loopback"), None);
         let address = endpoint.address().as_udp().expect("a UDP address");
         assert!(is_member(*groups[0].1.ip()));
         drop(endpoint);
@@ -82,11 +85,10 @@ fn is_member(group: Ipv4Addr) -> bool {
     std::fs::read_to_string("/proc/net/igmp").expect("Linux").contains(&entry)
 }
 
-#[test]
-fn a_hybrid_endpoint_hears_its_link_and_its_sockets_in_one_poll() {
-    let Some(mut endpoints) = Hybrid.all(&[&[], &[]]) else { return };
+pub(crate) fn a_hybrid_endpoint_hears_its_link_and_its_sockets_in_one_poll<O: Over>() {
+    let Some(mut endpoints) = Hybrid(Udp::<O>::new(small())).all(&[&[], &[]]) else { return };
     let link_addresses: Vec<Address> =
-        endpoints.iter().map(|endpoint| endpoint.link_address().expect("a link")).collect();
+        endpoints.iter().map(|endpoint| O::link_address(endpoint).expect("a link")).collect();
     let [a, b] = &mut endpoints[..] else { unreachable!("two endpoints") };
     for number in 0..40 {
         send(a, Target::Address(link_addresses[1]), &datagram(number, 100));
@@ -106,15 +108,17 @@ fn a_hybrid_endpoint_hears_its_link_and_its_sockets_in_one_poll() {
     }
 }
 
-#[test]
-fn a_thread_without_sockets_wakes_a_hybrid_endpoint() {
+pub(crate) fn a_thread_without_sockets_wakes_a_hybrid_endpoint<O: Over>() {
     let groups = fresh_groups(1);
     let config = Config { groups, subscribe: vec![RingId(0)], ..small() };
     let mut hub = memory::Hub::default();
     let (served, _) = (hub.declare(&[]), hub.declare(&[]));
     let mut links = hub.build().expect("memory for two links").into_iter();
     let (link, mut client) = (links.next().expect("one"), links.next().expect("two"));
-    let Ok(mut server) = Endpoint::new(&config, Some(link)) else { return };
+    if !O::is_permitted() {
+        return;
+    }
+    let mut server = O::over(Sockets::bind(&config).expect("loopback"), Some(link));
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for number in 0..200 {
@@ -139,4 +143,90 @@ fn a_thread_without_sockets_wakes_a_hybrid_endpoint() {
             flush(&mut server);
         }
     });
+}
+
+/// A file of its own, which goes with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("psmr-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn block(byte: u8) -> DirectBuffer {
+    let mut buffer = DirectBuffer::new(SECTOR).expect("memory");
+    buffer.fill(byte);
+    buffer
+}
+
+/// Parks until a write is over.
+fn written(endpoint: &mut impl Endpoint, files: &Files) -> Written {
+    for _ in 0..100 {
+        if let Some(written) = files.take() {
+            return written;
+        }
+        endpoint.park(Duration::from_secs(600)).expect("an endpoint that lives");
+        let frames = endpoint.split().0.poll(Time::ZERO, &mut Vec::with_capacity(1));
+        assert_eq!(frames, 0);
+    }
+    panic!("a write ends the sleep of its thread");
+}
+
+pub(crate) fn a_write_that_is_over_ends_a_park_and_brings_its_buffer_back<O: Over>() {
+    let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
+    let files = endpoints[0].files().expect("it writes files");
+    let scratch = Scratch::new(&format!("write-{}", std::any::type_name::<O>()));
+    let open = OpenOptions::new().create(true).truncate(true).write(true).open(&scratch.0);
+    let file = Arc::new(open.expect("a writable directory"));
+    let mut buffers: Vec<DirectBuffer> = (0..20).map(block).collect();
+    files.register(&mut buffers.iter_mut().collect::<Vec<_>>());
+    for (number, buffer) in (0..).zip(buffers) {
+        assert!(files.has_room());
+        let place = Place { file: &file, offset: number * 4096, length: 4096 };
+        files.write(place, buffer, ((number % 6) as u16, number));
+    }
+    let mut tokens = Vec::new();
+    for _ in 0..20 {
+        let Written { owner, token, buffer, result } = written(&mut endpoints[0], &files);
+        assert_eq!((result.expect("room on the disk"), u64::from(owner)), (4096, token % 6));
+        assert!(buffer.iter().all(|byte| u64::from(*byte) == token));
+        tokens.push(token);
+    }
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..20).collect::<Vec<_>>());
+    let bytes = std::fs::read(&scratch.0).expect("it was written");
+    assert!((0..).zip(&bytes).all(|(at, byte)| u64::from(*byte) == at / 4096), "all in place");
+    assert_eq!(bytes.len(), 20 * 4096);
+}
+
+pub(crate) fn a_write_that_fails_is_told_with_its_error<O: Over>() {
+    let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
+    let files = endpoints[0].files().expect("it writes files");
+    // A device that is always full.
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
+    let place = Place { file: &Arc::new(full), offset: 0, length: 4096 };
+    files.write(place, block(1), (3, 7));
+    let Written { owner, token, result, .. } = written(&mut endpoints[0], &files);
+    assert_eq!((owner, token), (3, 7));
+    assert_eq!(result.expect_err("no room").raw_os_error(), Some(libc::ENOSPC));
+}
+
+pub(crate) fn an_endpoint_that_ends_lets_its_writes_end_first<O: Over>() {
+    let scratch = Scratch::new(&format!("end-{}", std::any::type_name::<O>()));
+    let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
+    let files = endpoints[0].files().expect("it writes files");
+    let open = OpenOptions::new().create(true).truncate(true).write(true).open(&scratch.0);
+    let file = Arc::new(open.expect("a writable directory"));
+    files.write(Place { file: &file, offset: 0, length: 4096 }, block(9), (0, 1));
+    flush(&mut endpoints[0]);
+    drop((endpoints, files));
+    // Nothing has the file but us, so nobody will write to it any more.
+    assert_eq!(Arc::strong_count(&file), 1);
 }

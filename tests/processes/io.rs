@@ -1,0 +1,162 @@
+//! Nodes and clients over plain sockets: because they are told to, or because a seccomp filter
+//! forbids io_uring, as the default one of Docker does.
+
+use super::ALL;
+use super::deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
+use psmr::transport::{udp, uring};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// Runs `body` on a thread on which io_uring_setup gives `error`, as in all processes that it starts.
+fn without_io_uring(error: i32, body: impl FnOnce() + Send) {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(error.unsigned_abs()),
+        std::env::consts::ARCH.try_into().expect("an architecture with filters"),
+    );
+    let program: BpfProgram = filter.and_then(TryInto::try_into).expect("one rule");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            seccompiler::apply_filter(&program).expect("any process may give up a call");
+            let refusal = uring::refusal(&udp::Config::default()).expect("the filter is in force");
+            assert!(refusal.to_string().contains("seccomp"), "{refusal}");
+            body();
+        });
+    });
+}
+
+/// One line that says what is done instead, why, what it costs, and what to do about it.
+fn warns(errors: &[String], setting: &str) {
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let parts = ["psmr: warning: plain sockets", "% of", "seccomp", "--security-opt", setting];
+    for part in parts {
+        assert!(errors[0].contains(part), "{part:?} is not in {errors:?}");
+    }
+}
+
+#[test]
+fn nodes_and_clients_fall_back_to_plain_sockets_where_a_filter_forbids_io_uring() {
+    if !is_supported() {
+        return;
+    }
+    let cluster = Deployment::new(&["--keys", "1000"]);
+    without_io_uring(libc::EPERM, || {
+        let mut node = Command::new(env!("CARGO_BIN_EXE_psmr"));
+        node.args(["node", "--config", &cluster.path("cluster.toml")]);
+        node.args(ALL.iter().flat_map(|id| ["--id", id]));
+        let node = node.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut node = node.spawn().expect("the binary runs");
+        let mut output = BufReader::new(node.stdout.take().expect("piped")).lines();
+        for id in ALL {
+            let line = output.next().expect("it comes up").expect("UTF-8");
+            assert_eq!(line, format!("ready {id}"));
+        }
+        let told = cluster.client_output(&[], "insert 1 10\nread 1\nrange 0 3\n");
+        assert_eq!(lines(&told.stdout), ["ok", "value 10", "0:0 1:10 2:2"]);
+        warns(&lines(&told.stderr), "io = \"socket\"");
+        let status = Command::new("kill").arg(node.id().to_string()).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        let output = node.wait_with_output().expect("it is ours");
+        assert_eq!(output.status.code(), Some(0));
+        warns(&lines(&output.stderr), "io = \"socket\"");
+        // What is wanted is not warned of.
+        cluster.configure("[network]\nio = \"socket\"\n");
+        let told = cluster.client_output(&["--deadline", "300ms"], "read 1\n");
+        assert!(!lines(&told.stderr).iter().any(|line| line.contains("warning")));
+    });
+}
+
+#[test]
+fn who_insists_on_io_uring_is_refused_with_the_cause() {
+    if !is_supported() {
+        return;
+    }
+    let cluster = Deployment::new(&[]);
+    cluster.configure("[network]\nio = \"uring\"\n");
+    let config = cluster.path("cluster.toml");
+    without_io_uring(libc::ENOSYS, || {
+        let parts = ["io_uring", "seccomp", "--security-opt", "io = \"socket\""];
+        refused(&["node", "--config", &config, "--id", "a1"], 3, &parts);
+        refused(&["client", "--config", &config, "read", "1"], 3, &parts);
+        let parts = ["io_uring", "seccomp", "--security-opt", "--io socket"];
+        refused(&["bench", "run", "--io", "uring"], 3, &parts);
+    });
+}
+
+#[test]
+fn a_benchmark_says_by_what_it_ran() {
+    if !is_supported() {
+        return;
+    }
+    let run = ["bench", "run", "--json", "--service", "null", "--seconds", "0.2", "--warmup", "0"];
+    without_io_uring(libc::EPERM, || {
+        let output = psmr(&run);
+        warns(&lines(&output.stderr), "--io socket");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert_eq!((&report["ok"], &report["config"]["io"]), (&true.into(), &"socket".into()));
+        assert!(report["commands"].as_u64() > Some(0), "{report}");
+    });
+    let output = psmr(&[&run[..], &["--io", "socket"]].concat());
+    assert!(output.stderr.is_empty(), "{:?}", lines(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&report["ok"], &report["config"]["io"]), (&true.into(), &"socket".into()));
+}
+
+#[test]
+fn a_load_over_plain_sockets_goes_on_through_a_killed_acceptor_and_is_linearizable() {
+    if !is_supported() {
+        return;
+    }
+    for durability in ["memory", "sync"] {
+        let mut cluster = Deployment::new(&["--keys", "500", "--durability", durability]);
+        cluster.configure("[network]\nio = \"socket\"\n");
+        cluster.start(&ALL);
+        let history = cluster.path("history");
+        let options = ["load", "--json", "--history", &history, "--keys", "500", "--seconds", "2"];
+        let mix = ["--warmup", "0", "--mix", "read=40,update=20,insert=18,delete=18,range=4"];
+        let size = ["--clients", "4", "--outstanding", "8", "--range-keys", "5"];
+        let load = [&options[..], &mix, &size, &["--deadline", "5s"]].concat();
+        let load = cluster.spawn_client(&load);
+        cluster.status_when(|status| {
+            let mut rings = status["rings"].as_array().expect("rings").iter();
+            rings.all(|ring| ring["decided"].as_u64() > Some(50))
+        });
+        cluster.kill("a1");
+        let output = load.wait_with_output().expect("it is ours");
+        assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert!(report["commands"].as_u64() > Some(100), "{report}");
+        let check = psmr(&["sim", "--check-history", &history, "--keys", "500"]);
+        assert_eq!(check.status.code(), Some(0), "{:?}", lines(&check.stderr));
+        cluster.start(&["a1"]);
+        cluster.status_when(|status| {
+            let mut acceptors = nodes(status).filter(|node| node["role"] == "acceptor");
+            acceptors.all(|node| node["votes"] == true)
+        });
+        cluster.stop();
+    }
+}
+
+#[test]
+fn durable_acceptors_over_plain_sockets_remember_through_the_end_of_all_of_them() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--durability", "sync"]);
+    cluster.configure("[network]\nio = \"socket\"\n");
+    cluster.start(&ALL);
+    let inserts: String = (0..200).map(|key| format!("insert {key} {key}\n")).collect();
+    assert_eq!(cluster.client(&[], &inserts), vec!["ok"; 200]);
+    for id in ["a1", "a2", "a3"] {
+        cluster.kill(id);
+    }
+    cluster.start(&["a1", "a2", "a3"]);
+    let input = "read 1\nread 199\ninsert 2 21\ninsert 200 30\n";
+    let answers = cluster.client(&["--deadline", "20s"], input);
+    assert_eq!(answers, ["value 1", "value 199", "exists", "ok"]);
+    cluster.stop();
+}
