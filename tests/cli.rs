@@ -113,6 +113,8 @@ fn a_setting_that_others_leave_without_effect_is_refused_if_it_is_given() {
         (&memory, &["--socket-buffer", "65536"], "--transport uring"),
         (&memory, &["--min-wait-us", "5"], "--transport uring"),
         (&memory, &["--send-zc"], "--transport uring"),
+        (&memory, &["--io", "socket"], "--transport uring"),
+        (&["--io", "socket"], &["--min-wait-us", "5"], "--io uring"),
         (&counters, &["--capacity", "64"], "--service btree"),
         (&counters, &["--grown"], "--service btree"),
         (&null, &["--keys", "1000"], "--key-space"),

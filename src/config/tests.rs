@@ -127,6 +127,12 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
         ("keys = 1000", "[metrics]\nlisten = \"1.2.3.4:0\"", "\"127.0.0.1:9464\""),
         ("keys = 1000", "[metrics]\nlistens = \"x\"", "did you mean `listen`?"),
         ("keys = 1000", "[network]\ntransport = \"carrier\"", "unicast"),
+        ("keys = 1000", "[network]\nio = \"epoll\"", "choose auto or uring or socket"),
+        (
+            "keys = 1000",
+            "[network]\nio = \"socket\"\nsqpoll = true",
+            "network.sqpoll: plain sockets",
+        ),
         ("keys = 1000", "[network]\nbuffers = 100", "network.buffers: 100 is no power of two"),
         ("keys = 1000", "[ordering]\nheartbeat = \"fast\"", "write it like \"10ms\""),
         ("keys = 1000", "[ordering]\nheartbeat = \"100ms\"", "ordering.election_timeout"),
@@ -168,6 +174,7 @@ fn what_must_agree_is_in_the_digests_and_nothing_else_is() {
     assert!(member.immutable == base.immutable && member.members != base.members);
     assert_ne!(digests("239.192.7.3", "239.192.7.4").members, base.members);
     assert_eq!(digests("keys = 1000", "keys = 1000\n[ordering]\nresend = \"9ms\""), base);
+    assert_eq!(digests("keys = 1000", "keys = 1000\n[network]\nio = \"socket\""), base);
     assert_ne!(base.configuration(), keys.configuration());
     assert_ne!(base.configuration(), member.configuration());
 }
