@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -140,14 +140,27 @@ impl Deployment {
         self.nodes.iter_mut().for_each(Running::wait_until_ready);
     }
 
+    /// The same, and what it writes to standard error.
+    pub(crate) fn start_heard(&mut self, ids: &[&str]) -> ChildStderr {
+        self.spawn_with(ids, &[], Stdio::piped());
+        self.nodes.iter_mut().for_each(Running::wait_until_ready);
+        let node = self.nodes.last_mut().expect("just started");
+        node.child.stderr.take().expect("piped")
+    }
+
     fn spawn(&mut self, ids: &[&str], options: &[&str]) {
+        self.spawn_with(ids, options, Stdio::inherit());
+    }
+
+    fn spawn_with(&mut self, ids: &[&str], options: &[&str], errors: Stdio) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_psmr"));
         command.args(["node", "--config", &self.path("cluster.toml")]).args(options);
         command.envs(self.environment.iter().cloned());
         for id in ids {
             command.args(["--id", id]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(errors).spawn().expect("the binary runs");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
         self.nodes.push(Running { ids, child, output, is_ready: false });

@@ -7,8 +7,7 @@ use psmr::transport::{udp, uring};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::Read;
 
 /// Runs `body` on a thread on which io_uring_setup gives `error`, as in all processes that it starts.
 fn without_io_uring(error: i32, body: impl FnOnce() + Send) {
@@ -43,26 +42,16 @@ fn nodes_and_clients_fall_back_to_plain_sockets_where_a_filter_forbids_io_uring(
     if !is_supported() {
         return;
     }
-    let cluster = Deployment::new(&["--keys", "1000"]);
+    let mut cluster = Deployment::new(&["--keys", "1000"]);
     without_io_uring(libc::EPERM, || {
-        let mut node = Command::new(env!("CARGO_BIN_EXE_psmr"));
-        node.args(["node", "--config", &cluster.path("cluster.toml")]);
-        node.args(ALL.iter().flat_map(|id| ["--id", id]));
-        let node = node.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut node = node.spawn().expect("the binary runs");
-        let mut output = BufReader::new(node.stdout.take().expect("piped")).lines();
-        for id in ALL {
-            let line = output.next().expect("it comes up").expect("UTF-8");
-            assert_eq!(line, format!("ready {id}"));
-        }
+        let mut errors = cluster.start_heard(&ALL);
         let told = cluster.client_output(&[], "insert 1 10\nread 1\nrange 0 3\n");
         assert_eq!(lines(&told.stdout), ["ok", "value 10", "0:0 1:10 2:2"]);
         warns(&lines(&told.stderr), "io = \"socket\"");
-        let status = Command::new("kill").arg(node.id().to_string()).status();
-        assert!(status.is_ok_and(|status| status.success()));
-        let output = node.wait_with_output().expect("it is ours");
-        assert_eq!(output.status.code(), Some(0));
-        warns(&lines(&output.stderr), "io = \"socket\"");
+        cluster.stop();
+        let mut told = Vec::new();
+        errors.read_to_end(&mut told).expect("a pipe");
+        warns(&lines(&told), "io = \"socket\"");
         // What is wanted is not warned of.
         cluster.configure("[network]\nio = \"socket\"\n");
         let told = cluster.client_output(&["--deadline", "300ms"], "read 1\n");
