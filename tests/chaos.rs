@@ -33,7 +33,7 @@ mod verdict;
 
 use disk::Disk;
 use options::Options;
-use psmr::transport::uring;
+use psmr::transport::udp;
 use schedule::{Durability, Round};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -128,8 +128,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !sandbox::is_inside() {
-        let endpoint = uring::Sockets::bind(&uring::Config::default());
-        let refusal = endpoint.and_then(|sockets| sockets.into_endpoint(None)).err();
+        let refusal = udp::Sockets::bind(&udp::Config::default()).err();
         let reason = refusal.map_or_else(sandbox::enter, |error| error.to_string());
         println!("skipped: {reason}");
         return ExitCode::SUCCESS;
