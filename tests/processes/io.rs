@@ -31,7 +31,7 @@ fn without_io_uring(error: i32, body: impl FnOnce() + Send) {
 /// One line that says what is done instead, why, what it costs, and what to do about it.
 fn warns(errors: &[String], setting: &str) {
     assert_eq!(errors.len(), 1, "{errors:?}");
-    let parts = ["psmr: warning: plain sockets", "% of", "seccomp", "--security-opt", setting];
+    let parts = ["psmr: warning: plain sockets", "slower", "seccomp", "--security-opt", setting];
     for part in parts {
         assert!(errors[0].contains(part), "{part:?} is not in {errors:?}");
     }
