@@ -17,12 +17,17 @@ pub(crate) const NODES: [(&str, usize); 5] =
     [("a1", 0), ("a2", 1), ("a3", 2), ("r1", 0), ("r2", 1)];
 /// How long a healed cluster may take to serve with all its nodes again.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Instances that a node may be behind and count as level: logs hold many times more.
+const CLOSE: u64 = 200;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What a cluster is made with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) durability: &'a str,
+    pub(crate) model: &'a str,
+    /// Of [network]: multicast or unicast.
+    pub(crate) transport: &'a str,
     pub(crate) keys: u64,
     /// Where the nodes of each host have their data.
     pub(crate) disks: &'a [PathBuf; HOSTS],
@@ -60,11 +65,14 @@ impl Cluster {
         let keys = setup.keys.to_string();
         let (config, key) = (cluster.path("cluster.toml"), cluster.path("cluster.key"));
         let init = ["config", "init", "--hosts", &hosts, "--acceptors", "3", "--replicas", "2"];
-        let rest = ["--threads", "2", "--durability", setup.durability, "--keys", &keys];
+        let rest = ["--model", setup.model, "--durability", setup.durability, "--keys", &keys];
         cluster.psmr(&[&init[..], &rest, &["--out", &config]].concat());
         cluster.psmr(&["keygen", "--out", &key]);
         let text = fs::read_to_string(&config).expect("just written");
         // Logs that are soon full, and digests and checkpoints often enough to see many.
+        let text = text
+            .replace("[network]\n", &format!("[network]\ntransport = \"{}\"\n", setup.transport));
+        assert!(text.contains(setup.transport), "`config init` writes a section [network]");
         let small = "\n[ordering]\nlog_instances = 1024\n\n[execution]\ndigest_interval = \
                      \"300ms\"\ncheckpoint_interval = \"2s\"\n";
         fs::write(&config, text + small).expect("a writable directory");
@@ -287,6 +295,9 @@ fn lack_of(status: &Value) -> Option<String> {
         }
         if node["lost"] == true {
             return Some(format!("{id} has no state"));
+        }
+        if node["lag"].as_u64().is_none_or(|lag| lag > CLOSE) {
+            return Some(format!("{id} is behind"));
         }
     }
     let replicas = nodes.iter().filter(|node| node["role"] == "replica");

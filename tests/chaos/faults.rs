@@ -9,6 +9,7 @@ use super::verdict::{Digests, Load, read_all, violations};
 use super::{Trial, say};
 use psmr::host::clock;
 use psmr::sim::Outcome;
+use psmr::types::Random;
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
@@ -34,14 +35,23 @@ fn mount(trial: &Trial) -> [Disk; HOSTS] {
     })
 }
 
+/// A cluster of the kind that the seed draws.
 fn start(trial: &Trial, durability: Durability, disks: &[Disk; HOSTS]) -> Cluster {
     let durability = match durability {
         Durability::Memory => "memory",
         Durability::Sync => "sync",
     };
+    let mut random = Random::new(trial.seed).stream(u64::MAX);
+    let model = match random.below(4) {
+        0 => "smr",
+        1 => "psmr",
+        _ => "opt-psmr",
+    };
+    let transport = if random.chance(1, 4) { "unicast" } else { "multicast" };
+    say(&format!("{model} by {transport}, durability {durability}"));
     let disks = disks.each_ref().map(|disk| disk.path().to_owned());
-    let mut cluster =
-        Cluster::new(&trial.directory, &Setup { durability, keys: KEYS, disks: &disks });
+    let setup = Setup { durability, model, transport, keys: KEYS, disks: &disks };
+    let mut cluster = Cluster::new(&trial.directory, &setup);
     cluster.set_clocks(trial.clocks.clone());
     NODES.iter().for_each(|(id, _)| cluster.start(id));
     cluster
