@@ -155,9 +155,13 @@ impl Checkpoints {
         pending.into_iter().for_each(|pending| self.publish(pending));
     }
 
-    /// `checkpoint` could not be kept: the one before it stays the last.
+    /// `checkpoint` could not be kept: the one before it stays the last. Who waits for this one waits
+    /// for the next.
     pub fn give_up(&self, checkpoint: &Arc<Checkpoint>) {
-        lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
+        let given_up = lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
+        if given_up.is_some() && self.wanted.load(Relaxed) > 0 {
+            self.wanted.store(self.cuts() + 1, Relaxed);
+        }
     }
 
     /// Takes over a checkpoint of another replica, which is to be confirmed like an own one.
