@@ -6,7 +6,7 @@
 //! number that is used again lies beyond.
 
 use super::Proxy;
-use crate::types::{Sequence, SessionId};
+use crate::types::{Bug, Sequence, SessionId};
 use crate::wire::{Reply, SessionReport};
 
 /// A session that is to be gone on with.
@@ -46,6 +46,16 @@ impl<M> Proxy<M> {
         session.resuming = Some(resuming);
     }
 
+    /// The id of session `session` (0-based), once it is open: with it, a later client goes on.
+    ///
+    /// # Panics
+    /// If there is no such session.
+    #[must_use]
+    pub fn session(&self, session: usize) -> Option<SessionId> {
+        let session = &self.sessions[session];
+        session.is_open().then_some(session.id)
+    }
+
     /// A session that was to be resumed and does not exist any more, if there is one.
     #[must_use]
     pub fn lost_session(&self) -> Option<SessionId> {
@@ -63,10 +73,13 @@ impl<M> Proxy<M> {
         let (groups, window) = (self.config.groups, self.config.window as u64);
         let session = &mut self.sessions[place];
         let Some(resuming) = &mut session.resuming else { return true };
-        if !resuming.hear(reply.replica, report, groups) {
+        let is_whole = resuming.hear(reply.replica, report, groups);
+        let is_hasty = Bug::ResumeOnFirstWord.is_planted();
+        if !is_whole && !is_hasty {
             return false;
         }
-        session.next = Sequence(resuming.highest + window + 1);
+        let beyond = if is_hasty { 0 } else { window };
+        session.next = Sequence(resuming.highest + beyond + 1);
         session.lowest = session.next;
         session.resuming = None;
         true

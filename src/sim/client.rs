@@ -8,7 +8,7 @@ use super::services::SimService;
 use super::trace::hash_bytes;
 use crate::proxy::{self, Completion, Proxy};
 use crate::service::{Context, GroupMap};
-use crate::types::{NodeId, Random, Time};
+use crate::types::{NodeId, Random, Sequence, SessionId, Time};
 use crate::wire::{self, Message};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -48,6 +48,8 @@ pub(super) struct Client<S: SimService> {
     me: NodeId,
     proxy: Proxy<Arc<S>>,
     load: Load<S>,
+    /// The sessions that it has had last, for the next life.
+    sessions: Vec<Option<SessionId>>,
     counter: u64,
 }
 
@@ -81,14 +83,29 @@ impl<S: SimService> Client<S> {
                 pace: Duration::from_nanos(span / quota.max(1)),
                 ended: Vec::new(),
             },
+            sessions: vec![None; plan.load.sessions],
             counter: 0,
         }
+    }
+
+    /// Another life begins, which knows the sessions of the former one and nothing else.
+    pub(super) fn restart(&mut self, config: proxy::ProxyConfig, now: Time) {
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            *session = self.proxy.session(place).or(*session);
+        }
+        self.proxy = Proxy::new(config, Arc::clone(&self.load.map), now);
+        for (place, session) in self.sessions.iter().enumerate() {
+            if let Some(session) = session {
+                self.proxy.resume(place, *session);
+            }
+        }
+        self.load.abandon();
     }
 
     /// One duty cycle.
     pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
         let now = cycle.now;
-        let Self { me, proxy, load, counter } = self;
+        let Self { me, proxy, load, counter, .. } = self;
         let identity = cycle.identity;
         let mut out = Post { me: *me, identity, counter, office: cycle.office };
         for datagram in received.drain(..) {
@@ -115,6 +132,9 @@ impl<S: SimService> Client<S> {
                 assert!(named.is_ok(), "a command within its window is taken: {named:?}");
             }
         }
+        if load.plan.load.closes && load.is_over() && !proxy.is_closing() {
+            proxy.close(now);
+        }
         proxy.flush(now, &mut out);
     }
 
@@ -132,30 +152,53 @@ impl<S: SimService> Client<S> {
 
     /// What is still open, as operations that may or may not have taken effect.
     pub(super) fn open_operations(&self) -> impl Iterator<Item = Operation> {
-        self.load.commands.values().filter_map(|(_, command, invoked)| {
-            let (key, verb, outcome) = S::operation(command, None)?;
-            Some(Operation { invoked: invoked.0, returned: None, key, verb, outcome })
-        })
+        self.load.commands.values().filter_map(|(_, command, invoked)| open::<S>(command, *invoked))
     }
 
-    /// Whether all its commands were issued and came to an end.
+    /// Whether all its commands were issued and came to an end, and its sessions are closed if they
+    /// are to be.
     pub(super) fn is_over(&self) -> bool {
-        self.load.issued == self.load.quota && self.load.commands.is_empty()
+        let is_closed = !self.load.plan.load.closes || self.proxy.is_closed();
+        self.load.is_over() && is_closed
     }
 
     /// Where it stands, for the reader of a violation.
     pub(super) fn describe(&self) -> String {
         let Load { issued, quota, commands, .. } = &self.load;
         format!(
-            "client {}: ready {}, {issued} of {quota} issued, {} open",
+            "client {}: ready {}, closed {}, {issued} of {quota} issued, {} open",
             self.me,
             self.proxy.is_ready(),
+            self.proxy.is_closed(),
             commands.len()
         )
     }
 }
 
+/// A command without an answer: it may or may not have taken effect.
+fn open<S: SimService>(command: &[u8], invoked: Time) -> Option<Operation> {
+    let (key, verb, outcome) = S::operation(command, None)?;
+    Some(Operation { invoked: invoked.0, returned: None, key, verb, outcome })
+}
+
 impl<S: SimService> Load<S> {
+    fn is_over(&self) -> bool {
+        self.issued == self.quota && self.commands.is_empty()
+    }
+
+    /// Nobody waits any more for what is open.
+    fn abandon(&mut self) {
+        self.open.fill(0);
+        for (_, (_, command, invoked)) in std::mem::take(&mut self.commands) {
+            self.ended.push(Ended {
+                context: Context { session: SessionId(0), sequence: Sequence(0) },
+                is_read: self.map.is_read(&command),
+                reply: None,
+                operation: open::<S>(&command, invoked),
+            });
+        }
+    }
+
     fn next(&mut self, now: Time, has_room: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
         self.next_issue(&has_room).filter(|due| *due <= now)?;
         let session = self.free_session(has_room)?;

@@ -4,6 +4,7 @@ use super::checkers::Agreement;
 use super::client::{Client, ClientParts};
 use super::disk::{Disk, Durability, Image};
 use super::host::{Host, Roles, Status};
+use super::keeper::Keeper;
 use super::observed::Observed;
 use super::ordering::{Hosted, News, Ordering};
 use super::plan::{Model, Plan};
@@ -115,6 +116,24 @@ impl<S: SimService> Cluster<S> {
         self.hosts[host] = Host { is_scheduled, overflows, ..fresh };
     }
 
+    /// The process of client `number` begins another life.
+    pub(super) fn restart_client(
+        &mut self,
+        plan: &Plan,
+        number: usize,
+        now: Time,
+        random: &mut Random,
+    ) {
+        let life = Life::first(plan, random);
+        let host = &mut self.hosts[plan.host(plan.client_node(number), RingId(0))];
+        let Roles::Client(client) = &mut host.roles else {
+            unreachable!("a client's host is a client");
+        };
+        client.restart(proxy_config(plan, number, &life), now);
+        host.identity = life.identity;
+        host.inbox.clear();
+    }
+
     fn add_replica(&mut self, plan: &Plan, replica: usize, random: &mut Random) {
         let life = Life::first(plan, random);
         let (service, shared) = build_replica(plan);
@@ -165,7 +184,12 @@ impl<S: SimService> Cluster<S> {
     /// The process of a replica ends; its last checkpoint is left if `keeps` is.
     pub(super) fn end_replica(&mut self, replica: usize, keeps: Keeps) {
         let Replica { shared, hosts, disk, .. } = &mut self.replicas[replica];
-        *disk = shared.checkpoints().latest().filter(|_| keeps == Keeps::Checkpoint);
+        let keeper = match &mut self.hosts[hosts.start].roles {
+            Roles::Worker(worker) => worker.keeper.as_mut(),
+            _ => None,
+        };
+        let left = keeper.map_or_else(|| shared.checkpoints().latest(), Keeper::crash);
+        *disk = left.filter(|_| keeps == Keeps::Checkpoint);
         for host in hosts.clone() {
             self.hosts[host].status = Status::Down;
             self.hosts[host].inbox.clear();
@@ -191,6 +215,9 @@ impl<S: SimService> Cluster<S> {
         }
         for (number, index) in hosts.clone().enumerate() {
             let mut host = worker_host(plan, (replica, number), &shared, &life, random);
+            if let Some(keeper) = &mut host.keeper {
+                keeper.begin(disk.clone());
+            }
             if let Some(checkpoint) = &disk {
                 let WorkerHost { worker, subscription, pool, .. } = &mut host;
                 worker.restore(checkpoint, subscription, pool).expect("its own checkpoint");
@@ -223,7 +250,7 @@ fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
     let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
     let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
     if plan.checkpoints.is_some() {
-        shared.checkpoints().turn_on(false, plan.log as u64);
+        shared.checkpoints().turn_on(plan.keeper.is_some(), plan.log as u64);
     }
     (service, shared)
 }
@@ -262,6 +289,10 @@ fn worker_host<S: SimService>(
         pool: FramePool::new(24),
         proposals: Proposals::new(proposers, plan.room),
         timer,
+        keeper: plan.keeper.filter(|_| number == 0).map(|keeper| {
+            // A stream of its own: who keeps nothing draws as before.
+            Keeper::new(keeper, Random::new(client).stream(12))
+        }),
         delivered: Vec::new(),
         stands_by: false,
         jumped: None,

@@ -47,6 +47,9 @@ impl<S: SimService> World<S> {
                 let keeps = if choice >> 63 == 1 { Keeps::Checkpoint } else { Keeps::Nothing };
                 self.end_replica(index(choice, self.plan.replicas), keeps, length);
             }
+            Fault::RestartClient => {
+                self.restart_client(index(choice, self.plan.load.clients), length);
+            }
             Fault::Pause => self.pause(any, length),
             Fault::PauseCoordinator => {
                 if let Some(host) = coordinator {
@@ -204,6 +207,19 @@ impl<S: SimService> World<S> {
         for host in hosts {
             self.schedule_run(host);
         }
+    }
+
+    /// A client's process ends, and another one goes on with its sessions; what the former one had
+    /// open may have been executed, or may be.
+    fn restart_client(&mut self, number: usize, length: Duration) {
+        let host = self.plan.host(self.plan.client_node(number), RingId(0));
+        if self.is_healed || self.cluster.hosts[host].status != Status::Running {
+            return;
+        }
+        let now = self.queue.now();
+        self.trace.line(now, || format!("client {number} begins again"));
+        self.cluster.restart_client(&self.plan, number, now, &mut self.random);
+        self.pause(host, length);
     }
 
     fn pause(&mut self, host: usize, length: Duration) {

@@ -15,6 +15,7 @@ mod disk;
 mod event;
 mod faults;
 mod host;
+mod keeper;
 mod network;
 mod observed;
 mod ordering;

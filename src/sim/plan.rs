@@ -95,6 +95,8 @@ pub(super) enum Fault {
     HalfMute,
     /// A replica's process ends for good; one replica always lives on.
     CrashReplica,
+    /// A client stands still, and another life goes on with its sessions.
+    RestartClient,
     /// A replica's process ends; another life, with its last checkpoint or without, begins later.
     RestartReplica,
     /// A process stands still.
@@ -155,6 +157,8 @@ pub(super) struct Load {
     pub(super) reads: u64,
     pub(super) updates: u64,
     pub(super) ranges: u64,
+    /// Whether clients close their sessions when all is over.
+    pub(super) closes: bool,
     /// The tree's settings.
     pub(super) capacity: usize,
     pub(super) minimum_percent: usize,
@@ -175,6 +179,13 @@ pub(super) struct Timing {
     /// The rate and the interval of skips.
     pub(super) lambda_per_s: u64,
     pub(super) skip_interval: Duration,
+}
+
+/// How long it takes to save a checkpoint at most, and how often of a hundred times it fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeeperPlan {
+    pub(super) write_ns: u64,
+    pub(super) failures: u64,
 }
 
 /// A seed's run.
@@ -211,6 +222,8 @@ pub(super) struct Plan {
     pub(super) room: Room,
     /// How often replicas make checkpoints, if they do.
     pub(super) checkpoints: Option<Duration>,
+    /// Where they are kept, if they count only once they are there.
+    pub(super) keeper: Option<KeeperPlan>,
     pub(super) timing: Timing,
     pub(super) network: NetworkFaults,
     pub(super) faults: Vec<Planned>,
@@ -235,6 +248,7 @@ impl Load {
             reads: random.below(60),
             updates: random.below(30),
             ranges: random.below(5),
+            closes: false,
             capacity: pick(random, &[4, 4, 6, 8, 16]),
             minimum_percent: pick(random, &[50, 25]),
             separators: pick(random, &[Separators::Natural, Separators::Aligned]),
@@ -294,7 +308,12 @@ impl Plan {
         let rooms = [Room::MOST, Room::MOST, ethernet, Room::LEAST];
         let acceptors = pick(&mut random, &[3, 3, 5]);
         let shares_acceptors = random.chance(1, 2);
-        let hears_rings = source.stream(7).chance(1, 2);
+        let hears_rings = source.stream(9).chance(1, 2);
+        let closes = source.stream(11).chance(1, 2);
+        let load = Load { closes, ..Load::draw(&mut source.stream(2), options, most) };
+        if load.keys > 8 {
+            faults.extend(client_restarts(&mut source.stream(10), timing.heals_at));
+        }
         Self {
             seed,
             model,
@@ -314,9 +333,10 @@ impl Plan {
             retry_is_client: random.chance(1, 3),
             reply_is_all: random.chance(1, 3),
             budget: u32::try_from(1 + random.below(16)).expect("at most 16"),
-            load: Load::draw(&mut source.stream(2), options, most),
+            load,
             room: pick(&mut source.stream(6), &rooms),
             checkpoints,
+            keeper: checkpoints.and_then(|_| keeper(&mut source.stream(12))),
             timing: if loses_replica { timing.without_lambda() } else { timing },
             network: network(&mut source.stream(3), options.loss),
             faults,
@@ -396,6 +416,26 @@ fn node(index: usize) -> NodeId {
 fn checkpoints(random: &mut Random) -> Option<Duration> {
     let interval = Duration::from_millis(pick(random, &[10, 30, 100, 250]));
     random.chance(1, 2).then_some(interval)
+}
+
+/// Where checkpoints are kept.
+fn keeper(random: &mut Random) -> Option<KeeperPlan> {
+    let write_ns = pick(random, &[1_000, 1_000_000, 20_000_000, 200_000_000]);
+    let failures = pick(random, &[0, 0, 10, 50]);
+    random.chance(1, 2).then_some(KeeperPlan { write_ns, failures })
+}
+
+/// Clients that end and go on. What they had open may take effect at any time or never, and whoever
+/// looks for an order has to try all: seldom.
+fn client_restarts(random: &mut Random, end: Time) -> Vec<Planned> {
+    let count = if random.chance(1, 3) { 1 + random.below(2) } else { 0 };
+    let restart = |_| Planned {
+        fault: Fault::RestartClient,
+        at: Time(random.below(end.0)),
+        length: Duration::from_micros(1 << random.below(18)),
+        choice: random.next(),
+    };
+    (0..count).map(restart).collect()
 }
 
 /// Ends of replicas that come back.

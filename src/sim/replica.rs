@@ -2,6 +2,7 @@
 //! host. Workers of a replica are processes of their own here: each can stand still alone.
 
 use super::host::{Cycle, Received};
+use super::keeper::Keeper;
 use super::observed::Observed;
 use super::pool::FramePool;
 use super::post::Post;
@@ -31,6 +32,8 @@ pub(super) struct WorkerHost<S: SimService> {
     pub(super) proposals: Proposals,
     /// Asks for checkpoints.
     pub(super) timer: Option<CheckpointTimer>,
+    /// Keeps the checkpoints of its replica, if it is the first worker.
+    pub(super) keeper: Option<Keeper>,
     /// Its replica lacked its state when it was looked last.
     pub(super) stands_by: bool,
     /// Where it went on, if it took up a checkpoint since the checkers looked.
@@ -93,6 +96,9 @@ impl<S: SimService> WorkerHost<S> {
                 .violations
                 .report("recovery", || format!("worker {place:?} answers before it has caught up"));
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.run(self.worker.shared().checkpoints(), now);
+        }
         if self.worker.next_timeout().is_some_and(|due| due <= now) {
             self.worker.on_timeout(now, &mut out);
         }
@@ -108,7 +114,8 @@ impl<S: SimService> WorkerHost<S> {
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let timer = self.timer.as_ref().filter(|_| !self.worker.is_muted());
         let timer = timer.map(CheckpointTimer::next_timeout);
-        let others = [self.worker.next_timeout(), self.subscription.next_timeout(), timer];
+        let keeper = self.keeper.as_ref().map(Keeper::next_timeout);
+        let others = [self.worker.next_timeout(), self.subscription.next_timeout(), timer, keeper];
         others.into_iter().flatten().min()
     }
 

@@ -79,6 +79,8 @@ bugs! {
     CutsAtDifferentSlots = "cuts-at-different-slots",
     /// A replica that catches up answers what was answered long ago.
     RepliesWhileRecovering = "replies-while-recovering",
+    /// A client that resumes a session goes on behind what one table says, not beyond all of them.
+    ResumeOnFirstWord = "resume-on-first-word",
     /// Who writes to a leaf after a cut does not save it as it was.
     LeafNotSavedAtCut = "leaf-not-saved-at-cut",
     /// A checkpoint leaves out the session tables.

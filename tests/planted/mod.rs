@@ -23,7 +23,7 @@ pub(crate) enum Catcher {
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 26] = [
+const CAUGHT: [(Bug, Catcher); 27] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -48,6 +48,7 @@ const CAUGHT: [(Bug, Catcher); 26] = [
     (Bug::UndoForgetsState, Catcher::Counters),
     (Bug::CutsAtDifferentSlots, Catcher::Simulation),
     (Bug::RepliesWhileRecovering, Catcher::Simulation),
+    (Bug::ResumeOnFirstWord, Catcher::Simulation),
     (Bug::LeafNotSavedAtCut, Catcher::Tree),
     (Bug::SessionsNotInCheckpoint, Catcher::Simulation),
 ];
