@@ -1,7 +1,7 @@
 //! What a replica proposes to the rings: an open proposal each.
 
 use crate::ring_paxos::{OpenProposal, Outbox, Proposer};
-use crate::types::RingId;
+use crate::types::{NodeId, RingId};
 use crate::wire::{Command, Control, ControlKind, Message, Mode, Room, Writer};
 
 /// The open proposal of each ring: commands that a replica multicasts again.
@@ -23,6 +23,13 @@ impl Proposals {
             Message::Redirect(redirect) => proposal.proposer_mut().on_redirect(redirect.ballot),
             Message::Heartbeat(beat) => proposal.proposer_mut().on_heartbeat(beat.ballot),
             _ => {} // Refused: the worker repeats by its own timer.
+        }
+    }
+
+    /// The rings have other acceptors from now on.
+    pub fn take_up(&mut self, acceptors: &[NodeId]) {
+        for proposal in &mut self.0 {
+            proposal.proposer_mut().take_up(acceptors.to_vec());
         }
     }
 
@@ -55,7 +62,7 @@ impl Proposals {
 mod tests {
     use super::*;
     use crate::ring_paxos::Destination;
-    use crate::types::{Ballot, GroupId, GroupSet, Incarnation, NodeId};
+    use crate::types::{Ballot, GroupId, GroupSet, Incarnation};
     use crate::wire::{CommandHeader, Redirect};
 
     #[derive(Default)]

@@ -8,7 +8,7 @@
 use super::{Merge, Turn};
 use crate::mem::{Frame, Pool};
 use crate::ring_paxos::{Envelope, Learner, LearnerConfig, LearnerCounters, Outbox, Role, Taken};
-use crate::types::{Instance, RingId, Slot, Time};
+use crate::types::{Instance, NodeId, RingId, Slot, Time};
 use crate::wire::{Header, Message};
 use std::hash::{Hash, Hasher};
 
@@ -111,6 +111,14 @@ impl Subscription {
     pub fn set_checkpointed(&mut self, position: &[RingPosition]) {
         for (learner, at) in self.learners.iter_mut().zip(position) {
             learner.set_checkpointed(at.next);
+        }
+    }
+
+    /// The rings have other acceptors from now on; `of` gives those of each, the preferential one
+    /// first.
+    pub fn take_up(&mut self, mut of: impl FnMut(RingId) -> Vec<NodeId>) {
+        for learner in &mut self.learners {
+            learner.take_up(of(learner.ring()));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::replica::{
 use crate::ring_paxos::{LearnerConfig, Member, Proposer, Retention, RingConfig};
 use crate::service::Optimistic;
 use crate::storage::StorageError;
-use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, RingId};
+use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, ReplicaSet, RingId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ impl Builder {
             client: random.next(),
             groups: roster.groups,
             acceptors: roster.acceptors(),
-            replicas: u8::try_from(roster.replicas).expect("at most 32 replicas"),
+            replicas: ReplicaSet::first(roster.replicas),
             sessions,
             window: blueprint.window,
             grouping: blueprint.grouping,

@@ -1,6 +1,6 @@
 //! The settings of a proxy, and why it refuses a command.
 
-use crate::types::{Address, NodeId};
+use crate::types::{Address, NodeId, ReplicaSet};
 use crate::wire::Room;
 use std::time::Duration;
 use thiserror::Error;
@@ -26,7 +26,7 @@ pub struct ProxyConfig {
     /// The acceptors, the same for every ring.
     pub acceptors: Vec<NodeId>,
     /// How many replicas execute and answer; at most 32.
-    pub replicas: u8,
+    pub replicas: ReplicaSet,
     /// How many sessions this proxy holds.
     pub sessions: usize,
     /// W: commands that one session may have open; a power of two, at most the replicas' own.

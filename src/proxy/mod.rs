@@ -25,7 +25,10 @@ pub use config::{Grouping, ProxyConfig, SubmitError};
 
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
-use crate::types::{Ballot, GroupSet, Random, RingId, Sequence, SessionId, Time};
+use crate::types::{
+    Ballot, GroupSet, MAX_REPLICAS, NodeId, Random, ReplicaId, ReplicaSet, RingId, Sequence,
+    SessionId, Time,
+};
 use crate::wire::{Command, CommandHeader, Mode, Replies, Reply, SessionReport, Status};
 use lifetime::Lifetime;
 use rings::Rings;
@@ -81,7 +84,6 @@ impl<M: GroupMap> Proxy<M> {
     /// If a number in `config` is out of its range.
     #[must_use]
     pub fn new(config: ProxyConfig, map: M, now: Time) -> Self {
-        assert!(config.replicas > 0 && config.replicas <= 32, "1 to 32 replicas");
         assert_eq!(config.groups, map.groups(), "the map's groups are the model's");
         let rings = if config.groups == 1 { 1 } else { config.groups + 1 };
         let session = |n: usize| Session::new(n as u64 + 1, config.window);
@@ -90,8 +92,8 @@ impl<M: GroupMap> Proxy<M> {
             rings: Rings::new(rings, &config, now),
             sessions: (0..config.sessions).map(session).collect(),
             places: vec![0; (config.sessions * 4).next_power_of_two()].into(),
-            silent: vec![Time::ZERO; usize::from(config.replicas)],
-            heard: vec![Time::ZERO; usize::from(config.replicas)],
+            silent: vec![Time::ZERO; MAX_REPLICAS],
+            heard: vec![Time::ZERO; MAX_REPLICAS],
             random: Random::new(config.client),
             open: 0,
             ready: 0,
@@ -182,13 +184,13 @@ impl<M: GroupMap> Proxy<M> {
     /// ones.
     #[inline]
     fn designate(&self, session: usize, now: Time) -> u8 {
-        let replicas = u64::from(self.config.replicas);
+        let replicas = self.config.replicas;
         let turn = self.sessions[session].next.0 + session as u64;
-        let named = |shift: u64| (turn + shift) % replicas;
-        let is_heard =
-            |replica: &u64| self.silent[usize::try_from(*replica).expect("small")] <= now;
-        let replica = (0..replicas).map(named).find(is_heard).unwrap_or_else(|| named(0));
-        CommandHeader::designate(u8::try_from(replica).expect("below 32"), 0)
+        let named = |shift: u64| replicas.member(turn + shift);
+        let is_heard = |replica: &ReplicaId| self.silent[usize::from(replica.0)] <= now;
+        let all = 0..replicas.len() as u64;
+        let replica = all.map(named).find(is_heard).unwrap_or_else(|| named(0));
+        CommandHeader::designate(replica.0, 0)
     }
 
     /// A datagram of replies. `done` hears of each command that has come to its end.
@@ -359,6 +361,17 @@ impl<M: GroupMap> Proxy<M> {
         self.flow(now, out);
         self.send_parts(now, out);
         self.rings.flush(out);
+    }
+
+    /// Another epoch has begun, with these members.
+    ///
+    /// # Panics
+    /// If there is no acceptor.
+    pub fn take_up(&mut self, acceptors: Vec<NodeId>, replicas: ReplicaSet) {
+        self.config.replicas = replicas;
+        self.rings.take_up(&acceptors);
+        self.config.acceptors = acceptors;
+        self.next_scan = Time::ZERO;
     }
 
     /// `ring`'s acceptor does not coordinate; the ballot says who does.

@@ -6,7 +6,7 @@
 //! number that is used again lies beyond.
 
 use super::Proxy;
-use crate::types::{Bug, Sequence, SessionId};
+use crate::types::{Bug, MAX_REPLICAS, Sequence, SessionId};
 use crate::wire::{Reply, SessionReport};
 
 /// A session that is to be gone on with.
@@ -39,10 +39,9 @@ impl<M> Proxy<M> {
     /// # Panics
     /// If there is no such session, or it is open.
     pub fn resume(&mut self, session: usize, id: SessionId) {
-        let replicas = usize::from(self.config.replicas);
         let session = &mut self.sessions[session];
         assert!(!session.is_open(), "a session is resumed instead of being opened");
-        let resuming = Resuming { id, tables: vec![0; replicas], highest: 0, is_lost: false };
+        let resuming = Resuming { id, tables: vec![0; MAX_REPLICAS], highest: 0, is_lost: false };
         session.resuming = Some(resuming);
     }
 

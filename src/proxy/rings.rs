@@ -5,7 +5,7 @@ use super::flow::Flow;
 use super::parts::Parts;
 use super::round_trip::RoundTrip;
 use crate::ring_paxos::{Destination, OpenProposal, Outbox, Proposer};
-use crate::types::{Ballot, RingId, Time};
+use crate::types::{Ballot, NodeId, RingId, Time};
 use crate::wire::{
     COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, MAX_BATCH, Message, Propose, Room, Writer,
 };
@@ -53,6 +53,13 @@ impl Rings {
         };
         let rings = (0u16..).take(count).map(RingId).map(ring).collect();
         Self { rings, room: config.room }
+    }
+
+    /// The rings have other acceptors from now on.
+    pub(super) fn take_up(&mut self, acceptors: &[NodeId]) {
+        for ring in &mut self.rings {
+            ring.turn(|proposer| proposer.take_up(acceptors.to_vec()));
+        }
     }
 
     /// Whether a command of this payload travels in parts.

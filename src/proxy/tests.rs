@@ -3,7 +3,7 @@
 use super::*;
 use crate::ring_paxos::Destination;
 use crate::service::null::Null;
-use crate::types::{Address, GroupId, Incarnation, NodeId};
+use crate::types::{Address, GroupId, Incarnation, NodeId, ReplicaSet};
 use crate::wire::{Chunk, Commands, MAX_BATCH, Message, Room, Writer, fingerprint};
 use crate::wire::{Control, ControlKind, Refusal, Refused};
 
@@ -38,7 +38,7 @@ fn config() -> ProxyConfig {
         client: 77,
         groups: 2,
         acceptors: vec![NodeId(0), NodeId(1), NodeId(2)],
-        replicas: 2,
+        replicas: ReplicaSet::first(2),
         sessions: 2,
         window: 4,
         grouping: Grouping::Conservative,

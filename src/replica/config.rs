@@ -1,7 +1,7 @@
 //! The settings of a worker. All of them but `me` and `replica` must be equal at every replica:
 //! they decide what is executed, where, and in which session tables it is remembered.
 
-use crate::types::{GroupId, ReplicaId};
+use crate::types::{GroupId, ReplicaId, ReplicaSet};
 use crate::wire::Room;
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ pub struct WorkerConfig {
     pub me: GroupId,
     /// The worker's replica.
     pub replica: ReplicaId,
-    /// n: how many replicas there are.
-    pub replicas: usize,
+    /// The replicas that there are.
+    pub replicas: ReplicaSet,
     /// How often workers meet.
     pub barrier: Barrier,
     /// Who executes in synchronous mode.
@@ -101,14 +101,14 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// The defaults for worker `me` of `groups` of replica `replica` of `replicas`.
+    /// The defaults for worker `me` of `groups` of replica `replica` of the first `replicas`.
     #[must_use]
     pub const fn new(groups: usize, me: GroupId, replica: ReplicaId, replicas: usize) -> Self {
         Self {
             groups,
             me,
             replica,
-            replicas,
+            replicas: ReplicaSet::first(replicas),
             barrier: Barrier::Command,
             executor: Executor::Rotate,
             retry: Retry::Replica,
@@ -126,8 +126,7 @@ impl WorkerConfig {
 
     pub(super) fn check(&self) {
         assert!(self.me.index() < self.groups, "a worker's group is one of the groups");
-        assert!(usize::from(self.replica.0) < self.replicas, "a replica is one of the replicas");
-        assert!(self.replicas <= 32, "a command's designation names at most 32 replicas");
+        assert!(self.replicas.contains(self.replica), "a replica is one of the replicas");
         assert!(self.assemblies > 0 && self.command_limit <= 1 << 24);
     }
 }

@@ -12,7 +12,7 @@ use super::{PsmrWorker, Shared, WorkerOutbox};
 use crate::mem::Pool;
 use crate::multi_ring::Subscription;
 use crate::service::Optimistic;
-use crate::types::{Bug, GroupSet, NodeId, Slot, Time};
+use crate::types::{Bug, GroupSet, NodeId, ReplicaSet, Slot, Time};
 use crate::wire::{CheckpointPiece, CheckpointRequest};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -85,6 +85,16 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// replicas.
     pub fn set_peers(&mut self, peers: Vec<NodeId>) {
         self.recoverer.peers = peers;
+    }
+
+    /// Another epoch has begun, with these `replicas`; `peers` as in [`PsmrWorker::set_peers`].
+    ///
+    /// # Panics
+    /// If this replica is not one of them.
+    pub fn take_up(&mut self, replicas: ReplicaSet, peers: Vec<NodeId>) {
+        self.config.replicas = replicas;
+        self.config.check();
+        self.set_peers(peers);
     }
 
     /// This life of the replica follows another one, or joins others: it answers nobody before it

@@ -3,6 +3,7 @@
 //! An acceptor accepts iff the ballot is at least its promise (rule 2). A 2A costs one copy into
 //! the window, one record in the log, and a vote that leaves at the end of the duty cycle.
 
+use super::epoch::NextEpoch;
 use super::member::{Member, Memory};
 use super::trim::Positions;
 use super::votes::{Occasion, VoteQueue};
@@ -31,7 +32,7 @@ pub(super) struct Acceptor {
     /// It accepts nothing below this ballot.
     pub(super) promised: Ballot,
     promise_lsn: Lsn,
-    promise_due: Option<PromiseDue>,
+    pub(super) promise_due: Option<PromiseDue>,
     /// The ballot whose coordinator it heard last, and that ballot's ring.
     pub(super) current: Ballot,
     pub(super) layout: Layout,
@@ -60,6 +61,7 @@ pub(super) struct Acceptor {
     pub(super) unpersisted: VecDeque<Instance>,
     pub(super) votes: VoteQueue,
     pub(super) positions: Positions,
+    pub(super) next: NextEpoch,
 }
 
 impl Acceptor {
@@ -82,6 +84,7 @@ impl Acceptor {
             unpersisted: VecDeque::with_capacity(config.instances),
             votes: VoteQueue::new(),
             positions: Positions::new(config),
+            next: NextEpoch::default(),
         }
     }
 
@@ -125,6 +128,7 @@ impl<L: Log> Member<L> {
                     self.window.claim(instance).is_some_and(|entry| ballot >= entry.ballot);
                 if is_newer {
                     self.window.accept(instance, (ballot, id), &value);
+                    self.await_members(instance, &value);
                 }
             }
             // Who comes back with a memory votes anyway.
@@ -241,6 +245,7 @@ impl<L: Log> Member<L> {
             return;
         }
         self.window.accept(instance, (ballot, id), value);
+        self.await_members(instance, value);
         self.advance_heard();
         let lsn = self.log_accept(instance);
         if ballot > self.acceptor.promised {
@@ -462,7 +467,7 @@ impl<L: Log> Member<L> {
 
     /// Whether a value is above what a datagram has room for; no member makes one.
     pub(super) fn is_oversized(&self, value: &Value<'_>) -> bool {
-        matches!(value, Value::Batch(bytes) if bytes.len() > self.config.room.batch())
+        value.bytes().len() > self.config.room.batch()
     }
 
     /// Asks `coordinator` to be re-admitted (rule 6).

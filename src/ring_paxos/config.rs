@@ -1,4 +1,4 @@
-//! What one ring is told at its start. All of it is fixed for the ring's life.
+//! What one ring is told at its start, and what an epoch changes of it.
 
 use crate::types::{NodeId, RingId};
 use crate::wire::{MAX_RING, Room};
@@ -23,12 +23,30 @@ pub enum Retention {
     },
 }
 
-/// The settings of one ring, the same at each of its acceptors.
+/// Who belongs to a ring in an epoch of its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number.
+    pub number: u32,
+    /// The acceptors.
+    pub acceptors: Vec<NodeId>,
+    /// As [`RingConfig::learners`].
+    pub learners: usize,
+    /// As [`RingConfig::retention`].
+    pub retention: Retention,
+}
+
+/// The settings of one ring, the same at each of its acceptors. But for what an [`Epoch`] changes
+/// they are fixed for the ring's life.
 #[derive(Clone, Debug)]
 pub struct RingConfig {
     /// The ring.
     pub ring: RingId,
-    /// All n = 2f + 1 acceptors. Ring r starts at acceptor r mod n.
+    /// The epoch of the configuration.
+    pub epoch: u32,
+    /// It decides who the members of the next epoch are: one ring of a cluster does.
+    pub decides_members: bool,
+    /// All n acceptors, of which n / 2 + 1 are a quorum. Ring r starts at acceptor r mod n.
     pub acceptors: Vec<NodeId>,
     /// How many learners must have applied an instance before it may be forgotten. 0: half the log
     /// is kept, and a learner that falls behind it needs a checkpoint.
@@ -65,14 +83,15 @@ impl RingConfig {
     /// Ring `ring` over `acceptors`, the rest at its defaults.
     ///
     /// # Panics
-    /// If there is no acceptor, an even number of them, or more than 15.
+    /// If there is no acceptor, or more than 15.
     #[must_use]
     pub fn new(ring: RingId, acceptors: Vec<NodeId>) -> Self {
         let count = acceptors.len();
-        assert!(count % 2 == 1, "2f + 1 acceptors, not {count}");
-        assert!(count / 2 < MAX_RING, "at most 15 acceptors, not {count}");
+        assert!(count > 0 && count / 2 < MAX_RING, "1 to 15 acceptors, not {count}");
         Self {
             ring,
+            epoch: 1,
+            decides_members: false,
             acceptors,
             learners: 0,
             retention: Retention::Applied,
@@ -96,7 +115,7 @@ impl RingConfig {
         Self { room, batch_limit: room.batch(), ..self }
     }
 
-    /// f + 1: how many acceptors make a quorum, and a ring.
+    /// How many acceptors make a quorum, and a ring: more than half.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.acceptors.len() / 2 + 1

@@ -47,6 +47,14 @@ impl Election {
         }
     }
 
+    /// Another epoch begins, in which this member is acceptor `index`: its coordinator has to begin
+    /// anew, as after its end.
+    pub(super) fn begin_epoch(&mut self, config: &RingConfig, index: usize, now: Time) {
+        let rank = config.rank(index);
+        self.patience = config.election_timeout + config.election_timeout / 2 * rank;
+        self.stand_at = now + self.patience;
+    }
+
     /// A coordinator or candidate of `ballot` is alive.
     #[inline]
     pub(super) fn hear(&mut self, ballot: Ballot, now: Time) {

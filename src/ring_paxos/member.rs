@@ -2,7 +2,7 @@
 //! coordinator. The one type that simulator and host drive.
 //!
 //! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`,
-//! `election` and `coordinator`.
+//! `election`, `epoch` and `coordinator`.
 
 use super::acceptor::Acceptor;
 use super::coordinator::Coordinator;
@@ -231,6 +231,7 @@ impl<L: Log> Role for Member<L> {
             Message::Redirect(redirect) => self.on_redirect(redirect.ballot, now),
             Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
             Message::Repair(repair) => self.on_repair(repair, out),
+            Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)
             | Message::Refused(_)
@@ -240,6 +241,8 @@ impl<L: Log> Role for Member<L> {
             | Message::StatusPage(_)
             | Message::CheckpointRequest(_)
             | Message::CheckpointPiece(_)
+            | Message::MembersRequest(_)
+            | Message::Members(_)
             | Message::Mismatch => {}
         }
     }
@@ -247,6 +250,7 @@ impl<L: Log> Role for Member<L> {
     fn on_cycle_end(&mut self, now: Time, out: &mut impl Outbox) {
         self.flush_votes(out);
         self.settle(now, out);
+        self.note_members();
     }
 
     fn on_timeout(&mut self, now: Time, out: &mut impl Outbox) {

@@ -9,6 +9,7 @@ mod config;
 mod coordinator;
 mod counters;
 mod election;
+mod epoch;
 mod learner;
 mod log;
 mod member;
@@ -20,7 +21,7 @@ mod trim;
 mod votes;
 mod window;
 
-pub use config::{Retention, RingConfig};
+pub use config::{Epoch, Retention, RingConfig};
 pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
 pub use log::{Log, Lsn, MemoryLog, Record, Replay};

@@ -30,6 +30,18 @@ impl Proposer {
         Self { acceptors, ballot: Ballot::ZERO, target: first, rotation: first, number: 0 }
     }
 
+    /// The ring has other acceptors from now on.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn take_up(&mut self, acceptors: Vec<NodeId>) {
+        assert!(!acceptors.is_empty(), "a ring has acceptors");
+        let target = self.target();
+        self.rotation = 0;
+        self.target = acceptors.iter().position(|node| *node == target).unwrap_or(0);
+        self.acceptors = acceptors;
+    }
+
     /// A number that no proposal of this life has had.
     pub const fn next_number(&mut self) -> u64 {
         self.take_numbers(1)

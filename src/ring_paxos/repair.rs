@@ -35,9 +35,7 @@ impl RepairBudget {
     /// The ring carried `value`: a quarter of it may be repairs.
     #[inline]
     pub(super) fn earn(&mut self, value: &Value<'_>) {
-        if let Value::Batch(bytes) = value {
-            self.bytes = (self.bytes + bytes.len() / 4).min(BURST_BYTES);
-        }
+        self.bytes = (self.bytes + value.bytes().len() / 4).min(BURST_BYTES);
     }
 
     fn spend(&mut self, length: usize, now: Time) -> bool {

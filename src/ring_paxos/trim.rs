@@ -185,6 +185,7 @@ impl<L: Log> Member<L> {
         if trim <= self.window.trim() {
             return;
         }
+        self.note_members(); // it may be forgotten now
         self.window.set_trim(trim);
         let stride = self.config.instances as u64 / 8;
         if trim.0 >= self.acceptor.logged_trim.0 + stride {

@@ -24,6 +24,8 @@ pub(super) enum Held {
     Skip(u64),
     /// That many bytes of commands.
     Batch(u16),
+    /// The epoch that begins, and how many bytes its members take.
+    Members(u32, u16),
 }
 
 impl Held {
@@ -31,13 +33,16 @@ impl Held {
     pub(super) const fn slots(self) -> u64 {
         match self {
             Self::Skip(n) => n,
-            Self::Nothing | Self::Noop | Self::Batch(_) => 1,
+            Self::Nothing | Self::Noop | Self::Batch(_) | Self::Members(..) => 1,
         }
     }
 
     /// Bytes of payload.
     pub(super) fn length(self) -> usize {
-        if let Self::Batch(length) = self { usize::from(length) } else { 0 }
+        match self {
+            Self::Batch(length) | Self::Members(_, length) => usize::from(length),
+            Self::Nothing | Self::Noop | Self::Skip(_) => 0,
+        }
     }
 }
 
@@ -166,14 +171,17 @@ impl Window {
         (ballot, id): (Ballot, ValueId),
         value: &Value<'_>,
     ) {
+        let bytes = value.bytes();
+        let length = u16::try_from(bytes.len()).expect("a value fits a datagram");
         let held = match value {
             Value::Noop => Held::Noop,
             Value::Skip(n) => Held::Skip(*n),
-            Value::Batch(bytes) => {
-                self.slot_mut(instance)[..bytes.len()].copy_from_slice(bytes);
-                Held::Batch(u16::try_from(bytes.len()).expect("a batch fits a datagram"))
-            }
+            Value::Batch(_) => Held::Batch(length),
+            Value::Members(epoch, _) => Held::Members(*epoch, length),
         };
+        if length > 0 {
+            self.slot_mut(instance)[..bytes.len()].copy_from_slice(bytes);
+        }
         self.highest = self.highest.max(instance);
         let entry = self.claim(instance).expect("a value is accepted inside the window");
         entry.held = held;
@@ -199,11 +207,17 @@ impl Window {
             Held::Nothing => None,
             Held::Noop => Some(Value::Noop),
             Held::Skip(n) => Some(Value::Skip(n)),
-            Held::Batch(length) => {
-                let start = self.place(instance) * SLOT_BYTES;
-                Some(Value::Batch(&self.values[start..start + usize::from(length)]))
+            Held::Batch(length) => Some(Value::Batch(self.slot(instance, length))),
+            Held::Members(epoch, length) => {
+                Some(Value::Members(epoch, self.slot(instance, length)))
             }
         }
+    }
+
+    #[inline]
+    fn slot(&self, instance: Instance, length: u16) -> &[u8] {
+        let start = self.place(instance) * SLOT_BYTES;
+        &self.values[start..start + usize::from(length)]
     }
 
     /// The bytes of the slot of `instance`, where a coordinator gathers a batch.

@@ -19,7 +19,9 @@ use crate::replica::{
     SessionLimits, Shared, WorkerConfig,
 };
 use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, Retention, RingConfig};
-use crate::types::{Address, GroupId, Incarnation, Random, ReplicaId, RingId, Slot, Time};
+use crate::types::{
+    Address, GroupId, Incarnation, Random, ReplicaId, ReplicaSet, RingId, Slot, Time,
+};
 use crate::wire::Identity;
 use std::ops::Range;
 use std::rc::Rc;
@@ -399,7 +401,7 @@ fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
         client: life.identity.incarnation.0,
         groups: plan.groups,
         acceptors: plan.acceptor_nodes(),
-        replicas: u8::try_from(plan.replicas).expect("few replicas"),
+        replicas: ReplicaSet::first(plan.replicas),
         sessions: plan.load.sessions,
         window: plan.load.window.next_power_of_two(),
         grouping: match plan.model {

@@ -32,6 +32,7 @@ enum StoredValue {
     Noop,
     Skip(u64),
     Batch(Box<[u8]>),
+    Members(u32, Box<[u8]>),
 }
 
 /// A log on a simulated disk.
@@ -142,6 +143,7 @@ impl Stored {
                     Value::Noop => StoredValue::Noop,
                     Value::Skip(slots) => StoredValue::Skip(slots),
                     Value::Batch(bytes) => StoredValue::Batch(bytes.into()),
+                    Value::Members(epoch, bytes) => StoredValue::Members(epoch, bytes.into()),
                 };
                 Self::Accept { instance, ballot, id, value }
             }
@@ -159,6 +161,7 @@ impl Stored {
                     StoredValue::Noop => Value::Noop,
                     StoredValue::Skip(slots) => Value::Skip(*slots),
                     StoredValue::Batch(bytes) => Value::Batch(bytes),
+                    StoredValue::Members(epoch, bytes) => Value::Members(*epoch, bytes),
                 };
                 Record::Accept { instance: *instance, ballot: *ballot, id: *id, value }
             }

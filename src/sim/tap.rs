@@ -64,7 +64,7 @@ impl Tap {
     fn on_value(&mut self, ring: RingId, id: ValueId, value: &Value<'_>, out: &mut Violations) {
         let batch = match value {
             Value::Batch(bytes) => Some(hash_bytes(bytes)),
-            Value::Noop | Value::Skip(_) => None,
+            Value::Noop | Value::Skip(_) | Value::Members(..) => None,
         };
         self.agreement.on_value(ring, id, ValueSeen { slots: value.slots(), batch }, out);
     }

@@ -8,6 +8,7 @@ mod group;
 mod id;
 mod planted;
 mod random;
+mod replicas;
 mod time;
 
 pub use ballot::{Ballot, Incarnation, ValueId};
@@ -17,4 +18,5 @@ pub use id::{
 };
 pub use planted::Bug;
 pub use random::Random;
+pub use replicas::{MAX_REPLICAS, ReplicaSet};
 pub use time::Time;

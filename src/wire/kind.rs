@@ -48,13 +48,19 @@ pub enum Kind {
     CheckpointRequest = 21,
     /// One of them.
     CheckpointPiece = 22,
+    /// The members of the next epoch, to be decided.
+    Reconfigure = 23,
+    /// Who are the members now? As long as the longest answer that may come.
+    MembersRequest = 24,
+    /// They are.
+    Members = 25,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 22] = [
+        const KINDS: [Kind; 25] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -77,6 +83,9 @@ impl Kind {
             Kind::Mismatch,
             Kind::CheckpointRequest,
             Kind::CheckpointPiece,
+            Kind::Reconfigure,
+            Kind::MembersRequest,
+            Kind::Members,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

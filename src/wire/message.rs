@@ -1,5 +1,6 @@
 //! The messages of Ring Paxos (PROTOCOL 1) and Multi-Ring Paxos, borrowed from their datagram.
 
+use super::members::{Epoch, MembersRequest};
 use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
@@ -51,9 +52,7 @@ impl PromiseRecord<'_> {
     pub fn encode(&self, writer: &mut Writer<'_>) {
         let Self { instance, ballot, id, value } = *self;
         writer.pod(&RecordFixed { instance, ballot, id, value: ValueFixed::of(&value) });
-        if let Value::Batch(bytes) = value {
-            writer.bytes(bytes);
-        }
+        writer.bytes(value.bytes());
     }
 }
 
@@ -280,6 +279,9 @@ pub enum Message<'a> {
     CheckpointPiece(CheckpointPiece<'a>),
     /// Nothing: the header says all.
     Mismatch,
+    Reconfigure(Epoch<'a>),
+    MembersRequest(MembersRequest<'a>),
+    Members(Epoch<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -309,6 +311,9 @@ impl<'a> Message<'a> {
             Self::CheckpointRequest(_) => Kind::CheckpointRequest,
             Self::CheckpointPiece(_) => Kind::CheckpointPiece,
             Self::Mismatch => Kind::Mismatch,
+            Self::Reconfigure(_) => Kind::Reconfigure,
+            Self::MembersRequest(_) => Kind::MembersRequest,
+            Self::Members(_) => Kind::Members,
         }
     }
 
@@ -342,6 +347,8 @@ impl<'a> Message<'a> {
                 Self::CheckpointRequest(_) => size_of::<CheckpointRequest>(),
                 Self::CheckpointPiece(piece) => CheckpointPiece::FIXED_LENGTH + piece.bytes.len(),
                 Self::Mismatch => 0,
+                Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encoded_length(),
+                Self::MembersRequest(request) => request.room.len(),
             }
     }
 
@@ -394,6 +401,8 @@ impl<'a> Message<'a> {
             Self::CheckpointRequest(request) => writer.pod(request),
             Self::CheckpointPiece(piece) => piece.encode(writer),
             Self::Mismatch => {}
+            Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encode(writer),
+            Self::MembersRequest(request) => writer.bytes(request.room),
         }
     }
 
@@ -438,6 +447,11 @@ impl<'a> Message<'a> {
             Kind::CheckpointRequest => Self::CheckpointRequest(r.pod()?),
             Kind::CheckpointPiece => Self::CheckpointPiece(CheckpointPiece::decode(r)?),
             Kind::Mismatch => Self::Mismatch,
+            Kind::Reconfigure => Self::Reconfigure(Epoch::decode(r)?),
+            Kind::MembersRequest => {
+                Self::MembersRequest(MembersRequest { room: r.take(r.rest().len())? })
+            }
+            Kind::Members => Self::Members(Epoch::decode(r)?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }
@@ -488,9 +502,7 @@ impl<'a> Accept<'a> {
             reserved: 0,
         });
         writer.bytes(decisions.0);
-        if let Value::Batch(bytes) = value {
-            writer.bytes(bytes);
-        }
+        writer.bytes(value.bytes());
     }
 
     fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {

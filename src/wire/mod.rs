@@ -12,6 +12,7 @@ mod control;
 mod cursor;
 mod header;
 mod kind;
+mod members;
 mod message;
 mod parts;
 mod propose;
@@ -31,6 +32,7 @@ pub use header::{
     DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, claimed, kind_of, open, seal,
 };
 pub use kind::Kind;
+pub use members::{Epoch, MembersRequest};
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
     PromiseRecord, PromiseRecords, Repair, RepairRequest, Trimmed,

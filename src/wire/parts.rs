@@ -77,6 +77,8 @@ pub enum Value<'a> {
     Skip(u64),
     /// Commands end to end. One slot.
     Batch(&'a [u8]),
+    /// The epoch that begins and its members, as `config` writes them. One slot.
+    Members(u32, &'a [u8]),
 }
 
 impl Value<'_> {
@@ -85,15 +87,22 @@ impl Value<'_> {
     pub const fn slots(&self) -> u64 {
         match self {
             Self::Skip(n) => *n,
-            Self::Noop | Self::Batch(_) => 1,
+            Self::Noop | Self::Batch(_) | Self::Members(..) => 1,
+        }
+    }
+
+    /// The bytes that follow its fixed part.
+    #[must_use]
+    #[inline]
+    pub const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Batch(bytes) | Self::Members(_, bytes) => bytes,
+            Self::Noop | Self::Skip(_) => &[],
         }
     }
 
     pub(super) const fn length(&self) -> usize {
-        match self {
-            Self::Batch(bytes) => bytes.len(),
-            Self::Noop | Self::Skip(_) => 0,
-        }
+        self.bytes().len()
     }
 }
 
@@ -231,10 +240,11 @@ pod_list! {
     WantedRanges of WantedRange
 }
 
-/// A value's fixed part; a batch's bytes follow where the message says.
+/// A value's fixed part; its bytes follow where the message says.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct ValueFixed {
+    /// How many slots are skipped, or which epoch begins.
     skip: u64,
     length: u32,
     kind: u32,
@@ -247,6 +257,7 @@ impl ValueFixed {
             Value::Noop => Self { skip: 0, length, kind: 0 },
             Value::Skip(n) => Self { skip: *n, length, kind: 1 },
             Value::Batch(_) => Self { skip: 0, length, kind: 2 },
+            Value::Members(epoch, _) => Self { skip: u64::from(*epoch), length, kind: 3 },
         }
     }
 
@@ -256,6 +267,10 @@ impl ValueFixed {
             0 if length == 0 => Ok(Value::Noop),
             1 if length == 0 && self.skip > 0 => Ok(Value::Skip(self.skip)),
             2 => Ok(Value::Batch(reader.take(length)?)),
+            3 if length > 0 => {
+                let epoch = u32::try_from(self.skip).map_err(|_| DecodeError::Malformed)?;
+                Ok(Value::Members(epoch, reader.take(length)?))
+            }
             _ => Err(DecodeError::Malformed),
         }
     }

@@ -239,7 +239,7 @@ impl<S: Optimistic> PsmrWorker<S> {
 
     /// Whether this replica is the one that multicasts a failed command at once.
     const fn is_sender(&self, header: &CommandHeader) -> bool {
-        header.sequence.0 % self.config.replicas as u64 == self.config.replica.0 as u64
+        self.config.replicas.member(header.sequence.0).0 == self.config.replica.0
     }
 
     /// Whether this replica answers a command that changes state.

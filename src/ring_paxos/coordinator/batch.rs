@@ -140,6 +140,27 @@ impl<L: Log> Member<L> {
         true
     }
 
+    /// Proposes the members of the epoch after this one. `None`: not now, or there is no room.
+    pub(in crate::ring_paxos) fn propose_members(
+        &mut self,
+        (epoch, members): (u32, &[u8]),
+        now: Time,
+        out: &mut impl Outbox,
+    ) -> Option<Instance> {
+        self.seal();
+        if self.is_reserved(now, true) {
+            return None;
+        }
+        self.room(members.len())?;
+        self.note_taken(now);
+        let instance = self.coordinator.next;
+        self.window.slot_mut(instance)[..members.len()].copy_from_slice(members);
+        let length = u16::try_from(members.len()).expect("members fit a datagram");
+        self.gather(instance, Held::Members(epoch, length));
+        self.settle(now, out);
+        Some(instance)
+    }
+
     /// Closes the open batch: it waits for the window.
     pub(super) fn seal(&mut self) {
         let length = std::mem::take(&mut self.coordinator.open);
@@ -185,7 +206,13 @@ impl<L: Log> Member<L> {
     }
 
     /// Who is not the coordinator says who is, or that nobody can be.
-    fn turn_away(&mut self, envelope: &Envelope, number: u64, now: Time, out: &mut impl Outbox) {
+    pub(in crate::ring_paxos) fn turn_away(
+        &mut self,
+        envelope: &Envelope,
+        number: u64,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
         if self.lacks_quorum(now) {
             self.counters.refused_no_quorum += 1;
             self.refuse(envelope, number, Refusal::NoQuorum, out);

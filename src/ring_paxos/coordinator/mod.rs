@@ -106,6 +106,14 @@ impl Coordinator {
         }
     }
 
+    /// Another epoch begins: nobody of it was heard, and nobody has asked for anything.
+    pub(super) fn begin_epoch(&mut self, config: &RingConfig, now: Time) {
+        self.heard = vec![now; config.acceptors.len()];
+        self.admissions.clear();
+        self.fresh_at = now;
+        self.admission_pause = config.election_timeout / 8;
+    }
+
     pub(super) const fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle)
     }

@@ -137,6 +137,7 @@ impl<L: Log> Member<L> {
         let is_newer = ballot > entry.ballot && !Bug::PhaseOneAnyValue.is_planted();
         if !entry.is_accepted() || is_newer {
             self.window.accept(instance, (ballot, id), value);
+            self.await_members(instance, value);
         }
     }
 
@@ -206,6 +207,7 @@ impl<L: Log> Member<L> {
                 self.window.accept(Instance(instance), (ballot, id), &Value::Noop);
             }
         }
+        self.find_members();
         let slot_next = self.slot_behind(highest);
         self.grant_petitions();
         let coordinator = &mut self.coordinator;

@@ -403,8 +403,7 @@ impl Learner {
         proposed: Ballot,
     ) -> Option<(Instance, &'a [u8])> {
         let Accept { instance, ballot, id, .. } = *accept;
-        if id == ValueId::NONE || matches!(accept.value, Value::Batch(b) if b.len() > MAX_DATAGRAM)
-        {
+        if id == ValueId::NONE || accept.value.bytes().len() > MAX_DATAGRAM {
             self.counters.malformed += 1;
             return None;
         }
@@ -428,7 +427,8 @@ impl Learner {
         }
         self.on_proposed(instance, proposed);
         match accept.value {
-            Value::Noop => self.window.put_noop(instance),
+            // Members are the acceptors' affair.
+            Value::Noop | Value::Members(..) => self.window.put_noop(instance),
             Value::Skip(slots) => self.window.put_skip(instance, slots),
             Value::Batch(batch) => return Some((instance, batch)),
         }
@@ -483,6 +483,13 @@ impl Learner {
             self.window.decide_proposed(first, decided, ballot);
             self.mark.decided = decided;
         }
+    }
+
+    /// The ring has other `acceptors` from now on, the preferential one first.
+    pub(crate) fn take_up(&mut self, acceptors: Vec<NodeId>) {
+        self.report_to = acceptors[0];
+        self.repairs.take_up(&acceptors);
+        self.config.acceptors = acceptors;
     }
 
     /// The preferential acceptor passes positions on only while it is in the ring.

@@ -66,6 +66,13 @@ struct Request {
 }
 
 impl Repairs {
+    /// There are other acceptors to ask.
+    pub(super) fn take_up(&mut self, acceptors: &[NodeId]) {
+        assert!(!acceptors.is_empty(), "a learner has an acceptor to ask");
+        self.acceptor = 0;
+        self.acceptors = acceptors.to_vec();
+    }
+
     pub(super) fn new(config: &LearnerConfig, seed: u64) -> Self {
         assert!(!config.acceptors.is_empty(), "a learner has an acceptor to ask");
         Self {

@@ -64,6 +64,11 @@ impl Gate {
         &self.identity
     }
 
+    /// Another epoch has begun, of a configuration with this digest.
+    pub const fn move_to(&mut self, epoch: u32, configuration: u64) {
+        (self.identity.epoch, self.identity.configuration) = (epoch, configuration);
+    }
+
     /// Bytes that a datagram needs beyond header and body.
     #[must_use]
     #[inline]
@@ -196,7 +201,10 @@ impl Keys {
 
 /// What clients may send.
 fn is_for_clients(kind: u8) -> bool {
-    matches!(Kind::from_wire(kind), Some(Kind::Propose | Kind::StatusRequest))
+    matches!(
+        Kind::from_wire(kind),
+        Some(Kind::Propose | Kind::StatusRequest | Kind::MembersRequest)
+    )
 }
 
 /// The key of a sender in this life.
