@@ -7,7 +7,8 @@ use crate::config::{Cluster, duration};
 use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
-    BuildError, ClusterError, Growth, Launch, NodeError, Process, WithService, with_service,
+    BuildError, ClusterError, Ended, Growth, Launch, NodeError, Process, WithService,
+    latest_members, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
@@ -60,10 +61,21 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     }
     fallback::of_cluster(&mut config.cluster)?;
     let data_dir = args.data_dir.clone();
+    let data_dir = data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config));
+    let cluster = latest_members(&config.cluster, &data_dir, &args.ids).map_err(NodeError::from)?;
+    if cluster.epoch > config.cluster.epoch {
+        complain(&format!(
+            "{} is of epoch {}, these nodes know of epoch {} and go on with its members: bring the \
+             file up to date with `psmr member list --update`",
+            args.config.display(),
+            config.cluster.epoch,
+            cluster.epoch
+        ));
+    }
     let launch = Launch {
-        cluster: &config.cluster,
+        cluster: &cluster,
         ids: &args.ids,
-        data_dir: data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config)),
+        data_dir,
         keyring: key::of_nodes(&config.cluster, &args.config, args.insecure)?,
         is_insecure: args.insecure,
         faults: args.fault.map(|faults| Faults { seed: args.fault_seed.unwrap_or(1), ..faults }),
@@ -108,7 +120,7 @@ impl WithService for Starts<'_> {
 
 /// Until the nodes are told to stop, or have stopped.
 fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
-    let mut is_told = false;
+    let (mut is_told, mut has_failed) = (false, false);
     let mut manager = Manager::of_environment();
     let mut dropped: Vec<(String, DecodeError)> = Vec::new();
     loop {
@@ -119,9 +131,14 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
                 complain(&format!("{id}: drops a datagram: {reason}; more of them are counted"));
             }
         }
-        for (id, cause) in process.take_ended() {
+        for Ended { id, cause, is_removed } in process.take_ended() {
             complain(&format!("{id}: stopped: {cause}"));
             manager.on_ended(&id);
+            has_failed |= !is_removed;
+        }
+        if process.is_empty() && !has_failed {
+            manager.on_stop();
+            return Ok(());
         }
         if process.is_empty() {
             return Err(Failure::Run("no node is left in this process".to_owned()));

@@ -124,11 +124,11 @@ pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
 fn ask(args: &StatusArgs) -> Result<Status, Failure> {
     let config = config::read(&args.config)?;
     let keyring = key::of_client_of(&config.cluster, &args.config, args.key_file.as_deref())?;
-    let said =
-        inquire(&config.cluster, args.interface, args.patience, keyring).map_err(|error| {
+    let (cluster, said) = inquire(&config.cluster, args.interface, args.patience, keyring)
+        .map_err(|error| {
             Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
         })?;
-    Ok(Status::of(&config.cluster, &said))
+    Ok(Status::of(&cluster, &said))
 }
 
 /// Who did not answer, and why; `None`: all did.
@@ -228,7 +228,7 @@ impl RingStatus {
         let leads = |fact: &&Fact| fact.values[2] & 1 != 0;
         let coordinator = of_ring(Topic::Ballot).filter(leads).map(ballot).max();
         let name = |(_, node): (u64, u64)| {
-            let acceptor = cluster.acceptors.get(usize::try_from(node).ok()?);
+            let acceptor = cluster.acceptors.iter().find(|known| u64::from(known.number) == node);
             acceptor.map(|acceptor| acceptor.id.clone())
         };
         let most = |value: usize| of_ring(Topic::Ring).map(|fact| fact.values[value]).max();

@@ -1,27 +1,24 @@
 //! What no single table can know: names, counts and ports over the whole cluster.
 
 use super::section::Source;
-use super::{Cluster, ConfigError, Place};
+use super::{Cluster, ConfigError, MAX_ACCEPTORS, MAX_REPLICAS, Place};
 use std::net::SocketAddrV4;
 use toml::de::DeTable;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-/// The most replicas: what a command's designation can name.
-const REPLICAS: usize = 32;
-/// The most acceptors.
-const ACCEPTORS: usize = 15;
-
 pub(super) fn cluster(source: &Source<'_>, root: &DeTable<'_>, cluster: &Cluster) -> Result<()> {
     let acceptors = cluster.acceptors.len();
-    if acceptors.is_multiple_of(2) {
+    // Later epochs pass through even numbers on their way to odd ones.
+    if acceptors.is_multiple_of(2) && cluster.epoch == 1 {
         let problem = format!("{acceptors} acceptors tolerate no more failures than one less");
         let place = place(source, root, "acceptor", acceptors - 1, "id");
         return refuse(place, "acceptor", problem, "choose 1, 3, 5, ..");
     }
     for (role, count, most) in
-        [("acceptor", acceptors, ACCEPTORS), ("replica", cluster.replicas.len(), REPLICAS)]
+        [("acceptor", acceptors, MAX_ACCEPTORS), ("replica", cluster.replicas.len(), MAX_REPLICAS)]
     {
+        let most = usize::from(most);
         if count > most {
             let place = place(source, root, role, most, "id");
             let problem = format!("{count} are more than a cluster can have");

@@ -1,7 +1,7 @@
 //! What a cluster is: the contents of cluster.toml, checked.
 
 use super::Digests;
-use crate::types::{NodeId, RingId};
+use crate::types::RingId;
 use crate::wire::Room;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -125,6 +125,8 @@ pub struct Host {
 /// One acceptor or one replica: what `psmr node --id` starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// Its place among its kind: the names of nodes on the wire are made of it.
+    pub number: u16,
     /// Its name.
     pub id: String,
     /// Where its first thread listens; further threads of a replica have the next ports.
@@ -293,13 +295,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The number of acceptor `index` on the wire.
-    #[must_use]
-    pub fn acceptor_node(&self, index: usize) -> NodeId {
-        assert!(index < self.acceptors.len(), "an acceptor of the cluster");
-        NodeId(u16::try_from(index).expect("at most 15 acceptors"))
-    }
-
     /// Each ring's multicast group.
     pub fn groups(&self) -> impl Iterator<Item = (RingId, SocketAddrV4)> {
         (0..).map(RingId).zip(self.rings.iter().copied())

@@ -45,7 +45,10 @@ impl Digests {
         let mut members = Hash::default();
         for (role, nodes) in [(1, &cluster.acceptors), (2, &cluster.replicas)] {
             members.words(&[role, nodes.len() as u64]);
-            nodes.iter().for_each(|node| members.text(&node.id));
+            for node in nodes {
+                members.words(&[node.number.into()]);
+                members.text(&node.id);
+            }
         }
         for ring in &cluster.rings {
             members.text(&ring.to_string());

@@ -9,6 +9,7 @@ mod cluster;
 mod digest;
 mod error;
 mod init;
+mod members;
 mod read;
 mod section;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use cluster::{
 pub use digest::Digests;
 pub use error::{ConfigError, Place};
 pub use init::{Init, InitError};
+pub use members::{ChangeError, Kind, Member, Members};
 pub use section::{Effective, duration};
 
 use section::Source;
@@ -28,6 +30,11 @@ use toml::de::DeTable;
 
 /// The version of the file's format.
 pub const SCHEMA: &str = "psmr.cluster/1";
+
+/// The most acceptors: two rings of as many as a layout names have one in common.
+pub const MAX_ACCEPTORS: u16 = 15;
+/// The most replicas: what a command's designation can name.
+pub const MAX_REPLICAS: u16 = 32;
 
 /// A configuration and how it came about.
 #[derive(Clone, Debug, PartialEq, Eq)]

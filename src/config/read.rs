@@ -4,8 +4,9 @@ use super::cluster::{
     Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Io,
     Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
+use super::members::is_name;
 use super::section::{Section, Source};
-use super::{ConfigError, Digests, SCHEMA, check};
+use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_REPLICAS, SCHEMA, check};
 use crate::wire::Room;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -150,13 +151,16 @@ fn nodes(
 ) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     for (index, value) in array(source, root, role)?.iter().enumerate() {
-        let keys = ["id", "host", "port", "cores"];
+        let keys = ["id", "number", "host", "port", "cores"];
         let mut section = Section::of_array(source, (role, index), value, &keys)?;
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let id = section.parsed("id", None, "a1", |text| {
-            let is_id = !text.is_empty() && text.len() <= 32 && text.chars().all(is_name);
-            is_id.then(|| text.to_owned())
-        })?;
+        let id = section.parsed("id", None, "a1", |text| is_name(text).then(|| text.to_owned()))?;
+        let most = if role == "acceptor" { MAX_ACCEPTORS } else { MAX_REPLICAS };
+        let number = section.number("number", index as u64, 0..=u64::from(most) - 1)?;
+        let number = u16::try_from(number).expect("within its range");
+        if nodes.iter().any(|node: &Node| node.number >= number) {
+            let remedy = "let the numbers of a kind rise in the file";
+            return section.refuse("number", format!("{number} does not follow"), remedy);
+        }
         let name = section.text("host", None)?;
         let Some(host) = hosts.iter().find(|host| host.name == name) else {
             let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
@@ -166,7 +170,7 @@ fn nodes(
         let port = section.required_number("port", 1..=65_535)?;
         let port = u16::try_from(port).expect("within its range");
         let address = SocketAddrV4::new(host.address, port);
-        nodes.push(Node { id, address, cores: section.cores("cores")? });
+        nodes.push(Node { number, id, address, cores: section.cores("cores")? });
     }
     Ok(nodes)
 }

@@ -2,6 +2,7 @@
 
 use super::agent::{self, Agent};
 use super::board::Board;
+use super::census::{Census, Registrar};
 use super::client::ClientAgent;
 use super::config::ClusterError;
 use super::desk::Desk;
@@ -40,6 +41,10 @@ pub(super) struct Thread {
     pub(super) board: Arc<Board>,
     /// Its own: that it moves.
     pub(super) pulse: Arc<Pulse>,
+    /// The node that it is a thread of; none of a cluster that is one process, or of a client.
+    pub(super) node: String,
+    /// Who the members are; none where they stay.
+    pub(super) census: Option<Arc<Census>>,
 }
 
 impl Thread {
@@ -54,6 +59,8 @@ impl Thread {
             starting: Arc::default(),
             board: Arc::new(Board::new(0)),
             pulse: Arc::default(),
+            node: String::new(),
+            census: None,
         }
     }
 
@@ -62,7 +69,11 @@ impl Thread {
     }
 
     fn desk(&self) -> Desk {
-        Desk::new(self.board.clone())
+        Desk::new(self.board.clone(), self.registrar(), &self.node)
+    }
+
+    fn registrar(&self) -> Registrar {
+        Registrar::new(self.census.clone(), self.identity.epoch)
     }
 
     /// A gate of its own.
@@ -166,7 +177,8 @@ impl<M: GroupMap, L: Load> Body for ClientBody<M, L> {
         while thread.starting.load(Ordering::Acquire) > 0 && !thread.stop.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
-        let mut agent = ClientAgent::new(endpoint, me, gate, book, proxy, load);
+        let registrar = thread.registrar();
+        let mut agent = ClientAgent::new(endpoint, me, (gate, registrar), book, (proxy, load));
         let result = thread.run(&mut agent);
         left.fetch_sub(1, Ordering::Release);
         result?;

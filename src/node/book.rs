@@ -2,7 +2,7 @@
 
 use crate::types::{Address, NodeId};
 
-/// Node -> unicast address of the agent that hosts it. Fixed when a cluster is launched.
+/// Node -> unicast address of the agent that hosts it. Of one epoch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book(Vec<Address>);
 
@@ -14,6 +14,17 @@ impl Book {
             self.0.resize(index + 1, Address::NONE);
         }
         self.0[index] = address;
+    }
+
+    /// Where anybody listens, each place once.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in self.0.iter().filter(|address| **address != Address::NONE) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        addresses
     }
 
     /// Where `node` listens; [`Address::NONE`] leads nowhere and is counted as lost.

@@ -11,10 +11,12 @@ use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
     Barrier, CheckpointTimer, Executor, PsmrWorker, ReplyPolicy, Retry, Shared, WorkerConfig,
 };
-use crate::ring_paxos::{LearnerConfig, Member, Proposer, Retention, RingConfig};
+use crate::ring_paxos::{Epoch, LearnerConfig, Member, Proposer, Retention, RingConfig};
 use crate::service::Optimistic;
 use crate::storage::StorageError;
-use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, ReplicaSet, RingId};
+use crate::types::{
+    Address, GroupId, Incarnation, MAX_REPLICAS, NodeId, Random, ReplicaId, RingId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,15 +63,24 @@ impl CheckpointPlan {
     pub(super) const NONE: Self =
         Self { interval: Duration::ZERO, patience: Duration::ZERO, is_strict: false, joins: false };
 
-    /// What a ring of `learners` keeps that `replicas` hear.
-    fn retention(&self, learners: usize, replicas: usize) -> Retention {
+    /// What `ring` keeps for the replicas of `roster`.
+    fn retention(&self, roster: &Roster, ring: RingId) -> Retention {
         if self.interval.is_zero() {
             return Retention::Applied;
         }
         // f + 1 of 2f + 1 replicas, with all their learners of the ring.
+        let (learners, replicas) = (roster.learners(ring), roster.replicas().len());
         let copies = replicas.div_ceil(2) * (learners / replicas.max(1));
         let Self { is_strict, patience, .. } = *self;
         Retention::Checkpoints { copies, is_strict, patience }
+    }
+}
+
+impl CheckpointPlan {
+    /// Who belongs to `ring` in epoch `number`, of which `roster` is.
+    pub(super) fn epoch(&self, roster: &Roster, ring: RingId, number: u32) -> Epoch {
+        let (acceptors, learners) = (roster.acceptors(), roster.learners(ring));
+        Epoch { number, acceptors, learners, retention: self.retention(roster, ring) }
     }
 }
 
@@ -78,13 +89,15 @@ impl CheckpointPlan {
 pub(super) struct Builder {
     pub(super) blueprint: Blueprint,
     pub(super) roster: Roster,
+    /// The epoch of the configuration in which all of them begin.
+    epoch: u32,
     /// Spreads time-outs and back-offs.
     pub(super) random: Random,
 }
 
 impl Builder {
-    pub(super) const fn new(blueprint: Blueprint, roster: Roster, seed: u64) -> Self {
-        Self { blueprint, roster, random: Random::new(seed) }
+    pub(super) const fn new(blueprint: Blueprint, roster: Roster, epoch: u32, seed: u64) -> Self {
+        Self { blueprint, roster, epoch, random: Random::new(seed) }
     }
 
     /// These acceptors of every ring, in their life `life`, with what their logs remember.
@@ -94,13 +107,19 @@ impl Builder {
         life: Incarnation,
         logs: &mut Logs,
     ) -> Result<Vec<Hosted>, StorageError> {
-        let Self { blueprint, roster, random } = self;
+        let Self { blueprint, roster, random, epoch } = self;
         let mut hosted = Vec::new();
         for ring in roster.rings() {
-            let learners = roster.learners(ring);
+            let of_ring = blueprint.checkpoints.epoch(roster, ring, *epoch);
             for &node in nodes {
-                let retention = blueprint.checkpoints.retention(learners, roster.replicas);
-                let config = RingConfig { ring, learners, retention, ..blueprint.ring.clone() };
+                let config = RingConfig {
+                    ring,
+                    epoch: of_ring.number,
+                    decides_members: ring == roster.last_ring(),
+                    learners: of_ring.learners,
+                    retention: of_ring.retention,
+                    ..blueprint.ring.clone()
+                };
                 let (log, recovered) = logs.open(node, ring, config.instances)?;
                 let (seed, now) = (random.next(), clock::now());
                 let mut member =
@@ -116,18 +135,14 @@ impl Builder {
     /// The worker of `group` of `replica`.
     pub(super) fn worker<S: Optimistic>(
         &mut self,
-        replica: usize,
+        replica: ReplicaId,
         group: usize,
         shared: &Arc<Shared<S>>,
     ) -> WorkerParts<S> {
-        let Self { blueprint, roster, random } = self;
-        let id = ReplicaId(u8::try_from(replica).expect("at most 32 replicas"));
+        let Self { blueprint, roster, random, .. } = self;
         let me = roster.worker(replica, group);
-        let acceptors = roster.acceptors();
-        // Learners of different workers prefer different acceptors.
         let preferred = |ring: RingId| {
-            let mut acceptors = acceptors.clone();
-            acceptors.rotate_left((usize::from(ring.0) + replica) % roster.acceptors);
+            let acceptors = roster.preferred(ring, replica);
             let has_checkpoints = !blueprint.checkpoints.interval.is_zero();
             let defaults = LearnerConfig::new(ring, acceptors, u64::from(me.0));
             LearnerConfig { has_checkpoints, ..defaults }
@@ -140,12 +155,12 @@ impl Builder {
             reply: blueprint.reply,
             command_limit: blueprint.command_limit,
             room: blueprint.ring.room,
-            ..WorkerConfig::new(roster.groups, GroupId::new(group), id, roster.replicas)
+            replicas: roster.replica_set(),
+            ..WorkerConfig::new(roster.groups, GroupId::new(group), replica, MAX_REPLICAS)
         };
         let subscription = SubscriptionConfig { rings, m: blueprint.m };
         let mut worker = PsmrWorker::new(worker, shared.clone());
-        let others = (0..roster.replicas).filter(|other| *other != replica);
-        worker.set_peers(others.map(|other| roster.worker(other, 0)).collect());
+        worker.set_peers(roster.peers(replica));
         if blueprint.checkpoints.joins {
             worker.join();
         }
@@ -160,29 +175,33 @@ impl Builder {
     }
 
     /// What expires sessions at `replica`, whose tables have `places`.
-    pub(super) fn session_timer(&mut self, replica: usize, places: usize) -> Option<SessionTimer> {
-        let who = (replica, self.roster.groups);
+    pub(super) fn session_timer(
+        &mut self,
+        replica: ReplicaId,
+        places: usize,
+    ) -> Option<SessionTimer> {
+        let who = (usize::from(replica.0), self.roster.groups);
         SessionTimer::new(self.blueprint.session_timeout, who, places, self.random.next())
     }
 
     /// What asks for checkpoints at a replica.
-    pub(super) fn checkpoint_timer(&mut self, replica: usize) -> Option<CheckpointTimer> {
-        let Self { blueprint, roster, random } = self;
+    pub(super) fn checkpoint_timer(&mut self, replica: ReplicaId) -> Option<CheckpointTimer> {
+        let Self { blueprint, roster, random, .. } = self;
         let CheckpointPlan { interval, is_strict, .. } = blueprint.checkpoints;
         // Where the logs wait for checkpoints, these must not wait for their time.
         let enough = if is_strict { blueprint.ring.instances as u64 / 4 } else { u64::MAX };
-        CheckpointTimer::new(interval, enough, replica, roster.groups, random.next())
+        CheckpointTimer::new(interval, enough, usize::from(replica.0), roster.groups, random.next())
     }
 
     /// A client that is answered at `reply_to`, with so many sessions.
     pub(super) fn proxy(&mut self, reply_to: Address, sessions: usize) -> ProxyConfig {
-        let Self { blueprint, roster, random } = self;
+        let Self { blueprint, roster, random, .. } = self;
         ProxyConfig {
             reply_to,
             client: random.next(),
             groups: roster.groups,
             acceptors: roster.acceptors(),
-            replicas: ReplicaSet::first(roster.replicas),
+            replicas: roster.replica_set(),
             sessions,
             window: blueprint.window,
             grouping: blueprint.grouping,

@@ -1,6 +1,7 @@
 //! The client agent: a proxy of many sessions, driven by a load.
 
 use super::agent::Agent;
+use super::census::Registrar;
 use super::post::Post;
 use super::{Book, DropCounters, Load, Submission};
 use crate::mem::{Frame, Pool};
@@ -27,6 +28,7 @@ pub(super) struct ClientAgent<E, M, L> {
     me: NodeId,
     endpoint: E,
     gate: Gate,
+    registrar: Registrar,
     book: Arc<Book>,
     proxy: Proxy<M>,
     load: L,
@@ -55,15 +57,15 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
     pub(super) fn new(
         endpoint: E,
         me: NodeId,
-        gate: Gate,
+        (gate, registrar): (Gate, Registrar),
         book: Arc<Book>,
-        proxy: Proxy<M>,
-        load: L,
+        (proxy, load): (Proxy<M>, L),
     ) -> Self {
         Self {
             me,
             endpoint,
             gate,
+            registrar,
             book,
             proxy,
             load,
@@ -84,10 +86,21 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
     }
 }
 
+impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
+    /// Another epoch has begun: its members are asked from now on.
+    fn take_up(&mut self) {
+        let Some(epoch) = self.registrar.moved() else { return };
+        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.book = epoch.book.clone();
+        self.proxy.take_up(epoch.roster.acceptors(), epoch.roster.replica_set());
+    }
+}
+
 impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
+        self.take_up();
         let (receive, transmit) = self.endpoint.split();
-        let Self { proxy, load, .. } = self;
+        let Self { proxy, load, registrar, .. } = self;
         receive.poll(now, &mut self.frames);
         let mut work = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
         let mut out = Post { me: self.me, gate: &mut self.gate, book: &self.book, transmit };
@@ -108,10 +121,14 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
                 Ok((ring, Message::Heartbeat(heartbeat))) => {
                     proxy.on_heartbeat(ring, heartbeat.ballot);
                 }
+                Ok((_, Message::Members(told))) => registrar.on_members(&told)?,
                 Ok(_) => self.drops.count(wire::DecodeError::Malformed),
                 Err(reason) => {
                     self.drops.count(reason);
-                    if wire::kind_of(receive.bytes(&frame)) == Some(Kind::Mismatch) {
+                    let datagram = receive.bytes(&frame);
+                    let is_late =
+                        registrar.on_refused((reason, datagram), frame.from, now, &mut out);
+                    if !is_late && wire::kind_of(datagram) == Some(Kind::Mismatch) {
                         load.on_mismatch(reason, frame.from);
                     }
                 }

@@ -155,7 +155,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         let mut blueprint = config.blueprint();
         blueprint.ring.window_bytes = socket_buffer.unwrap_or(1 << 20) / 2;
         let orderers = seeds[..roster.orderers].iter().map(Seed::waker).collect();
-        let builder = Builder::new(blueprint, roster, config.seed);
+        let builder = Builder::new(blueprint, roster, identity.epoch, config.seed);
         let workers = 0..config.replicas * config.groups;
         let cluster = Self {
             config,
@@ -206,7 +206,8 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         shared: &[Arc<Shared<S>>],
     ) -> Result<(), ClusterError> {
         let places = self.config.session_limits().sessions;
-        for (replica, shared) in shared.iter().enumerate() {
+        let ids = self.builder.roster.replicas().to_vec();
+        for ((replica, shared), id) in shared.iter().enumerate().zip(ids) {
             if !self.config.checkpoint_interval.is_zero() {
                 let log = self.builder.blueprint.ring.instances as u64;
                 shared.checkpoints().turn_on(false, log);
@@ -216,11 +217,11 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
                 let spot = self.spot(format!("r{replica}-w{crew}"), seeds);
                 let mut markers = Markers::default();
                 if crew == 0 {
-                    markers.sessions = self.builder.session_timer(replica, places);
-                    markers.checkpoints = self.builder.checkpoint_timer(replica);
+                    markers.sessions = self.builder.session_timer(id, places);
+                    markers.checkpoints = self.builder.checkpoint_timer(id);
                 }
                 let Self { team, builder, inside, .. } = self;
-                let place = (replica, crew);
+                let place = (id, crew);
                 let crew = team.start_crew(spot, inside, (builder, shared), place, markers)?;
                 for (group, progressed) in crew {
                     self.progressed[replica * self.config.groups + group] = progressed;

@@ -2,6 +2,7 @@
 
 use super::DropCounters;
 use super::board::{self, Board};
+use super::census::Registrar;
 use super::post::Post;
 use crate::host::usage::Usage;
 use crate::ring_paxos::{Destination, Outbox};
@@ -26,6 +27,9 @@ const PAGE_FACTS: usize = (Room::LEAST.body() - StatusPage::FIXED_LENGTH) / size
 pub(super) struct Desk {
     board: Arc<Board>,
     pub(super) drops: DropCounters,
+    /// The node that its thread is of.
+    node: String,
+    pub(super) registrar: Registrar,
     facts: Vec<Fact>,
     mismatch_at: Time,
     usage_at: Time,
@@ -35,9 +39,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(board: Arc<Board>) -> Self {
+    pub(super) fn new(board: Arc<Board>, registrar: Registrar, node: &str) -> Self {
         Self {
             board,
+            node: node.to_owned(),
+            registrar,
             drops: DropCounters::default(),
             facts: Vec::with_capacity(256),
             mismatch_at: Time::ZERO,
@@ -45,6 +51,11 @@ impl Desk {
             resident_bytes: 0,
             lost: [0; 4],
         }
+    }
+
+    /// The name of its node.
+    pub(super) fn node(&self) -> &str {
+        &self.node
     }
 
     pub(super) fn board(&self) -> &Board {
@@ -68,6 +79,9 @@ impl Desk {
         out: &mut Post<'_, T>,
     ) {
         self.drop(reason);
+        if self.registrar.on_refused((reason, datagram), from, now, out) {
+            return;
+        }
         let is_mismatch = matches!(
             reason,
             DecodeError::Version

@@ -1,6 +1,6 @@
 //! The directory of one node: whose it is, who uses it now, and whether there was a life before.
 
-use crate::config::Cluster;
+use crate::config::{Cluster, Members};
 use crate::host::file::lock_patiently;
 use crate::ring_paxos::Memory;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,6 +13,8 @@ use thiserror::Error;
 const VERSION: &str = "psmr.node/1";
 /// The name of that file.
 const IDENTITY: &str = "node";
+/// The name of the file of the last members that the node has heard of.
+const MEMBERS: &str = "members";
 
 /// Why a node may not use its directory.
 #[derive(Debug, Error)]
@@ -57,6 +59,7 @@ pub(super) struct Home {
     path: PathBuf,
     identity: String,
     had_life: bool,
+    epoch: u32,
     _lock: File,
 }
 
@@ -89,7 +92,8 @@ impl Home {
             let (found, expected) = difference(found, &identity);
             return Err(HomeError::Foreign { path, found, expected });
         }
-        Ok(Self { had_life: found.is_some(), path, identity, _lock: lock })
+        let epoch = cluster.epoch;
+        Ok(Self { had_life: found.is_some(), path, identity, epoch, _lock: lock })
     }
 
     /// Where an acceptor of durability `sync` has its log.
@@ -102,9 +106,10 @@ impl Home {
         &self.path
     }
 
-    /// What an acceptor without a log knows of its former lives: nothing, if there were any.
+    /// What an acceptor without a log knows of its former lives: nothing, if there were any. In a
+    /// later epoch than the first there was somebody else's, whose place it takes.
     pub(super) const fn memory(&self) -> Memory {
-        if self.had_life { Memory::Amnesiac } else { Memory::Fresh }
+        if self.had_life || self.epoch > 1 { Memory::Amnesiac } else { Memory::Fresh }
     }
 
     /// This life begins: from now on there was one. Persistent when it returns, whatever a former
@@ -112,16 +117,68 @@ impl Home {
     pub(super) fn begin(&self) -> Result<(), HomeError> {
         let write = || {
             if !self.had_life {
-                let (file, new) = (self.path.join(IDENTITY), self.path.join("node.new"));
-                let mut writer = File::create(&new)?;
-                writer.write_all(self.identity.as_bytes())?;
-                writer.sync_all()?;
-                fs::rename(new, file)?;
+                replace(&self.path, IDENTITY, self.identity.as_bytes())?;
             }
             keep_names(&self.path)
         };
         write().map_err(|source| HomeError::Io { path: self.path.clone(), source })
     }
+
+    /// The members of `cluster` are those that this node begins with.
+    pub(super) fn keep(&self, cluster: &Cluster) -> Result<(), HomeError> {
+        keep_members(&self.path, &Members::of(cluster))
+            .map_err(|source| HomeError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// Replaces a file of a node's directory as a whole. Persistent when it returns.
+fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let (file, new) = (path.join(name), path.join(format!("{name}.new")));
+    let mut writer = File::create(&new)?;
+    writer.write_all(content)?;
+    writer.sync_all()?;
+    fs::rename(new, file)?;
+    File::open(path)?.sync_all()
+}
+
+/// Writes `members` down in a node's directory, unless it has later ones.
+pub(super) fn keep_members(path: &Path, members: &Members) -> io::Result<()> {
+    if kept_members(path)?.is_some_and(|kept| kept.epoch >= members.epoch) {
+        return Ok(());
+    }
+    replace(path, MEMBERS, &members.encode())
+}
+
+/// The members that a node's directory has; none if it has none, or they are not sound.
+fn kept_members(path: &Path) -> io::Result<Option<Members>> {
+    match fs::read(path.join(MEMBERS)) {
+        Ok(bytes) => Ok(Members::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `cluster` with the members of the latest epoch that one of the nodes `ids` below `root` has
+/// heard of: its file may be of an earlier one.
+///
+/// # Errors
+/// If what a directory has of them cannot be read.
+pub fn latest_members(
+    cluster: &Cluster,
+    root: &Path,
+    ids: &[String],
+) -> Result<Cluster, HomeError> {
+    let mut latest = cluster.clone();
+    for id in ids {
+        let path = root.join(id);
+        let kept =
+            kept_members(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
+        let is_ours = |m: &Members| m.immutable == cluster.digests.immutable;
+        if let Some(kept) = kept.filter(|kept| is_ours(kept) && kept.epoch > latest.epoch) {
+            latest = cluster.in_epoch_of(&kept);
+        }
+    }
+    Ok(latest)
 }
 
 /// Makes the names in `directory` persistent, and those by which it is reached on its file system.

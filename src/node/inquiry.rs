@@ -1,17 +1,16 @@
 //! Asking every node of a cluster what it has to say of itself: one socket, no threads, by datagrams
 //! that are sent again until they are answered or patience ends.
 
-use super::{board, remote};
+use super::line::{Heard, Line};
+use super::{board, change};
 use crate::config::{self, Cluster};
 use crate::host::clock;
-use crate::host::usage::draw_incarnation;
-use crate::types::{KeyNumber, NodeId, Time};
+use crate::types::{RingId, Time};
 use crate::wire::{
-    self, DecodeError, Fact, Gate, HEADER_LENGTH, Header, Identity, Keyring, Kind, Message, Room,
-    StatusPage, StatusRequest, Writer,
+    self, DecodeError, Fact, Keyring, Kind, Message, Room, StatusPage, StatusRequest,
 };
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,8 @@ pub fn drop_reason(fact: &Fact) -> &'static str {
     board::reason(fact.index)
 }
 
-/// Asks every node of `cluster`, in the order of [`Cluster::nodes`].
+/// Asks every node of `cluster`, in the order of [`Cluster::nodes`]; if some are in a later epoch,
+/// its members instead. Returns the cluster that was asked, too.
 ///
 /// # Errors
 /// If there is no socket to ask by.
@@ -47,25 +47,26 @@ pub fn inquire(
     interface: Option<Ipv4Addr>,
     patience: Duration,
     keyring: Option<Arc<Keyring>>,
-) -> io::Result<Vec<Said>> {
-    let first = cluster.acceptors[0].address;
-    let interface = interface.unwrap_or_else(|| remote::interface_to(first));
-    let socket = UdpSocket::bind((interface, 0))?;
-    let identity = Identity {
-        cluster: cluster.id,
-        configuration: cluster.digests.configuration(),
-        epoch: cluster.epoch,
-        incarnation: draw_incarnation()?,
+) -> io::Result<(Cluster, Vec<Said>)> {
+    let line = Line::open(cluster, interface, keyring.clone())?;
+    let said = ask(cluster, line, patience)?;
+    let is_elsewhere = |said: &Said| {
+        matches!(said.mismatch, Some(DecodeError::Epoch | DecodeError::Configuration))
     };
-    let mut inquiry = Inquiry {
-        socket,
-        gate: match keyring {
-            None => Gate::new(identity),
-            Some(keyring) => Gate::with_keys(identity, keyring, draw_incarnation()?.0.max(1)),
-        },
-        sender: NodeId(u16::MAX - 1),
-        asked: cluster.nodes().map(Asked::new).collect(),
-    };
+    if !said.iter().any(is_elsewhere) {
+        return Ok((cluster.clone(), said));
+    }
+    let latest = change::latest(cluster, interface, patience, keyring.clone())?;
+    if latest.epoch == cluster.epoch {
+        return Ok((latest, said));
+    }
+    let line = Line::open(&latest, interface, keyring)?;
+    let said = ask(&latest, line, patience)?;
+    Ok((latest, said))
+}
+
+fn ask(cluster: &Cluster, line: Line, patience: Duration) -> io::Result<Vec<Said>> {
+    let mut inquiry = Inquiry { line, asked: cluster.nodes().map(Asked::new).collect() };
     let until = clock::now() + patience;
     let mut repeat_at = Time::ZERO;
     loop {
@@ -77,9 +78,7 @@ pub fn inquire(
             repeat_at = now + REPEAT;
             inquiry.ask_all();
         }
-        let wait = repeat_at.min(until).since(now).max(Duration::from_millis(1));
-        inquiry.socket.set_read_timeout(Some(wait))?;
-        inquiry.receive();
+        inquiry.receive(repeat_at.min(until).since(now))?;
     }
 }
 
@@ -124,9 +123,7 @@ impl Asked {
 }
 
 struct Inquiry {
-    socket: UdpSocket,
-    gate: Gate,
-    sender: NodeId,
+    line: Line,
     asked: Vec<Asked>,
 }
 
@@ -144,28 +141,17 @@ impl Inquiry {
         let page = u32::try_from(asked.missing()).expect("few pages");
         let number = u64::try_from(index).expect("few nodes");
         let request = StatusRequest { number, page, room: &[0; ROOM] };
-        let message = Message::StatusRequest(request);
-        let mut datagram = vec![0; message.encoded_length() + self.gate.tag_length()];
-        message.encode(&mut Writer::new(&mut datagram[HEADER_LENGTH..]));
-        let header = Header {
-            kind: message.kind() as u8,
-            sender: self.sender,
-            target: NodeId::ALL,
-            ..Header::default()
-        };
-        self.gate.seal(header, KeyNumber::NODES, &mut datagram);
-        // A node that cannot be reached is one that does not answer.
-        let _ = self.socket.send_to(&datagram, asked.address);
+        self.line.send(asked.address, RingId(0), &Message::StatusRequest(request));
     }
 
     /// Takes one datagram, if one comes in time.
-    fn receive(&mut self) {
-        let mut buffer = [0; wire::MAX_DATAGRAM];
-        let Ok((length, SocketAddr::V4(from))) = self.socket.recv_from(&mut buffer) else { return };
-        let datagram = &buffer[..length];
-        let Some(index) = self.asked.iter().position(|asked| asked.address == from) else { return };
-        let message =
-            self.gate.open(datagram).and_then(|(header, body)| Message::decode(header.kind, body));
+    fn receive(&mut self, patience: Duration) -> io::Result<()> {
+        let Some(Heard { from, datagram, message }) = self.line.receive(patience)? else {
+            return Ok(());
+        };
+        let Some(index) = self.asked.iter().position(|asked| asked.address == from) else {
+            return Ok(());
+        };
         match message {
             Ok(Message::StatusPage(page)) if page.number == index as u64 => {
                 self.asked[index].take(&page);
@@ -178,5 +164,6 @@ impl Inquiry {
             }
             _ => {}
         }
+        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use super::agent::Agent;
 use super::desk::Desk;
 use super::observer::RingFigures;
 use super::post::Post;
-use super::{Book, DropCounters, Positions};
+use super::watchdog::Halt;
+use super::{Book, DropCounters, Positions, census};
 use crate::host::clock;
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
@@ -65,7 +66,9 @@ impl Hosted {
         let values = [member.decided().0, member.trim().0, member.heard_slot().0];
         facts.push(Fact::new(Topic::Ring, ring.0, values));
         let ballot = member.ballot();
-        let standing = u64::from(member.is_coordinator()) | u64::from(member.is_inert()) << 1;
+        let standing = u64::from(member.is_coordinator())
+            | u64::from(member.is_inert()) << 1
+            | u64::from(member.is_established()) << 2;
         let values = [ballot.round.into(), ballot.node.0.into(), standing];
         facts.push(Fact::new(Topic::Ballot, ring.0, values));
     }
@@ -167,10 +170,10 @@ impl<E: Endpoint> OrderingAgent<E> {
         }
     }
 
-    fn receive(&mut self, now: Time) -> usize {
+    fn receive(&mut self, now: Time) -> io::Result<u32> {
         let (receive, transmit) = self.endpoint.split();
         receive.poll(now, &mut self.frames);
-        let count = self.frames.len();
+        let count = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
         for frame in self.frames.drain(..) {
             let opened = self
                 .gate
@@ -187,6 +190,13 @@ impl<E: Endpoint> OrderingAgent<E> {
                         self.desk.answer(&request, header.reply_to(frame.from), &mut out);
                     }
                 }
+                Ok((header, Message::MembersRequest(request))) => {
+                    let hosted = self.hosted.first_mut().expect("a thread hosts an acceptor");
+                    let (_, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
+                    let from = header.reply_to(frame.from);
+                    self.desk.registrar.on_request(&request, from, &mut out);
+                }
+                Ok((_, Message::Members(told))) => self.desk.registrar.on_members(&told)?,
                 Ok((header, message)) => {
                     let envelope = Envelope {
                         ring: header.ring,
@@ -209,7 +219,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             }
             receive.release(frame);
         }
-        count
+        Ok(count)
     }
 
     /// Takes the writes that are over. Returns how many there were.
@@ -261,6 +271,27 @@ impl<E: Endpoint> OrderingAgent<E> {
         self.desk.publish_losses(receive.counters(), transmit.counters());
     }
 
+    /// Another epoch has begun: every acceptor here takes it up, if its node is a member still.
+    fn take_up(&mut self, now: Time) -> io::Result<()> {
+        let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
+        let me = census::acceptor(&epoch.cluster, self.desk.node());
+        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.book = epoch.book.clone();
+        let (_, transmit) = self.endpoint.split();
+        if let Some(groups) = &epoch.groups {
+            transmit.regroup(groups)?;
+        }
+        for hosted in &mut self.hosted {
+            let of_ring = epoch.checkpoints.epoch(&epoch.roster, hosted.ring, epoch.number());
+            let is_mine = me == Some(hosted.node);
+            let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
+            if !is_mine || !member.take_up(of_ring, now, &mut out) {
+                return Err(io::Error::other(Halt::Removed { epoch: epoch.number() }));
+            }
+        }
+        Ok(())
+    }
+
     /// Lets every ring follow the furthest one: at each coordinator that lives here.
     fn skip(&mut self, now: Time) -> u32 {
         let mut skipped = 0;
@@ -288,7 +319,8 @@ impl<E: Endpoint> OrderingAgent<E> {
 
 impl<E: Endpoint> Agent for OrderingAgent<E> {
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
-        let mut work = u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        self.take_up(now)?;
+        let mut work = self.receive(now)?;
         work += self.take_written()?;
         self.release_persisted(now);
         let (_, transmit) = self.endpoint.split();
@@ -304,6 +336,10 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         for hosted in &mut self.hosted {
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             member.on_cycle_end(now, &mut out);
+            if let Some(members) = member.take_members() {
+                self.desk.registrar.on_decided(&members, &mut out)?;
+                work += 1;
+            }
         }
         work += self.write(now)?;
         if now >= self.board_at {

@@ -6,6 +6,7 @@
 use super::board::Board;
 use super::bodies::Thread;
 use super::builder::Builder;
+use super::census::Census;
 use super::config::ClusterError;
 use super::digests::{DigestTimer, Markers};
 use super::endpoint::Seed;
@@ -13,6 +14,7 @@ use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::observer::Observer;
 use super::team::{Spot, Team};
+use super::watchdog::Halt;
 use super::{Book, BuildError, Positions, keeper, site};
 use crate::config::{self, Cluster};
 use crate::host::affinity::allowed_cpus;
@@ -24,7 +26,7 @@ use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::udp;
-use crate::types::{NodeId, Random, RingId, Time};
+use crate::types::{NodeId, Random, ReplicaId, RingId, Time};
 use crate::wire::{DecodeError, Keyring};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -58,10 +60,12 @@ pub struct Launch<'a> {
 #[derive(Debug, Error)]
 pub enum NodeError {
     /// There is no such node.
-    #[error("--id {id}: the cluster has no such node: choose among {known}")]
+    #[error("--id {id}: the cluster has no such node in epoch {epoch}: choose among {known}")]
     Unknown {
         /// The option.
         id: String,
+        /// The epoch of the configuration.
+        epoch: u32,
         /// The nodes that there are.
         known: String,
     },
@@ -100,19 +104,19 @@ pub enum NodeError {
     },
 }
 
-/// What a node is: the how many-th of its kind, and what a replica replicates.
+/// What a node is, its number, and what a replica replicates.
 #[derive(Clone, Copy, Debug)]
 enum Role<S> {
-    Acceptor(usize),
-    Replica(usize, S),
+    Acceptor(NodeId),
+    Replica(ReplicaId, S),
 }
 
 impl Role<()> {
     /// The role with its service, if it has one.
     fn equip<S, E>(self, build: impl Fn() -> Result<S, E>) -> Result<Role<S>, E> {
         Ok(match self {
-            Self::Acceptor(index) => Role::Acceptor(index),
-            Self::Replica(index, ()) => Role::Replica(index, build()?),
+            Self::Acceptor(me) => Role::Acceptor(me),
+            Self::Replica(me, ()) => Role::Replica(me, build()?),
         })
     }
 }
@@ -132,6 +136,17 @@ struct Part {
     team: Team<()>,
     /// Locked as long as the node lives.
     _home: Home,
+}
+
+/// A node that has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The node.
+    pub id: String,
+    /// Why.
+    pub cause: String,
+    /// It is no member of the cluster any more: nothing went wrong.
+    pub is_removed: bool,
 }
 
 /// Nodes that run in this process.
@@ -170,6 +185,7 @@ impl Process {
             let id = &bound.node.id;
             starter.make_logs(&bound).map_err(|error| failed(id, error.into()))?;
             bound.home.begin()?;
+            bound.home.keep(launch.cluster)?;
             match starter.start(bound, role) {
                 Ok(part) => process.parts.push(part),
                 Err(error) => {
@@ -219,8 +235,8 @@ impl Process {
         })
     }
 
-    /// Ends the nodes of which a thread has ended by itself: each with its cause.
-    pub fn take_ended(&mut self) -> Vec<(String, String)> {
+    /// Ends the nodes of which a thread has ended by itself.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
         let mut ended = Vec::new();
         let (dead, alive) = std::mem::take(&mut self.parts)
             .into_iter()
@@ -228,8 +244,19 @@ impl Process {
         self.parts = alive;
         for part in dead {
             let id = part.id.clone();
-            let cause = part.end().unwrap_or_else(|| "a thread ended by itself".to_owned());
-            ended.push((id, cause));
+            let error = part.end();
+            let halt = match &error {
+                Some(ClusterError::Halted { halt, .. }) => Some(halt),
+                _ => None,
+            };
+            let is_removed = matches!(halt, Some(Halt::Removed { .. }));
+            // Its threads' names say nothing that the node's does not.
+            let cause = match (&error, halt) {
+                (_, Some(halt)) if is_removed => halt.to_string(),
+                (Some(error), _) => error.to_string(),
+                (None, _) => "a thread ended by itself".to_owned(),
+            };
+            ended.push(Ended { id, cause, is_removed });
         }
         ended
     }
@@ -237,7 +264,7 @@ impl Process {
     /// Ends all nodes after they have done what had come before. Returns what went wrong.
     pub fn stop(self) -> Vec<(String, String)> {
         self.parts.iter().for_each(|part| part.team.tell());
-        let end = |part: Part| (part.id.clone(), part.end());
+        let end = |part: Part| (part.id.clone(), part.end().map(|error| error.to_string()));
         let ended = self.parts.into_iter().map(end);
         ended.filter_map(|(id, cause)| Some((id, cause?))).collect()
     }
@@ -245,9 +272,9 @@ impl Process {
 
 impl Part {
     /// Ends it, and says what went wrong.
-    fn end(self) -> Option<String> {
+    fn end(self) -> Option<ClusterError> {
         self.team.thread.board.end();
-        self.team.end().into_iter().find_map(Result::err).map(|error| error.to_string())
+        self.team.end().into_iter().find_map(Result::err)
     }
 }
 
@@ -269,13 +296,17 @@ fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role<()>)>, N
     let Cluster { acceptors, replicas, .. } = launch.cluster;
     let mut roles: Vec<(&config::Node, Role<()>)> = Vec::new();
     for id in launch.ids {
-        let place = |nodes: &[config::Node]| nodes.iter().position(|node| node.id == *id);
-        let found = place(acceptors)
-            .map(|index| (&acceptors[index], Role::Acceptor(index)))
-            .or_else(|| place(replicas).map(|index| (&replicas[index], Role::Replica(index, ()))));
+        let find = |nodes: &'a [config::Node]| nodes.iter().find(|node| node.id == *id);
+        let replica = |node: &config::Node| {
+            ReplicaId(u8::try_from(node.number).expect("replicas are below 32"))
+        };
+        let found = find(acceptors)
+            .map(|node| (node, Role::Acceptor(NodeId(node.number))))
+            .or_else(|| find(replicas).map(|node| (node, Role::Replica(replica(node), ()))));
         let Some(found) = found else {
             let known: Vec<&str> = launch.cluster.nodes().map(|node| node.id.as_str()).collect();
-            return Err(NodeError::Unknown { id: id.clone(), known: known.join(", ") });
+            let epoch = launch.cluster.epoch;
+            return Err(NodeError::Unknown { id: id.clone(), epoch, known: known.join(", ") });
         };
         if roles.iter().any(|(node, _)| node.id == *id) {
             return Err(NodeError::Twice(id.clone()));
@@ -354,6 +385,8 @@ impl<'a> Starter<'a> {
             bound.first().map_or(0, |bound| site::threads_at(cluster, *bound.node.address.ip()));
         let mut thread = site::thread(cluster, of_host)?;
         thread.keyring = launch.keyring.clone();
+        let homes = bound.iter().map(|bound| bound.home.path().to_owned()).collect();
+        thread.census = Some(Arc::new(Census::new(cluster, 0, homes)));
         let is_acceptor = |bound: &&Bound<'_>| matches!(bound.role, Role::Acceptor(_));
         let acceptors = bound.iter().filter(is_acceptor);
         let orderers = acceptors.flat_map(|bound| bound.seeds.iter().map(Seed::waker)).collect();
@@ -370,15 +403,16 @@ impl<'a> Starter<'a> {
         let Bound { node, home, seeds, .. } = bound;
         let mut thread = self.thread.clone();
         (thread.stop, thread.starting) = Default::default();
+        thread.node.clone_from(&node.id);
         let workers =
             if matches!(role, Role::Replica(..)) { self.builder.roster.groups } else { 0 };
         let rings = if workers == 0 { self.builder.roster.ring_count() } else { 0 };
         thread.board = Arc::new(Board::with_rings(workers, rings));
         let mut team = Team::new(thread);
         let started = match role {
-            Role::Acceptor(index) => self.start_acceptor(&mut team, (node, index), &home, seeds),
-            Role::Replica(index, service) => {
-                self.start_replica(&mut team, (node, index), &home, seeds, service)
+            Role::Acceptor(me) => self.start_acceptor(&mut team, (node, me), &home, seeds),
+            Role::Replica(me, service) => {
+                self.start_replica(&mut team, (node, me), &home, seeds, service)
             }
         };
         let part = Part { id: node.id.clone(), team, _home: home };
@@ -392,12 +426,17 @@ impl<'a> Starter<'a> {
     }
 
     /// What the first thread of a replica has ordered.
-    fn markers(&mut self, replica: usize) -> Markers {
+    fn markers(&mut self, replica: ReplicaId) -> Markers {
         let interval = self.launch.cluster.execution.digest_interval;
         let client = self.builder.random.next();
         let places = self.launch.cluster.execution.sessions;
         Markers {
-            digests: DigestTimer::new(interval, replica, self.builder.roster.groups, client),
+            digests: DigestTimer::new(
+                interval,
+                usize::from(replica.0),
+                self.builder.roster.groups,
+                client,
+            ),
             sessions: self.builder.session_timer(replica, places),
             checkpoints: self.builder.checkpoint_timer(replica),
         }
@@ -425,11 +464,10 @@ impl<'a> Starter<'a> {
     /// The logs of an acceptor's first life are whole before anything says that it has lived: a life
     /// whose log is gone has no vote.
     fn make_logs(&self, bound: &Bound<'_>) -> Result<(), StorageError> {
-        let Role::Acceptor(index) = bound.role else { return Ok(()) };
+        let Role::Acceptor(me) = bound.role else { return Ok(()) };
         if bound.home.memory() != Memory::Fresh {
             return Ok(());
         }
-        let me = self.launch.cluster.acceptor_node(index);
         let mut logs = self.logs(me, &bound.home)?;
         for ring in self.builder.roster.rings() {
             logs.open(me, ring, self.builder.blueprint.ring.instances)?;
@@ -440,12 +478,11 @@ impl<'a> Starter<'a> {
     fn start_acceptor(
         &mut self,
         team: &mut Team<()>,
-        (node, index): (&config::Node, usize),
+        (node, me): (&config::Node, NodeId),
         home: &Home,
         seeds: Vec<Seed>,
     ) -> Result<(), ClusterError> {
         let life = team.thread.identity.incarnation;
-        let me = self.launch.cluster.acceptor_node(index);
         for seed in seeds {
             let mut logs = self.logs(me, home)?;
             let hosted = self.builder.hosted(&[me], life, &mut logs)?;
@@ -459,7 +496,7 @@ impl<'a> Starter<'a> {
     fn start_replica<S: Optimistic>(
         &mut self,
         team: &mut Team<()>,
-        (node, index): (&config::Node, usize),
+        (node, me): (&config::Node, ReplicaId),
         home: &Home,
         seeds: Vec<Seed>,
         service: Arc<S>,
@@ -468,20 +505,20 @@ impl<'a> Starter<'a> {
         let shared = Arc::new(Shared::new(service, site::limits(cluster)));
         if !cluster.execution.checkpoint_interval.is_zero() {
             let configuration = cluster.digests.immutable;
-            let me = self.builder.roster.worker(index, 0);
-            let identity = storage::Identity { cluster: cluster.id, configuration, node: me };
+            let worker = self.builder.roster.worker(me, 0);
+            let identity = storage::Identity { cluster: cluster.id, configuration, node: worker };
             let file = CheckpointFile::new(home.path().to_owned(), identity);
             let log = self.builder.blueprint.ring.instances as u64;
             keeper::begin(&file, &shared, log)?;
             team.start_keeper(&format!("{}-keeper", node.id), file, &shared)?;
         }
         for (crew, seed) in seeds.into_iter().enumerate() {
-            let faults = self.faults(self.builder.roster.worker(index, crew));
+            let faults = self.faults(self.builder.roster.worker(me, crew));
             let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));
             let spot = Spot { name, seed, cpu, faults };
-            let markers = if crew == 0 { self.markers(index) } else { Markers::default() };
+            let markers = if crew == 0 { self.markers(me) } else { Markers::default() };
             let parts = (&mut self.builder, &shared);
-            team.start_crew(spot, &self.book, parts, (index, crew), markers)?;
+            team.start_crew(spot, &self.book, parts, (me, crew), markers)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Clients of a cluster whose nodes live in other processes.
 
 use super::bodies::Ran;
+use super::census::Census;
 use super::config::ClusterError;
 use super::endpoint::Seed;
 use super::team::{Spot, Team};
@@ -72,6 +73,7 @@ impl<L: Load + 'static> Clients<L> {
             thread.wait = WaitPolicy::Yield;
         }
         thread.keyring = client.keyring.clone();
+        thread.census = Some(Arc::new(Census::new(cluster, loads.len(), Vec::new())));
         let number = client.keyring.as_ref().map_or(KeyNumber::NODES, |keyring| keyring.holder());
         let book = Arc::new(site::book(cluster));
         let mut clients = Self { team: Team::new(thread), left: Arc::new(loads.len().into()) };

@@ -19,21 +19,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Who is who; this process has `clients` threads of clients.
 pub(super) fn roster(cluster: &Cluster, clients: usize) -> Roster {
-    Roster {
-        acceptors: cluster.acceptors.len(),
-        groups: cluster.threads,
-        replicas: cluster.replicas.len(),
-        clients,
-        orderers: cluster.acceptors.len(),
-        crews: cluster.execution.worker_threads,
-    }
+    let acceptors = cluster.acceptors.iter().map(|node| node.number);
+    let replicas = cluster.replicas.iter().map(|node| node.number);
+    Roster::of(acceptors, replicas, (cluster.threads, cluster.execution.worker_threads, clients))
 }
 
 /// What makes roles of this cluster.
 pub(super) fn builder(cluster: &Cluster, clients: usize) -> Result<Builder, ClusterError> {
     let seed = draw_incarnation().map_err(ClusterError::Random)?;
     let roster = roster(cluster, clients);
-    Ok(Builder::new(blueprint(cluster, &roster), roster, seed.0))
+    Ok(Builder::new(blueprint(cluster, &roster), roster, cluster.epoch, seed.0))
 }
 
 fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
@@ -75,18 +70,23 @@ fn blueprint(cluster: &Cluster, roster: &Roster) -> Blueprint {
             repair_rate: ordering.repair_rate,
             ..RingConfig::new(RingId(0), roster.acceptors())
         },
-        checkpoints: CheckpointPlan {
-            interval: execution.checkpoint_interval,
-            patience: execution.replica_patience,
-            is_strict: cluster.durability == config::Durability::Sync,
-            joins: true,
-        },
+        checkpoints: checkpoints(cluster),
         command_limit: execution.command_bytes,
         window: execution.window,
         attempt_timeout: cluster.client.attempt_timeout,
         deadline: cluster.client.deadline,
         rendezvous_timeout: execution.rendezvous_timeout,
         session_timeout: execution.session_timeout,
+    }
+}
+
+/// How replicas make checkpoints, and what acceptors keep behind them.
+pub(super) fn checkpoints(cluster: &Cluster) -> CheckpointPlan {
+    CheckpointPlan {
+        interval: cluster.execution.checkpoint_interval,
+        patience: cluster.execution.replica_patience,
+        is_strict: cluster.durability == config::Durability::Sync,
+        joins: true,
     }
 }
 
@@ -99,16 +99,15 @@ pub(super) const fn limits(cluster: &Cluster) -> SessionLimits {
 /// Where every node listens: an acceptor's thread, a replica's threads each with its workers.
 pub(super) fn book(cluster: &Cluster) -> Book {
     let mut book = Book::default();
-    for (index, acceptor) in cluster.acceptors.iter().enumerate() {
-        let node: NodeId = cluster.acceptor_node(index);
-        book.enter(node, Address::udp(acceptor.address));
+    for acceptor in &cluster.acceptors {
+        book.enter(NodeId(acceptor.number), Address::udp(acceptor.address));
     }
     let roster = roster(cluster, 0);
-    for (replica, node) in cluster.replicas.iter().enumerate() {
+    for (replica, node) in roster.replicas().iter().zip(&cluster.replicas) {
         for (crew, port) in (0..roster.crews).zip(node.address.port()..) {
             let address = Address::udp(SocketAddrV4::new(*node.address.ip(), port));
             for group in roster.groups_of_crew(crew) {
-                book.enter(roster.worker(replica, group), address);
+                book.enter(roster.worker(*replica, group), address);
             }
         }
     }
@@ -142,7 +141,7 @@ pub(super) fn threads_at(cluster: &Cluster, address: Ipv4Addr) -> usize {
 
 /// Whose threads hear each ring, where there is no multicast: all acceptors, and of every replica
 /// those that run one of its workers.
-fn members(cluster: &Cluster) -> udp::Members {
+pub(super) fn members(cluster: &Cluster) -> udp::Members {
     let roster = roster(cluster, 0);
     let acceptors: Vec<SocketAddrV4> = cluster.acceptors.iter().map(|node| node.address).collect();
     let of = |ring: RingId| {

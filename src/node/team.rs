@@ -19,7 +19,7 @@ use crate::service::{GroupMap, Optimistic};
 use crate::storage::CheckpointFile;
 use crate::sync::Waker;
 use crate::transport::middleware::Faults;
-use crate::types::{GroupId, NodeId, Time};
+use crate::types::{GroupId, NodeId, ReplicaId, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl<L: Send + 'static> Team<L> {
         spot: Spot,
         book: &Arc<Book>,
         (builder, shared): (&mut Builder, &Arc<Shared<S>>),
-        (replica, crew): (usize, usize),
+        (replica, crew): (ReplicaId, usize),
         markers: Markers,
     ) -> Result<Vec<(usize, Arc<Progressed>)>, ClusterError> {
         let (mut workers, mut progressed) = (Vec::new(), Vec::new());

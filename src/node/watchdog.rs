@@ -25,6 +25,15 @@ pub enum Halt {
         /// The first such instance.
         instance: Instance,
     },
+    /// Its node is no member any more.
+    #[error(
+        "removed from the cluster: epoch {epoch} begins without it; its data are of no use to \
+         anybody else"
+    )]
+    Removed {
+        /// The epoch in which it is none.
+        epoch: u32,
+    },
     /// Workers waited for each other for too long.
     #[error(
         "the workers {set:?} have been in one rendezvous for {open:?} although nothing that they \

@@ -13,6 +13,7 @@ use super::post::Post;
 use super::replies::OpenReplies;
 use super::watchdog::{Halt, Watchdog};
 use super::{Book, DropCounters};
+use crate::config::Node;
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
 use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
@@ -210,10 +211,10 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         self.seats.iter().map(figures).collect()
     }
 
-    fn receive(&mut self, now: Time) -> usize {
+    fn receive(&mut self, now: Time) -> io::Result<u32> {
         let (receive, transmit) = self.endpoint.split();
         receive.poll(now, &mut self.frames);
-        let count = self.frames.len();
+        let count = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
         for frame in self.frames.drain(..) {
             let (header, body) = match self.gate.open(receive.bytes(&frame)) {
                 Ok(opened) => opened,
@@ -229,14 +230,20 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             let kind = Kind::from_wire(header.kind);
             if matches!(
                 kind,
-                Some(Kind::StatusRequest | Kind::CheckpointRequest | Kind::CheckpointPiece)
+                Some(
+                    Kind::StatusRequest
+                        | Kind::CheckpointRequest
+                        | Kind::CheckpointPiece
+                        | Kind::MembersRequest
+                        | Kind::Members
+                )
             ) {
                 let counters = (receive.counters(), transmit.counters());
                 let (gate, book) = (&mut self.gate, &*self.book);
                 let Seat { me, worker, .. } = &mut self.seats[0];
                 let from = header.reply_to(frame.from);
                 let mut out = Post { me: *me, gate, book, transmit: &mut *transmit };
-                aside(&mut self.desk, worker, (&header, body, from), counters, now, &mut out);
+                aside(&mut self.desk, worker, (&header, body, from), counters, now, &mut out)?;
                 receive.release(frame);
                 continue;
             }
@@ -270,7 +277,28 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             }
             self.seats[last].subscription.on_frame(frame, &header, receive);
         }
-        count
+        Ok(count)
+    }
+
+    /// Another epoch has begun: the replica goes on with its members, if it is one of them.
+    fn take_up(&mut self) -> Result<(), Halt> {
+        let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
+        let replica = self.seats[0].worker.config().replica;
+        let mut replicas = epoch.cluster.replicas.iter();
+        let is_mine =
+            |node: &Node| node.id == self.desk.node() && node.number == u16::from(replica.0);
+        if !replicas.any(is_mine) {
+            return Err(Halt::Removed { epoch: epoch.number() });
+        }
+        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.book = epoch.book.clone();
+        let roster = &epoch.roster;
+        self.proposals.take_up(&roster.acceptors());
+        for Seat { subscription, worker, .. } in &mut self.seats {
+            subscription.take_up(|ring| roster.preferred(ring, replica));
+            worker.take_up(roster.replica_set(), roster.peers(replica));
+        }
+        Ok(())
     }
 
     /// Executes what is delivered, each worker in its turn and as long as one of them goes on.
@@ -363,7 +391,8 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             return Ok(work);
         }
         (self.moved, self.waited, self.looked) = (0, 0, now);
-        work += u32::try_from(self.receive(now)).expect("bounded by FRAMES");
+        self.take_up().map_err(io::Error::other)?;
+        work += self.receive(now)?;
         self.check_agreement(now).map_err(io::Error::other)?;
         work += self.execute(now);
         let is_board_due = now >= self.board_at;
@@ -433,7 +462,8 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
     }
 }
 
-/// What is no matter of a ring: somebody asks for the state, or for a checkpoint, or sends it.
+/// What is no matter of a ring: somebody asks for the state, a checkpoint or the members, or sends
+/// them.
 #[cold]
 fn aside<S: Optimistic, T: Transmit>(
     desk: &mut Desk,
@@ -442,13 +472,15 @@ fn aside<S: Optimistic, T: Transmit>(
     counters: (ReceiveCounters, TransmitCounters),
     now: Time,
     out: &mut Post<'_, T>,
-) {
+) -> io::Result<()> {
     let sender = header.sender;
     match Message::decode(header.kind, body) {
         Ok(Message::StatusRequest(request)) => {
             desk.gather(REPLICA, counters, header.epoch, now);
             desk.answer(&request, from, out);
         }
+        Ok(Message::MembersRequest(request)) => desk.registrar.on_request(&request, from, out),
+        Ok(Message::Members(told)) => desk.registrar.on_members(&told)?,
         Ok(Message::CheckpointRequest(request)) => worker.on_request(&request, |piece| {
             let piece = Message::CheckpointPiece(*piece);
             out.send(Destination::Node(sender), RingId(0), &piece);
@@ -459,6 +491,7 @@ fn aside<S: Optimistic, T: Transmit>(
         Ok(_) => {}
         Err(reason) => desk.drop(reason),
     }
+    Ok(())
 }
 
 /// What a worker says: replies by address, commands by ring.

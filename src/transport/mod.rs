@@ -51,6 +51,12 @@ pub trait Transmit {
     /// Only what ends the endpoint; a datagram that the kernel refuses is counted as lost.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Who hears each ring from now on, where there is no multicast.
+    ///
+    /// # Errors
+    /// If there are more of them than this half can send copies to.
+    fn regroup(&mut self, members: &udp::Members) -> io::Result<()>;
+
     /// What this half has counted since its start.
     fn counters(&self) -> TransmitCounters;
 }

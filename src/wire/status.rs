@@ -81,8 +81,8 @@ pub enum Topic {
     /// Of acceptor and ring. Values: decided and forgotten instance, first slot behind what is
     /// decided.
     Ring = 2,
-    /// Of acceptor and ring. Values: round and node of the highest ballot it knows, 1 if it
-    /// coordinates by it and 2 if it has no vote.
+    /// Of acceptor and ring. Values: round and node of the highest ballot it knows; 1 if it
+    /// coordinates by it, 2 if it has no vote, 4 if all that its ballot inherited is decided.
     Ballot = 3,
     /// Of replica and ring. Values: applied instance, first slot behind it, instance that must be
     /// fetched because what comes before is forgotten (0: none).

@@ -118,6 +118,10 @@ impl Transmit {
 }
 
 impl crate::transport::Transmit for Transmit {
+    fn regroup(&mut self, _members: &crate::transport::udp::Members) -> io::Result<()> {
+        Ok(()) // The links of a process stay as they are.
+    }
+
     #[inline]
     fn reserve(&mut self, target: Target, length: usize) -> Option<&mut [u8]> {
         self.complete();

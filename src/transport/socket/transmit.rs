@@ -140,6 +140,16 @@ fn bytes(slot: u16, part: Range<u32>) -> Range<usize> {
 }
 
 impl crate::transport::Transmit for Transmit {
+    fn regroup(&mut self, members: &crate::transport::udp::Members) -> io::Result<()> {
+        self.send_all(); // What is open was meant for those before.
+        while let Some((slot, _)) = self.departing.front() {
+            self.counters.lost += u64::from(self.trains.get(*slot).1.count);
+            self.retire();
+        }
+        self.book = Book::of(members);
+        Ok(())
+    }
+
     #[inline]
     fn reserve(&mut self, target: Target, length: usize) -> Option<&mut [u8]> {
         let is_memory = |address: Address| address.as_memory().is_some();

@@ -49,7 +49,7 @@ impl Transmit {
         effective: &Effective,
     ) -> Result<Self, LaunchError> {
         let base = core.borrow_mut().map(SLOT_BYTES * usize::from(SLOTS))?;
-        let width = book.most_copies();
+        let width = book.width();
         let messages = width * usize::from(SLOTS) * size_of::<Message>();
         let messages = core.borrow_mut().map(messages)?.cast();
         Ok(Self {
@@ -228,6 +228,17 @@ impl crate::transport::Transmit for Transmit {
             self.send_all();
         }
         self.core.borrow_mut().check()
+    }
+
+    fn regroup(&mut self, members: &crate::transport::udp::Members) -> io::Result<()> {
+        let book = Book::of(members);
+        if book.most_copies() > self.width {
+            let problem = "more members than copies of a datagram: start this node anew";
+            return Err(io::Error::other(problem));
+        }
+        self.send_all(); // What is open was meant for those before.
+        self.book = book;
+        Ok(())
     }
 
     fn counters(&self) -> TransmitCounters {

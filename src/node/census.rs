@@ -1,0 +1,229 @@
+//! Who belongs to the cluster now, as the threads of this process need it, and how they learn of a
+//! change (PROTOCOL, flow 9; docs/adr/0029).
+//!
+//! A change is decided by one ring. Whoever sees that tells everybody; whoever missed it hears
+//! datagrams of a later epoch, which its gate refuses, and asks those that it knows. Either way the
+//! process writes the members down in the directories of its nodes, and then each thread takes them
+//! up at the start of its next duty cycle.
+#![expect(clippy::disallowed_types, reason = "a lock a change, which is not the data path")]
+
+use super::builder::CheckpointPlan;
+use super::post::Post;
+use super::roster::Roster;
+use super::{Book, home, site};
+use crate::config::{Cluster, Members};
+use crate::ring_paxos::{Destination, Outbox};
+use crate::transport::{Transmit, udp};
+use crate::types::{Address, NodeId, RingId, Time};
+use crate::wire::{self, DecodeError, MembersRequest, Message, TAG_LENGTH};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between two questions of a thread, or two hints to those who are behind.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The members of one epoch.
+#[derive(Debug)]
+pub(super) struct Epoch {
+    /// Its cluster.
+    pub(super) cluster: Cluster,
+    pub(super) roster: Roster,
+    pub(super) book: Arc<Book>,
+    pub(super) checkpoints: CheckpointPlan,
+    /// Who hears each ring, where there is no multicast.
+    pub(super) groups: Option<udp::Members>,
+    /// As others are told.
+    record: Vec<u8>,
+}
+
+impl Epoch {
+    fn of(cluster: Cluster, clients: usize) -> Self {
+        Self {
+            roster: site::roster(&cluster, clients),
+            book: Arc::new(site::book(&cluster)),
+            checkpoints: site::checkpoints(&cluster),
+            groups: cluster.network.is_unicast.then(|| site::members(&cluster)),
+            record: Members::of(&cluster).encode(),
+            cluster,
+        }
+    }
+
+    /// Its number.
+    pub(super) const fn number(&self) -> u32 {
+        self.cluster.epoch
+    }
+
+    /// What datagrams carry.
+    pub(super) const fn configuration(&self) -> u64 {
+        self.cluster.digests.configuration()
+    }
+}
+
+/// What a process knows of the members. Shared by its threads.
+#[derive(Debug)]
+pub(super) struct Census {
+    /// The number of the epoch, for a look each duty cycle.
+    number: AtomicU32,
+    epoch: Mutex<Arc<Epoch>>,
+    /// The directories of the nodes that live here.
+    homes: Vec<PathBuf>,
+}
+
+impl Census {
+    /// Of `cluster`, in a process with `clients` threads of clients and nodes in `homes`.
+    pub(super) fn new(cluster: &Cluster, clients: usize, homes: Vec<PathBuf>) -> Self {
+        let epoch = Arc::new(Epoch::of(cluster.clone(), clients));
+        Self { number: AtomicU32::new(epoch.number()), epoch: Mutex::new(epoch), homes }
+    }
+
+    pub(super) fn current(&self) -> Arc<Epoch> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up what was decided, if it is of this cluster and later than what is known. It is
+    /// persistent in every directory before any thread acts by it.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    fn adopt(&self, record: &[u8]) -> io::Result<()> {
+        let mut current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = &current.cluster;
+        let is_later =
+            |m: &Members| m.epoch > cluster.epoch && m.immutable == cluster.digests.immutable;
+        let Some(members) = Members::decode(record).filter(is_later) else { return Ok(()) };
+        for path in &self.homes {
+            home::keep_members(path, &members)?;
+        }
+        let cluster = cluster.in_epoch_of(&members);
+        *current = Arc::new(Epoch::of(cluster, current.roster.clients));
+        // Release: who sees the number finds the epoch behind the lock anyway.
+        self.number.store(members.epoch, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The part of one thread in it.
+#[derive(Debug)]
+pub(super) struct Registrar {
+    /// None in a cluster that is one process: its members stay.
+    census: Option<Arc<Census>>,
+    /// The epoch that the thread has taken up.
+    number: u32,
+    ask_at: Time,
+    hint_at: Time,
+}
+
+impl Registrar {
+    pub(super) fn new(census: Option<Arc<Census>>, number: u32) -> Self {
+        Self { census, number, ask_at: Time::ZERO, hint_at: Time::ZERO }
+    }
+
+    /// The epoch that the thread has to take up now, if there is a later one.
+    #[inline]
+    pub(super) fn moved(&mut self) -> Option<Arc<Epoch>> {
+        let census = self.census.as_ref()?;
+        if census.number.load(Ordering::Acquire) == self.number {
+            return None;
+        }
+        let epoch = census.current();
+        self.number = epoch.number();
+        Some(epoch)
+    }
+
+    /// A datagram that the gate refused for `reason`. `true`: its sender is of another epoch.
+    pub(super) fn on_refused<T: Transmit>(
+        &mut self,
+        (reason, datagram): (DecodeError, &[u8]),
+        from: Address,
+        now: Time,
+        out: &mut Post<'_, T>,
+    ) -> bool {
+        // These are found when the sender is known.
+        if !matches!(reason, DecodeError::Epoch | DecodeError::Configuration) {
+            return false;
+        }
+        let Some(census) = &self.census else { return false };
+        let Some((header, kind)) = wire::claimed(datagram) else { return false };
+        if header.epoch > self.number && now >= self.ask_at {
+            self.ask_at = now + PAUSE;
+            ask(&census.current(), out);
+        }
+        let is_long = datagram.len() >= Message::Mismatch.encoded_length() + TAG_LENGTH;
+        if header.epoch < self.number
+            && now >= self.hint_at
+            && is_long
+            && kind != wire::Kind::Mismatch
+        {
+            self.hint_at = now + PAUSE;
+            let to = Destination::Address(header.reply_to(from));
+            out.send(to, RingId(0), &Message::Mismatch);
+        }
+        header.epoch != self.number
+    }
+
+    /// Somebody asks who the members are.
+    pub(super) fn on_request<T: Transmit>(
+        &self,
+        request: &MembersRequest<'_>,
+        from: Address,
+        out: &mut Post<'_, T>,
+    ) {
+        let Some(census) = &self.census else { return };
+        let epoch = census.current();
+        let told = wire::Epoch { epoch: epoch.number(), members: &epoch.record };
+        let message = Message::Members(told);
+        let asked = Message::MembersRequest(*request).encoded_length();
+        if message.encoded_length() <= asked {
+            out.send(Destination::Address(from), RingId(0), &message);
+        }
+    }
+
+    /// Somebody says who they are.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub(super) fn on_members(&self, told: &wire::Epoch<'_>) -> io::Result<()> {
+        match &self.census {
+            Some(census) if told.epoch > self.number => census.adopt(told.members),
+            _ => Ok(()),
+        }
+    }
+
+    /// This thread has seen `record` decided: all that may know of it are told, those who leave, too.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub(super) fn on_decided<T: Transmit>(
+        &self,
+        record: &[u8],
+        out: &mut Post<'_, T>,
+    ) -> io::Result<()> {
+        let Some(census) = &self.census else { return Ok(()) };
+        let before = census.current();
+        census.adopt(record)?;
+        let epoch = census.current();
+        let told = wire::Epoch { epoch: epoch.number(), members: &epoch.record };
+        for address in before.book.addresses() {
+            let to = Destination::Address(address);
+            out.send(to, RingId(0), &Message::Members(told));
+        }
+        Ok(())
+    }
+}
+
+/// Asks every node that is known: some of them are members still.
+fn ask<T: Transmit>(epoch: &Epoch, out: &mut Post<'_, T>) {
+    for address in epoch.book.addresses() {
+        let message = Message::MembersRequest(MembersRequest::WHOLE);
+        out.send(Destination::Address(address), RingId(0), &message);
+    }
+}
+
+/// The number on the wire of node `id` among `members`, if it is there.
+pub(super) fn acceptor(cluster: &Cluster, id: &str) -> Option<NodeId> {
+    let node = cluster.acceptors.iter().find(|node| node.id == id);
+    node.map(|node| NodeId(node.number))
+}
