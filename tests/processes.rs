@@ -10,6 +10,8 @@ mod io;
 mod keys;
 #[path = "processes/manager.rs"]
 mod manager;
+#[path = "processes/members.rs"]
+mod members;
 #[path = "processes/metrics.rs"]
 mod metrics;
 

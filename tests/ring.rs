@@ -3,6 +3,8 @@
 
 #[path = "ring/chaos.rs"]
 mod chaos;
+#[path = "ring/epochs.rs"]
+mod epochs;
 #[path = "ring/memory.rs"]
 mod memory;
 #[path = "ring/net.rs"]

@@ -12,6 +12,7 @@ mod fallback;
 mod idle;
 mod key;
 mod manager;
+mod member;
 mod metrics;
 mod node;
 mod sim;
@@ -58,6 +59,9 @@ enum Command {
     Client(client::ClientArgs),
     /// Asks every node of a cluster how it is
     Status(status::StatusArgs),
+    /// Shows and changes who belongs to a running cluster
+    #[command(subcommand)]
+    Member(member::MemberCommand),
     /// Prints the machine, and which thread would run where on it
     Topo(topo::TopoArgs),
 }
@@ -143,6 +147,7 @@ fn follow(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Node(args) => node::run(&args),
         Command::Client(args) => client::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Member(command) => member::run(&command),
         Command::Topo(args) => topo::run(&args),
     }
 }

@@ -122,14 +122,24 @@ impl WithService for Starts<'_> {
 fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
     let (mut is_told, mut has_failed) = (false, false);
     let mut manager = Manager::of_environment();
+    // What comes from another epoch is no wonder while one begins.
     let mut dropped: Vec<(String, DecodeError)> = Vec::new();
+    let (mut epoch, _) = process.epoch();
     loop {
         for (id, reason, _) in process.drops() {
             // Once each: who wants the counts asks for the status.
-            if !dropped.iter().any(|(known, cause)| (known.as_str(), *cause) == (id, reason)) {
+            let is_news = reason != DecodeError::Epoch;
+            if is_news
+                && !dropped.iter().any(|(known, cause)| (known.as_str(), *cause) == (id, reason))
+            {
                 dropped.push((id.to_owned(), reason));
                 complain(&format!("{id}: drops a datagram: {reason}; more of them are counted"));
             }
+        }
+        let (number, members) = process.epoch();
+        if number > epoch {
+            complain(&format!("epoch {number} begins: {}", members.join(", ")));
+            epoch = number;
         }
         for Ended { id, cause, is_removed } in process.take_ended() {
             complain(&format!("{id}: stopped: {cause}"));

@@ -7,6 +7,7 @@
 mod check;
 mod cluster;
 mod digest;
+mod edit;
 mod error;
 mod init;
 mod members;
@@ -20,6 +21,7 @@ pub use cluster::{
     Metrics, Model, Network, Node, Ordering, Reply, Retry, Service, Wait,
 };
 pub use digest::Digests;
+pub use edit::with_members;
 pub use error::{ConfigError, Place};
 pub use init::{Init, InitError};
 pub use members::{ChangeError, Kind, Member, Members};

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Between two questions of a thread, or two hints to those who are behind.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a member that leaves waits for those who do not answer, once a quorum knows.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The members of one epoch.
 #[derive(Debug)]
@@ -211,6 +213,61 @@ impl Registrar {
             out.send(to, RingId(0), &Message::Members(told));
         }
         Ok(())
+    }
+}
+
+/// What a thread of acceptors does whose node is no member any more: it tells the acceptors of the
+/// epoch that began without it. They could be too few, without it, to find out by themselves.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    epoch: Arc<Epoch>,
+    /// Where the acceptors listen that stay, and whether they know.
+    acceptors: Vec<(Address, bool)>,
+    since: Time,
+    tell_at: Time,
+}
+
+impl Leaving {
+    pub(super) fn new(epoch: &Arc<Epoch>, now: Time) -> Self {
+        let nodes = epoch.cluster.acceptors.iter();
+        let acceptors = nodes.map(|node| (Address::udp(node.address), false)).collect();
+        Self { epoch: epoch.clone(), acceptors, since: now, tell_at: now }
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.number()
+    }
+
+    /// Somebody knows of an epoch.
+    pub(super) fn on_members(&mut self, told: &wire::Epoch<'_>, from: Address) {
+        for (address, knows) in &mut self.acceptors {
+            *knows |= told.epoch >= self.epoch.number() && address.as_udp() == from.as_udp();
+        }
+    }
+
+    /// Whether everybody knows; or a quorum, and the others had their time.
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        let knowing = self.acceptors.iter().filter(|(_, knows)| *knows).count();
+        let is_quorum = knowing > self.acceptors.len() / 2;
+        knowing == self.acceptors.len() || (is_quorum && now.since(self.since) >= FAREWELL)
+    }
+
+    /// Tells who does not know, and asks.
+    pub(super) fn tell<T: Transmit>(&mut self, now: Time, out: &mut Post<'_, T>) {
+        if now < self.tell_at {
+            return;
+        }
+        self.tell_at = now + PAUSE;
+        let told = wire::Epoch { epoch: self.epoch.number(), members: &self.epoch.record };
+        for (address, _) in self.acceptors.iter().filter(|(_, knows)| !knows) {
+            let to = Destination::Address(*address);
+            out.send(to, RingId(0), &Message::Members(told));
+            out.send(to, RingId(0), &Message::MembersRequest(MembersRequest::WHOLE));
+        }
+    }
+
+    pub(super) const fn next_timeout(&self) -> Time {
+        self.tell_at
     }
 }
 

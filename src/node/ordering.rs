@@ -5,11 +5,12 @@
 //! runs here too: the positions of all rings are one cache line each.
 
 use super::agent::Agent;
+use super::census::{self, Leaving};
 use super::desk::Desk;
 use super::observer::RingFigures;
 use super::post::Post;
 use super::watchdog::Halt;
-use super::{Book, DropCounters, Positions, census};
+use super::{Book, DropCounters, Positions};
 use crate::host::clock;
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
@@ -97,6 +98,8 @@ pub(super) struct OrderingAgent<E> {
     frames: Vec<Frame>,
     desk: Desk,
     board_at: Time,
+    /// Its node is no member any more.
+    leaving: Option<Leaving>,
 }
 
 /// What an ordering agent counted.
@@ -133,7 +136,18 @@ impl<E: Endpoint> OrderingAgent<E> {
             // Without it every write pins its pages anew: slower, and nothing else.
             files.register(&mut buffers);
         }
-        Self { endpoint, files, gate, book, positions, hosted, frames, desk, board_at: Time::ZERO }
+        Self {
+            endpoint,
+            files,
+            gate,
+            book,
+            positions,
+            hosted,
+            frames,
+            desk,
+            board_at: Time::ZERO,
+            leaving: None,
+        }
     }
 
     /// The end: what is on its way is waited for, and the logs say that it is persistent.
@@ -196,7 +210,13 @@ impl<E: Endpoint> OrderingAgent<E> {
                     let from = header.reply_to(frame.from);
                     self.desk.registrar.on_request(&request, from, &mut out);
                 }
-                Ok((_, Message::Members(told))) => self.desk.registrar.on_members(&told)?,
+                Ok((_, Message::Members(told))) => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.on_members(&told, frame.from);
+                    }
+                    self.desk.registrar.on_members(&told)?;
+                }
+                Ok(_) if self.leaving.is_some() => {}
                 Ok((header, message)) => {
                     let envelope = Envelope {
                         ring: header.ring,
@@ -275,6 +295,9 @@ impl<E: Endpoint> OrderingAgent<E> {
     fn take_up(&mut self, now: Time) -> io::Result<()> {
         let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
         let me = census::acceptor(&epoch.cluster, self.desk.node());
+        if self.hosted.iter().any(|hosted| me != Some(hosted.node)) {
+            self.leaving = Some(Leaving::new(&epoch, now));
+        }
         self.gate.move_to(epoch.number(), epoch.configuration());
         self.book = epoch.book.clone();
         let (_, transmit) = self.endpoint.split();
@@ -283,13 +306,26 @@ impl<E: Endpoint> OrderingAgent<E> {
         }
         for hosted in &mut self.hosted {
             let of_ring = epoch.checkpoints.epoch(&epoch.roster, hosted.ring, epoch.number());
-            let is_mine = me == Some(hosted.node);
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
-            if !is_mine || !member.take_up(of_ring, now, &mut out) {
-                return Err(io::Error::other(Halt::Removed { epoch: epoch.number() }));
+            // Who takes the place of another one has its number: this member is none nevertheless.
+            if self.leaving.is_none() && !member.take_up(of_ring, now, &mut out) {
+                self.leaving = Some(Leaving::new(&epoch, now));
             }
         }
         Ok(())
+    }
+
+    /// Tells those who stay, until enough of them know: perhaps nobody else has seen it decided.
+    fn leave(&mut self, now: Time) -> io::Result<()> {
+        let Some(leaving) = &mut self.leaving else { return Ok(()) };
+        if leaving.is_over(now) {
+            return Err(io::Error::other(Halt::Removed { epoch: leaving.epoch() }));
+        }
+        let hosted = self.hosted.first_mut().expect("a thread hosts an acceptor");
+        let (_, transmit) = self.endpoint.split();
+        let (_, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
+        leaving.tell(now, &mut out);
+        transmit.flush()
     }
 
     /// Lets every ring follow the furthest one: at each coordinator that lives here.
@@ -321,6 +357,9 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
     fn do_work(&mut self, now: Time) -> io::Result<u32> {
         self.take_up(now)?;
         let mut work = self.receive(now)?;
+        if self.leaving.is_some() {
+            return self.leave(now).map(|()| work);
+        }
         work += self.take_written()?;
         self.release_persisted(now);
         let (_, transmit) = self.endpoint.split();
@@ -352,6 +391,9 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
     }
 
     fn next_timeout(&self) -> Option<Time> {
+        if let Some(leaving) = &self.leaving {
+            return Some(leaving.next_timeout());
+        }
         let members = self.hosted.iter().filter_map(|hosted| hosted.member.next_timeout());
         let coordinators = self.hosted.iter().filter(|hosted| hosted.member.is_coordinator());
         let logs = self.hosted.iter().filter_map(|hosted| hosted.member.log().next_timeout());

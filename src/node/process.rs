@@ -152,6 +152,7 @@ pub struct Ended {
 /// Nodes that run in this process.
 pub struct Process {
     parts: Vec<Part>,
+    census: Arc<Census>,
 }
 
 impl std::fmt::Debug for Process {
@@ -180,7 +181,8 @@ impl Process {
         }
         let equip = |bound: &Bound<'_>| bound.role.equip(&build);
         let roles: Vec<_> = bound.iter().map(equip).collect::<Result<_, _>>()?;
-        let mut process = Self { parts: Vec::new() };
+        let census = starter.census.clone();
+        let mut process = Self { parts: Vec::new(), census };
         for (bound, role) in bound.into_iter().zip(roles) {
             let id = &bound.node.id;
             starter.make_logs(&bound).map_err(|error| failed(id, error.into()))?;
@@ -195,6 +197,13 @@ impl Process {
             }
         }
         Ok(process)
+    }
+
+    /// The epoch that the nodes live in, and the names of its members.
+    #[must_use]
+    pub fn epoch(&self) -> (u32, Vec<String>) {
+        let epoch = self.census.current();
+        (epoch.number(), epoch.cluster.nodes().map(|node| node.id.clone()).collect())
     }
 
     /// Whether every thread of every node serves.
@@ -368,6 +377,7 @@ struct Starter<'a> {
     thread: Thread,
     book: Arc<Book>,
     positions: Arc<Positions>,
+    census: Arc<Census>,
 }
 
 impl<'a> Starter<'a> {
@@ -386,13 +396,14 @@ impl<'a> Starter<'a> {
         let mut thread = site::thread(cluster, of_host)?;
         thread.keyring = launch.keyring.clone();
         let homes = bound.iter().map(|bound| bound.home.path().to_owned()).collect();
-        thread.census = Some(Arc::new(Census::new(cluster, 0, homes)));
+        let census = Arc::new(Census::new(cluster, 0, homes));
+        thread.census = Some(census.clone());
         let is_acceptor = |bound: &&Bound<'_>| matches!(bound.role, Role::Acceptor(_));
         let acceptors = bound.iter().filter(is_acceptor);
         let orderers = acceptors.flat_map(|bound| bound.seeds.iter().map(Seed::waker)).collect();
         let positions = Arc::new(Positions::new(builder.roster.ring_count(), orderers));
         let book = Arc::new(site::book(cluster));
-        Ok(Self { launch, builder, thread, book, positions })
+        Ok(Self { launch, builder, thread, book, positions, census })
     }
 
     fn start<S: Optimistic>(

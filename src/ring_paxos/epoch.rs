@@ -122,7 +122,9 @@ impl<L: Log> Member<L> {
     }
 
     /// Takes up `epoch`, which was decided. From now on this member hears its datagrams alone.
-    /// Returns whether it belongs to it; if not, it does nothing more.
+    /// Returns whether it belongs to it; if not, nothing more may be asked of it. Its host goes on
+    /// for a while, to tell the others: perhaps nobody else has seen the decision, and those that
+    /// stay are too few to come to it again.
     ///
     /// # Panics
     /// If the epoch is not a later one.

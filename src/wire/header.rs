@@ -237,11 +237,12 @@ pub(super) fn agree(identity: &Identity, header: &Header) -> Result<(), DecodeEr
     if header.is_of_any_epoch() {
         return Ok(());
     }
-    if header.configuration != identity.configuration {
-        return Err(DecodeError::Configuration);
-    }
+    // The members of another epoch are others, and so is the digest.
     if header.epoch != identity.epoch {
         return Err(DecodeError::Epoch);
+    }
+    if header.configuration != identity.configuration {
+        return Err(DecodeError::Configuration);
     }
     Ok(())
 }

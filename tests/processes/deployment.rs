@@ -91,6 +91,8 @@ impl Running {
 /// A cluster.toml of its own, and the processes that run by it.
 pub(crate) struct Deployment {
     directory: PathBuf,
+    /// The first of its ports: there are some more than it needs.
+    pub(crate) port: u16,
     nodes: Vec<Running>,
     /// Of the processes of nodes, beside that of the tests.
     environment: Vec<(String, String)>,
@@ -103,7 +105,7 @@ impl Deployment {
         let name = format!("psmr-processes-{}-{port}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).expect("a writable directory");
-        let deployment = Self { directory, nodes: Vec::new(), environment: Vec::new() };
+        let deployment = Self { directory, port, nodes: Vec::new(), environment: Vec::new() };
         let (config, port) = (deployment.path("cluster.toml"), port.to_string());
         let init = ["config", "init", "--out", &config, "--port-base", &port];
         let output = psmr(&[&init[..], options].concat());
@@ -189,6 +191,14 @@ impl Deployment {
         let Running { mut child, .. } = self.nodes.remove(index);
         child.kill().expect("it runs");
         child.wait().expect("it is ours");
+    }
+
+    /// Waits until a node's process has ended by itself: its status.
+    pub(crate) fn wait(&mut self, id: &str) -> Option<i32> {
+        let has_id = |node: &Running| node.ids.iter().any(|known| known == id);
+        let index = self.nodes.iter().position(has_id).expect("it was started");
+        let Running { mut child, .. } = self.nodes.remove(index);
+        child.wait().expect("it is ours").code()
     }
 
     /// The answers of a client to `input`, which all went well.

@@ -26,7 +26,10 @@ pub(crate) fn run(seed: u64) -> Outcome {
     config.apply_bound = 48;
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
     config.learners = usize::from(random.chance(1, 2));
-    let mut net = Net::with(config, random.next());
+    // Acceptors come and go in some runs.
+    let changes = random.chance(1, 2);
+    config.decides_members = changes;
+    let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
         loss: if random.chance(2, 3) { random.below(200) } else { 0 },
         duplicates: if random.chance(1, 2) { random.below(200) } else { 0 },
@@ -51,10 +54,13 @@ pub(crate) fn run(seed: u64) -> Outcome {
         for _ in 0..random.below(6) {
             number += 1;
             let target = net.coordinator().filter(|_| random.chance(9, 10));
-            let target = target.unwrap_or_else(|| pick(&mut random, count));
+            let target = target.unwrap_or_else(|| pick(&mut random, &net));
             if net.members[target].is_some() {
                 net.propose(target, number, format!("<{number}>").as_bytes());
             }
+        }
+        if changes && random.chance(1, 8) {
+            change(&mut net, &mut random);
         }
         disturb(&mut net, &mut random, kinds);
         report(&mut net, &mut random);
@@ -80,13 +86,61 @@ struct Kinds {
     restores: bool,
 }
 
-fn pick(random: &mut Random, count: u16) -> usize {
-    usize::try_from(random.below(u64::from(count))).expect("an index")
+/// One of the acceptors of the latest epoch.
+fn pick(random: &mut Random, net: &Net) -> usize {
+    let (_, acceptors) = net.latest();
+    let at = usize::try_from(random.below(acceptors.len() as u64)).expect("an index");
+    usize::from(acceptors[at].0)
+}
+
+/// The acceptors of the latest epoch that have not begun, begin; or one more, one less, or another
+/// one in the place of one is put forward, as an operator may: the epoch has begun, and a quorum of
+/// the next one stays, lives and has a memory.
+fn change(net: &mut Net, random: &mut Random) {
+    let (epoch, acceptors) = net.latest();
+    let index = |node: &NodeId| usize::from(node.0);
+    for node in acceptors.iter().map(index) {
+        if net.members[node].is_none() && net.epoch_of[node] < epoch && random.chance(1, 2) {
+            let is_new = !net.epochs[&net.epoch_of[node]]
+                .contains(&NodeId(u16::try_from(node).expect("few nodes")));
+            if is_new {
+                net.join(node, epoch);
+            }
+        }
+    }
+    let Some(coordinator) = net.coordinator() else { return };
+    let leader = net.member(coordinator);
+    if leader.config().epoch != epoch || !leader.is_established() {
+        return;
+    }
+    let used: Vec<NodeId> = net.epochs.values().flatten().copied().collect();
+    let all = (0..net.members.len()).map(|n| NodeId(u16::try_from(n).expect("few nodes")));
+    // A node comes once: what it left behind is of another life.
+    let new = all.filter(|node| !used.contains(node)).next();
+    let mut next = acceptors.clone();
+    let at = usize::try_from(random.below(next.len() as u64)).expect("an index");
+    match (random.below(3), new) {
+        (0, Some(new)) if next.len() < 7 => next.push(new),
+        (1, Some(new)) => next[at] = new,
+        _ if next.len() > 2 => {
+            next.remove(at);
+        }
+        _ => return,
+    }
+    let votes = |node: &&NodeId| {
+        let member = net.members[index(node)].as_ref();
+        member.is_some_and(|member| !member.is_inert())
+    };
+    let staying = next.iter().filter(|node| acceptors.contains(node)).filter(votes).count();
+    if staying > next.len() / 2 {
+        net.reconfigure(coordinator, epoch + 1, &next);
+        net.pending = epoch + 1;
+    }
 }
 
 fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
-    let count = u16::try_from(net.members.len()).expect("few acceptors");
-    let index = pick(random, count);
+    let index = pick(random, net);
+    let (epoch, acceptors) = net.latest();
     if kinds.pauses && random.chance(1, 15) {
         net.pause(index, Duration::from_millis(random.below(600)));
     }
@@ -100,8 +154,10 @@ fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
     if kinds.power_cuts && random.chance(1, 15) {
         net.run(Duration::from_micros(random.below(400)));
         for index in 0..net.members.len() {
-            net.crash(index);
-            net.start(index, Memory::Restored);
+            if net.members[index].is_some() {
+                net.crash(index);
+                net.start(index, Memory::Restored);
+            }
         }
         return;
     }
@@ -109,13 +165,17 @@ fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
         return;
     }
     // The dead and those without memory are at most f, or the ring rightly serves nobody.
-    let lame = net.members.iter().flatten().filter(|member| member.is_inert()).count()
-        + net.members.iter().filter(|member| member.is_none()).count();
-    let is_lame = net.members[index].as_ref().is_none_or(|member| member.is_inert());
-    if net.members[index].is_none() && random.chance(1, 8) {
+    let is_lame = |index: usize| net.members[index].as_ref().is_none_or(|member| member.is_inert());
+    let lame = acceptors.iter().filter(|node| is_lame(usize::from(node.0))).count();
+    // Also of the epoch that some may still be in.
+    let is_settled = net.pending <= epoch
+        && net.members.iter().flatten().all(|member| member.config().epoch == epoch);
+    let is_lame = is_lame(index);
+    let most = acceptors.len() - acceptors.len() / 2 - 1;
+    if net.members[index].is_none() && net.lives(index) > 0 && random.chance(1, 8) {
         let memory = if kinds.restores { Memory::Restored } else { Memory::Amnesiac };
         net.start(index, memory);
-    } else if random.chance(1, 12) && (is_lame || lame < usize::from(count / 2)) {
+    } else if random.chance(1, 12) && is_settled && (is_lame || lame < most) {
         net.crash(index);
     }
 }
@@ -130,7 +190,7 @@ fn report(net: &mut Net, random: &mut Random) {
         return;
     }
     let in_order = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count() as u64;
-    let to = pick(random, u16::try_from(net.members.len()).expect("few acceptors"));
+    let to = pick(random, net);
     if net.members[to].is_some() {
         net.report(to, 1, in_order.saturating_sub(random.below(8)));
     }
@@ -140,6 +200,8 @@ fn report(net: &mut Net, random: &mut Random) {
 fn settles(net: &mut Net) -> bool {
     for attempt in 0..100 {
         net.run(Duration::from_millis(100));
+        // What was put forward before may be decided now.
+        net.heal_members();
         if net.config.learners > 0 {
             let applied = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count();
             (0..net.members.len()).for_each(|to| net.report(to, 1, applied as u64));

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::ring_paxos::{
-    Destination, Envelope, Log, Lsn, Member, Memory, Outbox, Record, Replay, RingConfig, Role,
+    Destination, Envelope, Epoch, Log, Lsn, Member, Memory, Outbox, Record, Replay, RingConfig,
+    Role,
 };
 use psmr::types::{
     Address, Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId,
@@ -29,6 +30,7 @@ pub(crate) enum Owned {
     Noop,
     Skip(u64),
     Batch(Vec<u8>),
+    Members(u32, Vec<u8>),
 }
 
 impl Owned {
@@ -37,6 +39,7 @@ impl Owned {
             Value::Noop => Self::Noop,
             Value::Skip(n) => Self::Skip(*n),
             Value::Batch(bytes) => Self::Batch(bytes.to_vec()),
+            Value::Members(epoch, bytes) => Self::Members(*epoch, bytes.to_vec()),
         }
     }
 
@@ -45,6 +48,7 @@ impl Owned {
             Self::Noop => Value::Noop,
             Self::Skip(n) => Value::Skip(*n),
             Self::Batch(bytes) => Value::Batch(bytes),
+            Self::Members(epoch, bytes) => Value::Members(*epoch, bytes),
         }
     }
 }
@@ -116,6 +120,8 @@ impl Log for TestLog {
 pub(crate) struct Packet {
     pub(crate) from: NodeId,
     pub(crate) life: Incarnation,
+    /// Of the sender: a receiver in another one does not hear it.
+    pub(crate) epoch: u32,
     pub(crate) to: NodeId,
     pub(crate) is_multicast: bool,
     pub(crate) kind: Kind,
@@ -132,6 +138,8 @@ impl Packet {
 enum Event {
     Packet(Packet),
     Disk(usize, Incarnation, u64),
+    /// Somebody who leaves has told a node of its last epoch.
+    Told(usize, u32),
 }
 
 /// Chances out of a thousand, and the longest delay.
@@ -165,6 +173,16 @@ pub(crate) struct Net {
     paused_until: Vec<Time>,
     disks_busy: Vec<bool>,
     lives: Vec<u64>,
+    /// The acceptors of each epoch that was decided.
+    pub(crate) epochs: BTreeMap<u32, Vec<NodeId>>,
+    /// The last epoch that was put forward: its acceptors may be decided at any time.
+    pub(crate) pending: u32,
+    /// The epoch that each node has taken up: it survives its lives.
+    pub(crate) epoch_of: Vec<u32>,
+    /// Who belongs to no later epoch, and the one that began without it: it tells those behind it.
+    leaving: BTreeMap<u16, u32>,
+    /// It has begun without a memory.
+    is_newcomer: Vec<bool>,
     /// What a crash left on disk: all of it, and how much was persistent.
     disks: Vec<TestLog>,
     queue: BTreeMap<(Time, u64), Event>,
@@ -190,7 +208,8 @@ impl Outbox for Outgoing {
             Destination::Address(address) => panic!("nobody lives at {address:?}"),
         };
         let (from, life) = (self.from, self.life);
-        self.sent.push(Packet { from, life, to, is_multicast, kind: message.kind(), body });
+        let kind = message.kind();
+        self.sent.push(Packet { from, life, epoch: 0, to, is_multicast, kind, body });
     }
 }
 
@@ -201,7 +220,13 @@ impl Net {
     }
 
     pub(crate) fn with(config: RingConfig, seed: u64) -> Self {
-        let count = config.acceptors.len();
+        Self::with_spares(config, 0, seed)
+    }
+
+    /// With so many nodes more, which may become acceptors in a later epoch.
+    pub(crate) fn with_spares(config: RingConfig, spares: usize, seed: u64) -> Self {
+        let acceptors = config.acceptors.len();
+        let count = acceptors + spares;
         let mut net = Self {
             members: (0..count).map(|_| None).collect(),
             now: Time(1_000_000_000),
@@ -216,12 +241,17 @@ impl Net {
             paused_until: vec![Time::ZERO; count],
             disks_busy: vec![false; count],
             lives: vec![0; count],
+            epochs: BTreeMap::from([(config.epoch, config.acceptors.clone())]),
+            epoch_of: vec![config.epoch; count],
+            pending: config.epoch,
+            leaving: BTreeMap::new(),
+            is_newcomer: vec![false; count],
             disks: vec![TestLog::default(); count],
             queue: BTreeMap::new(),
             sequence: 0,
             config,
         };
-        (0..count).for_each(|index| net.start(index, Memory::Fresh));
+        (0..acceptors).for_each(|index| net.start(index, Memory::Fresh));
         net
     }
 
@@ -233,7 +263,15 @@ impl Net {
         let disk = std::mem::take(&mut self.disks[index]);
         let log = TestLog { is_slow: self.has_slow_disks, ..TestLog::default() };
         let seed = self.random.next();
-        let mut member = Member::new(self.config.clone(), me, memory, log, seed, self.now);
+        self.is_newcomer[index] |= memory == Memory::Amnesiac;
+        let was_admitted =
+            || disk.records[..disk.kept()].iter().any(|r| matches!(r, Written::Admitted));
+        let lacks = memory == Memory::Restored && self.is_newcomer[index] && !was_admitted();
+        let memory = if lacks { Memory::Amnesiac } else { memory };
+        let epoch = self.epoch_of[index];
+        let acceptors = self.epochs[&epoch].clone();
+        let config = RingConfig { epoch, acceptors, ..self.config.clone() };
+        let mut member = Member::new(config, me, memory, log, seed, self.now);
         if memory == Memory::Restored {
             let kept = disk.kept();
             member.restore(&disk);
@@ -254,6 +292,11 @@ impl Net {
     /// It does nothing for so long; what is sent to it waits.
     pub(crate) fn pause(&mut self, index: usize, duration: Duration) {
         self.paused_until[index] = self.now + duration;
+    }
+
+    /// How often it has begun.
+    pub(crate) fn lives(&self, index: usize) -> u64 {
+        self.lives[index]
     }
 
     pub(crate) fn life(&self, index: usize) -> Incarnation {
@@ -333,6 +376,8 @@ impl Net {
         let from = NodeId(u16::try_from(index).expect("a small number"));
         let mut outgoing = Outgoing { from, life, sent: Vec::new() };
         act(member, &mut outgoing);
+        let epoch = member.config().epoch;
+        let decided = member.take_members();
         let log = member.log_mut();
         let written = log.records.len() as u64;
         if log.persisted < written && !self.disks_busy[index] {
@@ -341,9 +386,58 @@ impl Net {
             self.push(at, Event::Disk(index, life, written));
         }
         for packet in outgoing.sent {
+            let packet = Packet { epoch, ..packet };
             self.observe(&packet);
             self.route(packet);
         }
+        if let Some(members) = decided {
+            self.note_epoch(epoch + 1, &members);
+            self.take_up(index, epoch + 1);
+        }
+    }
+
+    /// Puts forward `acceptors` as those of `epoch`.
+    pub(crate) fn reconfigure(&mut self, to: usize, epoch: u32, acceptors: &[NodeId]) {
+        let members: Vec<u8> = acceptors.iter().flat_map(|node| node.0.to_le_bytes()).collect();
+        let change = psmr::wire::Epoch { epoch, members: &members };
+        let from = (NodeId(OUTSIDER), Incarnation(7));
+        self.inject(to, from, &Message::Reconfigure(change));
+    }
+
+    /// The latest epoch that was decided, and its acceptors.
+    pub(crate) fn latest(&self) -> (u32, Vec<NodeId>) {
+        let (epoch, acceptors) = self.epochs.last_key_value().expect("there was a first");
+        (*epoch, acceptors.clone())
+    }
+
+    fn note_epoch(&mut self, epoch: u32, members: &[u8]) {
+        let chunks = members.as_chunks().0.iter();
+        let acceptors: Vec<NodeId> = chunks.map(|node| NodeId(u16::from_le_bytes(*node))).collect();
+        let known = self.epochs.entry(epoch).or_insert_with(|| acceptors.clone());
+        if *known != acceptors {
+            self.violations.push(format!("epoch {epoch} is {known:?} and {acceptors:?}"));
+        }
+    }
+
+    /// Node `index` has heard of `epoch`. Who does not belong to it ends.
+    pub(crate) fn take_up(&mut self, index: usize, epoch: u32) {
+        let acceptors = self.epochs[&epoch].clone();
+        self.epoch_of[index] = epoch;
+        let RingConfig { learners, retention, .. } = self.config;
+        let next = Epoch { number: epoch, acceptors, learners, retention };
+        let (mut is_member, now) = (true, self.now);
+        self.step(index, |member, out| is_member = member.take_up(next, now, out));
+        if !is_member {
+            self.leaving.insert(u16::try_from(index).expect("few nodes"), epoch);
+            self.crash(index);
+        }
+    }
+
+    /// An acceptor of a later epoch than the first begins with nothing.
+    pub(crate) fn join(&mut self, index: usize, epoch: u32) {
+        self.epoch_of[index] = epoch;
+        self.disks[index] = TestLog::default();
+        self.start(index, Memory::Amnesiac);
     }
 
     /// Lets time pass until `until`, and all happen that happens in it.
@@ -382,9 +476,21 @@ impl Net {
         self.faults = Faults { delay_us: 50, ..Faults::default() };
         self.filter = Box::new(|_| true);
         self.paused_until.fill(Time::ZERO);
-        for index in 0..self.members.len() {
-            if self.members[index].is_none() {
+        let (_, acceptors) = self.latest();
+        for index in acceptors.into_iter().map(|node| usize::from(node.0)) {
+            if self.members[index].is_none() && self.lives[index] > 0 {
                 self.start(index, memory);
+            }
+        }
+        self.heal_members();
+    }
+
+    /// Acceptors of the latest epoch that have never lived begin.
+    pub(crate) fn heal_members(&mut self) {
+        let (epoch, acceptors) = self.latest();
+        for index in acceptors.into_iter().map(|node| usize::from(node.0)) {
+            if self.lives[index] == 0 {
+                self.join(index, epoch);
             }
         }
     }
@@ -411,6 +517,7 @@ impl Net {
     #[expect(clippy::print_stderr, reason = "asked for by whoever replays a seed")]
     pub(crate) fn dump(&self) {
         eprintln!("{:?} {:?} decided {}", self.now, self.config, self.decided.len());
+        eprintln!("epochs {:?}, of nodes {:?}, lives {:?}", self.epochs, self.epoch_of, self.lives);
         let mut expected = 1;
         for instance in self.decided.keys() {
             if instance.0 != expected {
@@ -459,6 +566,13 @@ impl Net {
                 continue;
             }
             let Faults { loss, duplicates, delay_us } = self.faults;
+            if let Some(epoch) = self.leaving.get(&receiver).copied()
+                && packet.epoch < epoch
+                && self.random.chance(1, 3)
+            {
+                let at = self.now + Duration::from_micros(40);
+                self.push(at, Event::Told(usize::from(packet.from.0), epoch));
+            }
             let copies = if self.random.chance(loss, 1000) && packet.to != packet.from {
                 0
             } else {
@@ -476,6 +590,11 @@ impl Net {
         let Some((_, event)) = self.queue.pop_first() else { return };
         let now = self.now;
         match event {
+            Event::Told(index, epoch) => {
+                if self.members[index].is_some() && self.epoch_of[index] < epoch {
+                    self.take_up(index, epoch);
+                }
+            }
             Event::Disk(index, life, written) => {
                 if self.members[index].is_some() && self.life(index) == life {
                     self.disks_busy[index] = false;
@@ -504,6 +623,9 @@ impl Net {
                         cycle.push(next);
                     }
                 }
+                let mine = self.epoch_of[index];
+                let later = cycle.iter().map(|packet| packet.epoch).max().filter(|e| *e > mine);
+                cycle.retain(|packet| packet.epoch == mine);
                 self.step(index, |member, out| {
                     for packet in &cycle {
                         let envelope = Envelope {
@@ -516,6 +638,14 @@ impl Net {
                     }
                     member.on_cycle_end(now, out);
                 });
+                // It asks, and may be answered.
+                if let Some(later) = later
+                    && self.members[index].is_some()
+                    && self.epoch_of[index] < later
+                    && self.random.chance(1, 3)
+                {
+                    self.take_up(index, later);
+                }
             }
         }
     }

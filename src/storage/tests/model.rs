@@ -65,6 +65,7 @@ impl Memory {
                         Value::Noop => b"noop".to_vec(),
                         Value::Skip(slots) => slots.to_le_bytes().to_vec(),
                         Value::Batch(bytes) => bytes.to_vec(),
+                        Value::Members(epoch, bytes) => [&epoch.to_le_bytes()[..], bytes].concat(),
                     };
                     let value = (bytes.len(), crc32c::crc32c(&bytes));
                     self.accepted.insert(instance, (ballot, id, value));

@@ -1,0 +1,449 @@
+//! `psmr member`: who belongs to a cluster, and who is to belong to it from now on.
+
+use super::{Failure, client, complain, config, key, show};
+use crate::config::{
+    ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, duration, with_members,
+};
+use crate::host::clock;
+use crate::node::{Changed, Said, change, inquire, latest};
+use crate::wire::{Fact, Keyring, Topic};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The format of the JSON object.
+const SCHEMA: &str = "psmr.members/1";
+/// How long nodes have for one answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks whether a change has come through.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What `psmr member` does.
+#[derive(Debug, Subcommand)]
+pub(super) enum MemberCommand {
+    /// Prints the members that the cluster has now
+    List(ListArgs),
+    /// Has one more member from now on; start its node afterwards
+    Add(AddArgs),
+    /// Has one member less from now on; its node ends by itself
+    Remove(RemoveArgs),
+    /// Puts a new member in the place of another one, which need not live any more
+    Replace(ReplaceArgs),
+}
+
+/// The options of all of them.
+#[derive(Debug, Args)]
+struct Common {
+    /// The cluster; the file is brought up to the members that are decided
+    #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
+    config: PathBuf,
+    /// Address of the interface to use [default: the one that leads to the cluster]
+    #[arg(long, value_name = "ADDRESS")]
+    interface: Option<Ipv4Addr>,
+}
+
+/// The options of those that change something.
+#[derive(Debug, Args)]
+struct Changing {
+    #[command(flatten)]
+    common: Common,
+    /// When a change is given up that is not decided, and a look at its effect ends
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    patience: Duration,
+    /// Goes on although too few of those that stay answer: ordering may stand still until they do
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Writes one JSON object to standard output
+    #[arg(long)]
+    json: bool,
+    /// Brings the file up to them
+    #[arg(long)]
+    update: bool,
+}
+
+/// What comes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    /// It orders; an even number of acceptors tolerates no more failures than one less
+    Acceptor,
+    /// It executes
+    Replica,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// What it is
+    #[arg(value_enum)]
+    kind: KindArg,
+    /// Its name
+    id: String,
+    /// Where it listens: a host of the file or an IPv4 address, and the port of its first thread
+    #[arg(long, value_name = "HOST:PORT")]
+    at: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Its name
+    id: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplaceArgs {
+    /// The member that goes
+    old: String,
+    /// The name of the one that comes: the same, if that begins anew with nothing
+    id: String,
+    /// Where it listens: a host of the file or an IPv4 address, and the port of its first thread
+    #[arg(long, value_name = "HOST:PORT")]
+    at: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "write a time like 500ms or 2s".to_owned())
+}
+
+/// Runs it.
+pub(super) fn run(command: &MemberCommand) -> Result<(), Failure> {
+    match command {
+        MemberCommand::List(args) => list(args),
+        MemberCommand::Add(AddArgs { kind, id, at, changing }) => {
+            let kind = match kind {
+                KindArg::Acceptor => Kind::Acceptor,
+                KindArg::Replica => Kind::Replica,
+            };
+            let site = Site::find(&changing.common)?;
+            let at = site.place(at)?;
+            site.change(changing, |now| now.add(kind, id, at))
+        }
+        MemberCommand::Remove(RemoveArgs { id, changing }) => {
+            Site::find(&changing.common)?.change(changing, |now| now.remove(id))
+        }
+        MemberCommand::Replace(ReplaceArgs { old, id, at, changing }) => {
+            let site = Site::find(&changing.common)?;
+            let at = site.place(at)?;
+            site.change(changing, |now| now.replace(old, id, at))
+        }
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    schema: &'static str,
+    epoch: u32,
+    acceptors: Vec<ListedMember<'a>>,
+    replicas: Vec<ListedMember<'a>>,
+}
+
+#[derive(Serialize)]
+struct ListedMember<'a> {
+    id: &'a str,
+    number: u16,
+    address: String,
+}
+
+fn listed(members: &[Member]) -> Vec<ListedMember<'_>> {
+    let one = |member: &'_ Member| -> (u16, String) { (member.number, member.address.to_string()) };
+    members
+        .iter()
+        .map(|member| {
+            let (number, address) = one(member);
+            ListedMember { id: &member.id, number, address }
+        })
+        .collect()
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let site = Site::find(&args.common)?;
+    if args.update {
+        site.update(&Members::of(&site.cluster))?;
+    }
+    let Members { epoch, acceptors, replicas, .. } = Members::of(&site.cluster);
+    if args.json {
+        let (acceptors, replicas) = (listed(&acceptors), listed(&replicas));
+        let listed = Listed { schema: SCHEMA, epoch, acceptors, replicas };
+        let text = serde_json::to_string(&listed).expect("members have nothing that JSON has not");
+        return show(&(text + "\n"));
+    }
+    let mut text = format!("epoch {epoch}\n{:<9} {:>6} {:<8} address\n", "role", "number", "node");
+    for (role, members) in [("acceptor", &acceptors), ("replica", &replicas)] {
+        for Member { number, id, address } in members {
+            text += &format!("{role:<9} {number:>6} {id:<8} {address}\n");
+        }
+    }
+    show(&text)
+}
+
+/// A cluster, as its file and its nodes have it.
+struct Site<'a> {
+    common: &'a Common,
+    /// The file.
+    text: String,
+    /// With the members that the nodes know of.
+    cluster: Cluster,
+    keyring: Option<Arc<Keyring>>,
+}
+
+impl<'a> Site<'a> {
+    fn find(common: &'a Common) -> Result<Self, Failure> {
+        let path = &common.config;
+        let Config { cluster, .. } = config::read(path)?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::Environment(format!("{}: {error}", path.display())))?;
+        let keyring = key::of_nodes(&cluster, path, false)?;
+        let cluster = latest(&cluster, common.interface, PATIENCE, keyring.clone())
+            .map_err(|error| no_socket(&error))?;
+        Ok(Self { common, text, cluster, keyring })
+    }
+
+    /// Where `--at` points.
+    fn place(&self, at: &str) -> Result<SocketAddrV4, Failure> {
+        let known = || {
+            let names: Vec<&str> = self.cluster.hosts.iter().map(|h| h.name.as_str()).collect();
+            Failure::Usage(format!(
+                "--at {at}: write HOST:PORT with an IPv4 address or one of the hosts {}",
+                names.join(", ")
+            ))
+        };
+        let (host, port) = at.rsplit_once(':').ok_or_else(known)?;
+        let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(known)?;
+        let named = self.cluster.hosts.iter().find(|known| known.name == host);
+        let address = named.map(|host| host.address).or_else(|| host.parse().ok());
+        Ok(SocketAddrV4::new(address.ok_or_else(known)?, port))
+    }
+
+    /// The file with `members`, and what it says then.
+    fn with(&self, members: &Members) -> Result<(String, Cluster), Failure> {
+        let refused = |error: ConfigError| {
+            let ConfigError { key, problem, remedy, .. } = error;
+            Failure::Usage(format!("with this member, {key}: {problem}: {remedy}"))
+        };
+        let text = with_members(&self.text, members).map_err(refused)?;
+        let Config { cluster, .. } = Config::read(&text).map_err(refused)?;
+        Ok((text, cluster))
+    }
+
+    fn update(&self, members: &Members) -> Result<(), Failure> {
+        let (text, _) = self.with(members)?;
+        replace(&self.common.config, &text).map_err(|error| {
+            let path = self.common.config.display();
+            Failure::Environment(format!(
+                "{path}: {error}: write it with `psmr member list --update`"
+            ))
+        })
+    }
+
+    /// Has `next` of the members of now decided, and looks until it has effect.
+    fn change(
+        &self,
+        changing: &Changing,
+        next: impl Fn(&Members) -> Result<Members, ChangeError>,
+    ) -> Result<(), Failure> {
+        let now = Members::of(&self.cluster);
+        let next = next(&now)?;
+        let (_, cluster) = self.with(&next)?;
+        if cluster.digests.immutable != self.cluster.digests.immutable {
+            return Err(Failure::Usage("the file's immutable settings differ".to_owned()));
+        }
+        self.await_start(changing, &next)?;
+        complain(&format!("epoch {}: put forward", next.epoch));
+        let keyring = self.keyring.clone();
+        let common = self.common;
+        let changed = change(&self.cluster, &next, common.interface, changing.patience, keyring)
+            .map_err(|error| no_socket(&error))?;
+        match changed {
+            Changed::Done => {}
+            Changed::Other(members) => {
+                return Err(Failure::Run(format!(
+                    "another change came first: epoch {} has begun; run `psmr member list \
+                     --update`, and this again if it is still wanted",
+                    members.epoch
+                )));
+            }
+            Changed::Full | Changed::NoQuorum | Changed::Unknown => {
+                return Err(Failure::Run(undecided(&changed)));
+            }
+        }
+        self.update(&next)?;
+        complain(&format!("epoch {}: decided, {} says so", next.epoch, common.config.display()));
+        self.await_effect(changing, &cluster, &now)?;
+        show(&format!("epoch {}\n", next.epoch))
+    }
+
+    /// Waits until the epoch of now has begun in every ring: else a quorum of the next one might not
+    /// hear what was decided in the one before this.
+    fn await_start(&self, changing: &Changing, next: &Members) -> Result<(), Failure> {
+        let until = clock::now() + changing.patience;
+        loop {
+            let problem = self.look(&self.cluster, |said| {
+                let staying = staying(&self.cluster, next, said);
+                let needed = next.acceptors.len() / 2 + 1;
+                if staying < needed && !changing.force {
+                    return Some(format!(
+                        "of the acceptors that stay {staying} have a vote and answer, and epoch {} \
+                         needs {needed}: start them, or wait until `psmr status` shows none as \
+                         inert; --force goes on without",
+                        next.epoch
+                    ));
+                }
+                if !has_state(&self.cluster, next, said) && !changing.force {
+                    return Some(
+                        "none of the replicas that stay answers and has the state: wait until \
+                         `psmr status` shows one; --force goes on without"
+                            .to_owned(),
+                    );
+                }
+                unestablished(&self.cluster, said)
+            })?;
+            match problem {
+                None => return Ok(()),
+                Some(problem) if clock::now() >= until => return Err(Failure::Run(problem)),
+                Some(_) => std::thread::park_timeout(LOOK),
+            }
+        }
+    }
+
+    /// Waits until the next epoch has begun in every ring, and who stays is in it.
+    fn await_effect(
+        &self,
+        changing: &Changing,
+        cluster: &Cluster,
+        before: &Members,
+    ) -> Result<(), Failure> {
+        let until = clock::now() + changing.patience;
+        loop {
+            let problem = self.look(cluster, |said| {
+                let comes = |id: &str| before.find(id).is_none();
+                let silent = cluster
+                    .nodes()
+                    .zip(said)
+                    .find(|(node, said)| said.facts.is_none() && !comes(&node.id));
+                let silent = silent.map(|(node, _)| format!("{} does not answer yet", node.id));
+                unestablished(cluster, said).or(silent)
+            })?;
+            match problem {
+                None => return Ok(()),
+                Some(problem) if clock::now() >= until => {
+                    // What was decided is done; this is news, not a failure.
+                    complain(&format!("epoch {} is decided, but {problem}", cluster.epoch));
+                    return Ok(());
+                }
+                Some(_) => std::thread::park_timeout(LOOK),
+            }
+        }
+    }
+
+    fn look(
+        &self,
+        cluster: &Cluster,
+        judge: impl FnOnce(&[Said]) -> Option<String>,
+    ) -> Result<Option<String>, Failure> {
+        let keyring = self.keyring.clone();
+        let (asked, said) = inquire(cluster, self.common.interface, PATIENCE / 4, keyring)
+            .map_err(|error| no_socket(&error))?;
+        if asked.epoch != cluster.epoch {
+            return Ok(Some(format!("epoch {} has begun meanwhile", asked.epoch)));
+        }
+        if let Some(reason) = said.iter().find_map(|said| said.mismatch) {
+            return Ok(Some(client::told(reason).to_owned()));
+        }
+        Ok(judge(&said))
+    }
+}
+
+/// Why a change is not known to be decided.
+fn undecided(changed: &Changed) -> String {
+    match changed {
+        Changed::Full => "not decided: the acceptors' logs are full, or the ring has just a new \
+                          coordinator: see `psmr status`, and try again"
+            .to_owned(),
+        Changed::NoQuorum => "not decided: too few acceptors have a vote: see `psmr status`, and \
+                              start those that are down"
+            .to_owned(),
+        _ => "not known to be decided: look with `psmr member list`, and try again if the epoch \
+              has not changed"
+            .to_owned(),
+    }
+}
+
+/// How many acceptors of `cluster` stay in `next`, answer, and have a vote in every ring.
+fn staying(cluster: &Cluster, next: &Members, said: &[Said]) -> usize {
+    let acceptors = cluster.acceptors.iter().zip(said);
+    let stays = acceptors.filter(|(node, said)| {
+        let is_same = |m: &Member| m.id == node.id && m.address == node.address;
+        let mut ballots = facts(said, Topic::Ballot).peekable();
+        let has_votes = ballots.peek().is_some() && ballots.all(|fact| fact.values[2] & 2 == 0);
+        next.acceptors.iter().any(is_same) && has_votes
+    });
+    stays.count()
+}
+
+/// Whether a replica of `cluster` stays in `next`, answers, and has the state.
+fn has_state(cluster: &Cluster, next: &Members, said: &[Said]) -> bool {
+    let replicas = cluster.replicas.iter().zip(&said[cluster.acceptors.len()..]);
+    let mut staying = replicas.filter(|(node, _)| {
+        next.replicas.iter().any(|m| m.id == node.id && m.address == node.address)
+    });
+    staying.any(|(_, said)| {
+        let mut applied = facts(said, Topic::Applied).peekable();
+        applied.peek().is_some() && applied.all(|fact| fact.values[2] == 0)
+    })
+}
+
+/// A ring in which no ballot of the epoch leads that has decided all that it inherited.
+fn unestablished(cluster: &Cluster, said: &[Said]) -> Option<String> {
+    let leads = |ring: u16| {
+        said.iter()
+            .flat_map(|said| facts(said, Topic::Ballot))
+            .any(|fact| fact.index == ring && fact.values[2] & 5 == 5)
+    };
+    let rings = u16::try_from(cluster.rings.len()).expect("at most 65 rings");
+    let ring = (0..rings).find(|ring| !leads(*ring))?;
+    Some(format!(
+        "ring {ring} has no coordinator that is ready in epoch {}: see `psmr status`",
+        cluster.epoch
+    ))
+}
+
+fn facts(said: &Said, topic: Topic) -> impl Iterator<Item = &Fact> {
+    said.facts.iter().flatten().filter(move |fact| fact.topic() == Some(topic))
+}
+
+fn no_socket(error: &std::io::Error) -> Failure {
+    Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
+}
+
+/// Replaces a file as a whole.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = fs::File::create(&new)?;
+    file.set_permissions(fs::metadata(path)?.permissions())?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}

@@ -1,0 +1,144 @@
+//! Members come and go while clients go on.
+
+use super::deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
+use serde_json::Value;
+use std::process::{Child, Output};
+
+/// `psmr member` with these arguments.
+fn member(cluster: &Deployment, arguments: &[&str]) -> Output {
+    let config = cluster.path("cluster.toml");
+    psmr(&[&["member"], arguments, &["--config", &config]].concat())
+}
+
+/// The same; it goes well, and `epoch` begins.
+fn change(cluster: &Deployment, epoch: u32, arguments: &[&str]) {
+    let output = member(cluster, arguments);
+    let errors = lines(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors:?}");
+    assert_eq!(lines(&output.stdout), [format!("epoch {epoch}")]);
+}
+
+fn is_level(status: &Value) -> bool {
+    let all = nodes(status).all(|node| node["up"] == true && node["votes"] != false);
+    let last = |node: &Value| node["digests"].as_array().and_then(|points| points.last().cloned());
+    let digests: Vec<_> =
+        nodes(status).filter(|node| node["role"] == "replica").map(last).collect();
+    all && digests.iter().all(|digest| digest.is_some() && *digest == digests[0])
+}
+
+/// A load that goes on through everything, for so long.
+fn load(cluster: &Deployment, seconds: &str) -> Child {
+    cluster.spawn_client(&[
+        "load",
+        "--seconds",
+        seconds,
+        "--clients",
+        "2",
+        "--outstanding",
+        "8",
+        "--mix",
+        "insert=25,delete=25,read=50",
+        "--json",
+    ])
+}
+
+/// Its report: every command came to its end.
+fn went_well(load: Child) -> u64 {
+    let output = load.wait_with_output().expect("it is ours");
+    let errors = lines(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(output.status.code(), Some(0), "{errors:?} {report}");
+    assert_eq!((&report["ok"], &report["unknown"]), (&true.into(), &0.into()), "{report}");
+    report["commands"].as_u64().expect("a number")
+}
+
+fn lives_through(durability: &str) {
+    let mut cluster = Deployment::new(&["--keys", "1000", "--durability", durability]);
+    let port = |offset: u16| format!("h1:{}", cluster.port + offset);
+    let (a4, a5, r3) = (port(9), port(10), port(11));
+    let old = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it is there");
+    cluster.start(&["a1", "a2", "a3", "r1", "r2"]);
+    let load = load(&cluster, "12");
+    // A dead acceptor, one that lives and coordinates, a replica more, a replica less.
+    cluster.kill("a2");
+    change(&cluster, 2, &["replace", "a2", "a4", "--at", &a4]);
+    cluster.start(&["a4"]);
+    cluster.status_when(|status| nodes(status).all(|node| node["votes"] != false));
+    change(&cluster, 3, &["replace", "a1", "a5", "--at", &a5]);
+    assert_eq!(cluster.wait("a1"), Some(0), "it was removed, and nothing went wrong");
+    cluster.start(&["a5"]);
+    change(&cluster, 4, &["add", "replica", "r3", "--at", &r3]);
+    cluster.start(&["r3"]);
+    cluster.status_when(|status| nodes(status).all(|node| node["lost"] != true));
+    change(&cluster, 5, &["remove", "r1"]);
+    assert_eq!(cluster.wait("r1"), Some(0));
+    assert!(went_well(load) > 1_000);
+    assert_eq!(cluster.client(&["insert", "4000001", "5"], ""), ["ok"]);
+    let status = cluster.status_when(is_level);
+    let ids: Vec<&Value> = nodes(&status).map(|node| &node["id"]).collect();
+    assert_eq!(ids, ["a5", "a4", "a3", "r2", "r3"]);
+    assert!(nodes(&status).all(|node| node["epoch"] == 5));
+    // Who has an old file learns of the members: a client from the nodes, a node from its directory.
+    let new = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it is there");
+    std::fs::write(cluster.path("cluster.toml"), old).expect("it is ours");
+    assert_eq!(cluster.client(&["read", "4000001"], ""), ["value 5"]);
+    cluster.kill("a3");
+    cluster.start(&["a3"]);
+    cluster.status_when(|status| nodes(status).all(|node| node["votes"] != false));
+    let output = member(&cluster, &["list", "--update", "--json"]);
+    let listed: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&listed["epoch"], &listed["acceptors"][0]["id"]), (&5.into(), &"a5".into()));
+    let updated = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it is there");
+    assert_eq!(updated, new);
+    cluster.stop();
+}
+
+#[test]
+fn members_are_replaced_added_and_removed_under_load() {
+    if is_supported() {
+        lives_through("memory");
+    }
+}
+
+#[test]
+fn members_change_on_disks_too() {
+    if is_supported() {
+        lives_through("sync");
+    }
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused_and_nothing_has_changed() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&[]);
+    let config = cluster.path("cluster.toml");
+    let file = std::fs::read_to_string(&config).expect("it is there");
+    let (free, taken) = (format!("h1:{}", cluster.port + 9), format!("h1:{}", cluster.port + 1));
+    let refuses = |arguments: &[&str], status: i32, parts: &[&str]| {
+        refused(&[&["member"], arguments, &["--config", &config]].concat(), status, parts);
+    };
+    cluster.start(&["a1", "a2", "a3", "r1", "r2"]);
+    refuses(&["remove", "a9"], 2, &["a9", "a1, a2, a3, r1, r2"]);
+    refuses(&["add", "acceptor", "r1", "--at", &free], 2, &["r1", "choose another one"]);
+    refuses(&["add", "replica", "r3", "--at", "h7:1"], 2, &["--at h7:1", "h1"]);
+    refuses(&["add", "replica", "r3", "--at", &taken], 2, &["port", "a1"]);
+    // With one dead and another one replaced by nobody yet, too few would have a memory.
+    cluster.kill("a2");
+    change(&cluster, 2, &["replace", "a2", "a4", "--at", &free]);
+    let output = member(&cluster, &["remove", "a1", "--patience", "300ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = lines(&output.stderr).join(" ");
+    assert!(told.contains("of the acceptors that stay 1 have a vote"), "{told}");
+    assert_eq!(cluster.client(&["insert", "1", "1"], ""), ["ok"]);
+    // The one that was replaced is of no use any more: it finds out, and ends.
+    std::fs::write(&config, file).expect("it is ours");
+    cluster.start(&["a2"]);
+    assert_eq!(cluster.wait("a2"), Some(0));
+    let output = psmr(&["node", "--config", &config, "--id", "a2"]);
+    let told = lines(&output.stderr).join(" ");
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("--id a2: the cluster has no such node in epoch 2"), "{told}");
+    cluster.stop();
+}
