@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, Members};
 use crate::replica;
 use crate::service::{btree, counters};
 use crate::sim::read_history;
@@ -76,6 +76,7 @@ fn walk(message: &Message<'_>) {
             }
         }
         Message::StatusPage(page) => page.facts.iter().for_each(drop),
+        Message::Reconfigure(epoch) | Message::Members(epoch) => members(epoch.members),
         _ => {}
     }
 }
@@ -84,8 +85,17 @@ fn walk(message: &Message<'_>) {
 const MANY: usize = 1_000;
 
 fn value(value: wire::Value<'_>) {
-    if let wire::Value::Batch(bytes) = value {
-        commands(bytes);
+    match value {
+        wire::Value::Batch(bytes) => commands(bytes),
+        wire::Value::Members(_, bytes) => members(bytes),
+        wire::Value::Noop | wire::Value::Skip(_) => {}
+    }
+}
+
+/// Members as nodes keep and tell them: what is sound is written as it was.
+fn members(bytes: &[u8]) {
+    if let Some(members) = Members::decode(bytes) {
+        assert_eq!(members.encode(), bytes);
     }
 }
 

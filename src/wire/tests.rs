@@ -94,6 +94,11 @@ fn every_message_survives_the_wire() {
         }),
         Message::Accept(accept(Value::Batch(b"batch"))),
         Message::Accept(accept(Value::Skip(u64::MAX))),
+        Message::Accept(accept(Value::Members(u32::MAX, b"members"))),
+        Message::Reconfigure(Epoch { epoch: 7, members: b"members" }),
+        Message::Members(Epoch { epoch: u32::MAX, members: &[9; Epoch::MOST] }),
+        Message::MembersRequest(MembersRequest::WHOLE),
+        Message::MembersRequest(MembersRequest { room: &[] }),
         Message::Accept(accept(Value::Noop)),
         Message::Accepted(Accepted {
             ballot,

@@ -114,9 +114,9 @@ fn change(net: &mut Net, random: &mut Random) {
         return;
     }
     let used: Vec<NodeId> = net.epochs.values().flatten().copied().collect();
-    let all = (0..net.members.len()).map(|n| NodeId(u16::try_from(n).expect("few nodes")));
+    let mut all = (0..net.members.len()).map(|n| NodeId(u16::try_from(n).expect("few nodes")));
     // A node comes once: what it left behind is of another life.
-    let new = all.filter(|node| !used.contains(node)).next();
+    let new = all.find(|node| !used.contains(node));
     let mut next = acceptors.clone();
     let at = usize::try_from(random.below(next.len() as u64)).expect("an index");
     match (random.below(3), new) {
