@@ -21,7 +21,7 @@ use crate::types::Time;
 use crate::wire::{self, Message, Refusal, Refused, Taken, Value};
 
 /// What an acceptor knows of the members of the next epoch.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct NextEpoch {
     /// Where they stand, decided or not.
     at: Option<Instance>,

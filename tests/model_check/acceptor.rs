@@ -93,6 +93,7 @@ pub(crate) enum Content {
     Noop,
     Skip(u64),
     Batch(Vec<u8>),
+    Members(u32, Vec<u8>),
 }
 
 impl Content {
@@ -101,6 +102,7 @@ impl Content {
             Value::Noop => Self::Noop,
             Value::Skip(slots) => Self::Skip(*slots),
             Value::Batch(bytes) => Self::Batch(bytes.to_vec()),
+            Value::Members(epoch, bytes) => Self::Members(*epoch, bytes.to_vec()),
         }
     }
 
@@ -109,6 +111,7 @@ impl Content {
             Self::Noop => Value::Noop,
             Self::Skip(slots) => Value::Skip(*slots),
             Self::Batch(bytes) => Value::Batch(bytes),
+            Self::Members(epoch, bytes) => Value::Members(*epoch, bytes),
         }
     }
 }
