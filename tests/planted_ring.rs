@@ -5,6 +5,8 @@
 
 #[path = "ring/chaos.rs"]
 mod chaos;
+#[path = "ring/log.rs"]
+mod log;
 #[path = "ring/net.rs"]
 mod net;
 mod planted;

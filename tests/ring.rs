@@ -5,6 +5,8 @@
 mod chaos;
 #[path = "ring/epochs.rs"]
 mod epochs;
+#[path = "ring/log.rs"]
+mod log;
 #[path = "ring/memory.rs"]
 mod memory;
 #[path = "ring/net.rs"]

@@ -2,16 +2,13 @@
 //! out of order or not at all, and notes whatever is said to be decided.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use psmr::ring_paxos::{
-    Destination, Envelope, Epoch, Log, Lsn, Member, Memory, Outbox, Record, Replay, RingConfig,
-    Role,
-};
-use psmr::types::{
-    Address, Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId,
-};
+pub(crate) use super::log::Owned;
+use super::log::{TestLog, Written};
+use psmr::ring_paxos::{Destination, Envelope, Epoch, Member, Memory, Outbox, RingConfig, Role};
+use psmr::types::{Address, Incarnation, Instance, NodeId, Random, RingId, Time, ValueId};
 use psmr::wire::{
-    DecidedRanges, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Position, Propose, Value,
-    WantedRange, WantedRanges, Writer,
+    DecidedRanges, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Position, Propose, WantedRange,
+    WantedRanges, Writer,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,97 +20,6 @@ pub(crate) const CONFIRMED: u64 = 77;
 
 /// The numbers of proposals that make room from here on.
 pub(crate) const VITAL: u64 = 1 << 20;
-
-/// A value off the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Owned {
-    Noop,
-    Skip(u64),
-    Batch(Vec<u8>),
-    Members(u32, Vec<u8>),
-}
-
-impl Owned {
-    pub(crate) fn of(value: &Value<'_>) -> Self {
-        match value {
-            Value::Noop => Self::Noop,
-            Value::Skip(n) => Self::Skip(*n),
-            Value::Batch(bytes) => Self::Batch(bytes.to_vec()),
-            Value::Members(epoch, bytes) => Self::Members(*epoch, bytes.to_vec()),
-        }
-    }
-
-    fn value(&self) -> Value<'_> {
-        match self {
-            Self::Noop => Value::Noop,
-            Self::Skip(n) => Value::Skip(*n),
-            Self::Batch(bytes) => Value::Batch(bytes),
-            Self::Members(epoch, bytes) => Value::Members(*epoch, bytes),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Written {
-    Promise(Ballot),
-    Accept(Instance, Ballot, ValueId, Owned),
-    Trim(Instance, (Instance, Slot)),
-    Admitted,
-}
-
-/// A log that keeps its records, and persists them when it is told to.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TestLog {
-    records: Vec<Written>,
-    pub(crate) persisted: u64,
-    pub(crate) is_slow: bool,
-}
-
-impl TestLog {
-    /// Records that are persistent.
-    fn kept(&self) -> usize {
-        usize::try_from(self.persisted).expect("a small number")
-    }
-}
-
-impl Replay for TestLog {
-    fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
-        for written in &self.records[..self.kept()] {
-            take(&match written {
-                Written::Promise(ballot) => Record::Promise(*ballot),
-                Written::Accept(instance, ballot, id, value) => Record::Accept {
-                    instance: *instance,
-                    ballot: *ballot,
-                    id: *id,
-                    value: value.value(),
-                },
-                Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
-                Written::Admitted => Record::Admitted,
-            });
-        }
-    }
-}
-
-impl Log for TestLog {
-    fn append(&mut self, record: &Record<'_>) -> Lsn {
-        self.records.push(match *record {
-            Record::Promise(ballot) => Written::Promise(ballot),
-            Record::Accept { instance, ballot, id, value } => {
-                Written::Accept(instance, ballot, id, Owned::of(&value))
-            }
-            Record::Trim { trim, known } => Written::Trim(trim, known),
-            Record::Admitted => Written::Admitted,
-        });
-        if !self.is_slow {
-            self.persisted = self.records.len() as u64;
-        }
-        Lsn(self.records.len() as u64)
-    }
-
-    fn persisted(&self) -> Lsn {
-        Lsn(self.persisted)
-    }
-}
 
 /// One datagram on its way, or one that arrived outside the ring.
 #[derive(Clone, Debug)]

@@ -230,7 +230,7 @@ impl crate::transport::Transmit for Transmit {
         self.core.borrow_mut().check()
     }
 
-    fn regroup(&mut self, members: &crate::transport::udp::Members) -> io::Result<()> {
+    fn regroup(&mut self, members: &udp::Members) -> io::Result<()> {
         let book = Book::of(members);
         if book.most_copies() > self.width {
             let problem = "more members than copies of a datagram: start this node anew";
