@@ -17,8 +17,9 @@ pub(crate) struct Outcome {
     pub(crate) decided: usize,
 }
 
-/// One run: 3 or 5 acceptors, about a second of proposals and faults, then peace.
-pub(crate) fn run(seed: u64) -> Outcome {
+/// One run: 3 or 5 acceptors, which come and go if they `change`, about a second of proposals and
+/// faults, then peace.
+pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
     let mut random = Random::new(seed);
     let count = if random.chance(1, 2) { 3 } else { 5 };
     let mut config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
@@ -26,8 +27,6 @@ pub(crate) fn run(seed: u64) -> Outcome {
     config.apply_bound = 48;
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
     config.learners = usize::from(random.chance(1, 2));
-    // Acceptors come and go in some runs.
-    let changes = random.chance(1, 2);
     config.decides_members = changes;
     let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
