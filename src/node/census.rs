@@ -194,6 +194,16 @@ impl Registrar {
         }
     }
 
+    /// An acceptor of `node` is about to have its first vote, and keeps it in memory alone.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub(super) fn on_begin(&self, node: &str) -> io::Result<()> {
+        let homes = self.census.iter().flat_map(|census| &census.homes);
+        let mut own = homes.filter(|path| path.file_name().is_some_and(|name| name == node));
+        own.try_for_each(|path| home::begin_rings(path))
+    }
+
     /// This thread has seen `record` decided: all that may know of it are told, those who leave, too.
     ///
     /// # Errors

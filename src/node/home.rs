@@ -15,6 +15,8 @@ const VERSION: &str = "psmr.node/1";
 const IDENTITY: &str = "node";
 /// The name of the file of the last members that the node has heard of.
 const MEMBERS: &str = "members";
+/// The name of the file that says that an acceptor has had a vote, which it keeps in memory alone.
+const BEGUN: &str = "begun";
 
 /// Why a node may not use its directory.
 #[derive(Debug, Error)]
@@ -106,10 +108,17 @@ impl Home {
         &self.path
     }
 
-    /// What an acceptor without a log knows of its former lives: nothing, if there were any. In a
-    /// later epoch than the first there was somebody else's, whose place it takes.
-    pub(super) const fn memory(&self) -> Memory {
-        if self.had_life || self.epoch > 1 { Memory::Amnesiac } else { Memory::Fresh }
+    /// Whether an earlier process has begun here.
+    pub(super) const fn had_life(&self) -> bool {
+        self.had_life
+    }
+
+    /// What an acceptor without a log knows of its former lives: nothing; whether there was one is
+    /// known if its rings had begun. In a later epoch than the first there was somebody else's,
+    /// whose place it takes.
+    pub(super) fn memory(&self) -> Memory {
+        let has_begun = self.path.join(BEGUN).exists();
+        if has_begun || self.epoch > 1 { Memory::Amnesiac } else { Memory::Newborn }
     }
 
     /// This life begins: from now on there was one. Persistent when it returns, whatever a former
@@ -139,6 +148,11 @@ fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     writer.sync_all()?;
     fs::rename(new, file)?;
     File::open(path)?.sync_all()
+}
+
+/// An acceptor is about to have its first vote, in memory: in another life it will have lost it.
+pub(super) fn begin_rings(path: &Path) -> io::Result<()> {
+    replace(path, BEGUN, b"")
 }
 
 /// Writes `members` down in a node's directory, unless it has later ones.

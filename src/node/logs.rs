@@ -72,13 +72,9 @@ impl Logs {
             }
             Self::Sync(stores, memory) => {
                 let store = stores.get_mut(&node).expect("a store a node");
-                let mut opened = store.ring(ring, instances)?;
-                if opened.recovered.memory() == Memory::Fresh && *memory == Memory::Amnesiac {
-                    // It had a life, and the log of that life is gone.
-                    drop(opened);
-                    opened = store.reset(ring, instances)?;
-                }
-                let Opened { log, recovered } = opened;
+                let Opened { log, recovered } = store.ring_or(ring, instances, *memory)?;
+                let is_newborn = *memory == Memory::Newborn;
+                let recovered = if is_newborn { recovered.or_newborn() } else { recovered };
                 Ok((AcceptorLog::Sync(Box::new(log)), recovered))
             }
         }

@@ -373,7 +373,14 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         work += self.skip(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
+            let is_durable = hosted.is_durable;
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
+            if member.may_begin() {
+                if !is_durable {
+                    self.desk.registrar.on_begin(self.desk.node())?;
+                }
+                member.begin(now);
+            }
             member.on_cycle_end(now, &mut out);
             if let Some(members) = member.take_members() {
                 self.desk.registrar.on_decided(&members, &mut out)?;

@@ -20,7 +20,6 @@ use crate::config::{self, Cluster};
 use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
 use crate::replica::Shared;
-use crate::ring_paxos::Memory;
 use crate::service::Optimistic;
 use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
@@ -476,7 +475,7 @@ impl<'a> Starter<'a> {
     /// whose log is gone has no vote.
     fn make_logs(&self, bound: &Bound<'_>) -> Result<(), StorageError> {
         let Role::Acceptor(me) = bound.role else { return Ok(()) };
-        if bound.home.memory() != Memory::Fresh {
+        if bound.home.had_life() {
             return Ok(());
         }
         let mut logs = self.logs(me, &bound.home)?;

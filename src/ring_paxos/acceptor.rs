@@ -3,6 +3,7 @@
 //! An acceptor accepts iff the ballot is at least its promise (rule 2). A 2A costs one copy into
 //! the window, one record in the log, and a vote that leaves at the end of the duty cycle.
 
+use super::birth::Birth;
 use super::epoch::NextEpoch;
 use super::member::{Member, Memory};
 use super::trim::Positions;
@@ -53,6 +54,8 @@ pub(super) struct Acceptor {
     pub(super) logged_trim: Instance,
     /// Without memory: it neither promises nor votes.
     pub(super) is_inert: bool,
+    /// It does not know whether there was one.
+    pub(super) birth: Option<Birth>,
     /// The fresh ballot that re-admits it, and the last instance that it must hold.
     pub(super) grant: Option<(Ballot, Instance)>,
     /// The last instance that it asked for on the way there.
@@ -78,7 +81,9 @@ impl Acceptor {
             known: (Instance(0), Slot(0)),
             heard: (Instance(0), Slot(0)),
             logged_trim: Instance(0),
-            is_inert: memory == Memory::Amnesiac && !Bug::AmnesiacVotes.is_planted(),
+            is_inert: matches!(memory, Memory::Amnesiac | Memory::Newborn)
+                && !Bug::AmnesiacVotes.is_planted(),
+            birth: Birth::new(config.acceptors.len(), memory),
             grant: None,
             awaited: Instance(0),
             unpersisted: VecDeque::with_capacity(config.instances),

@@ -169,6 +169,7 @@ impl<L: Log> Member<L> {
         }
         if is_earned && self.is_promise_persisted() {
             self.acceptor.is_inert = false;
+            self.acceptor.birth = None;
             self.acceptor.grant = None;
             // Until this is persistent, another life would ask to be admitted again: late, not wrong.
             self.log.append(&Record::Admitted);

@@ -55,6 +55,12 @@ impl Election {
         self.stand_at = now + self.patience;
     }
 
+    /// The ring begins with all acceptors at once: the first of them coordinates.
+    pub(super) fn begin(&mut self, rank: u32, now: Time) {
+        self.stand_at = if rank == 0 { now } else { now + self.patience };
+        self.tick_at = now.min(self.tick_at);
+    }
+
     /// A coordinator or candidate of `ballot` is alive.
     #[inline]
     pub(super) fn hear(&mut self, ballot: Ballot, now: Time) {
@@ -109,6 +115,7 @@ impl<L: Log> Member<L> {
             self.check_promises(now, out);
             return;
         }
+        self.declare_birth(out);
         if self.coordinator.is_leading() || self.acceptor.is_inert {
             return;
         }

@@ -142,6 +142,7 @@ impl<L: Log> Member<L> {
         self.coordinator.begin_epoch(&self.config, now);
         self.acceptor.promise_due = None;
         self.acceptor.grant = None;
+        self.acceptor.birth = None; // Others had a life, in the epoch before.
         self.acceptor.next = NextEpoch::default();
         self.acceptor.votes.clear();
         self.acceptor.positions = Positions::new(&self.config);

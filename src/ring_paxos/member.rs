@@ -1,7 +1,7 @@
 //! One acceptor of one ring, with all that it may have to be: ring member, spare, candidate,
 //! coordinator. The one type that simulator and host drive.
 //!
-//! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`,
+//! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`, `birth`,
 //! `election`, `epoch` and `coordinator`.
 
 use super::acceptor::Acceptor;
@@ -19,6 +19,9 @@ use std::hash::{Hash, Hasher};
 pub enum Memory {
     /// There was none: the ring starts for the first time.
     Fresh,
+    /// There may have been one: it neither promises nor votes until all acceptors say the same of
+    /// themselves, or it is re-admitted.
+    Newborn,
     /// There was one and it is lost: it neither promises nor votes until it is re-admitted.
     Amnesiac,
     /// All of it comes back by [`Member::restore`].
@@ -231,6 +234,7 @@ impl<L: Log> Role for Member<L> {
             Message::Redirect(redirect) => self.on_redirect(redirect.ballot, now),
             Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
             Message::Repair(repair) => self.on_repair(repair, out),
+            Message::Newborn(newborn) => self.on_newborn(envelope, newborn, out),
             Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)

@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod admission;
+mod birth;
 mod config;
 mod coordinator;
 mod counters;

@@ -126,12 +126,26 @@ impl Store {
     /// # Errors
     /// If it is damaged, cannot be read, or there is no room for it.
     pub fn ring(&mut self, ring: RingId, instances: usize) -> Result<Opened, StorageError> {
+        self.ring_or(ring, instances, Memory::Fresh)
+    }
+
+    /// The same; the acceptor of a log that is made here begins with `memory`.
+    ///
+    /// # Errors
+    /// As [`Store::ring`].
+    pub fn ring_or(
+        &mut self,
+        ring: RingId,
+        instances: usize,
+        memory: Memory,
+    ) -> Result<Opened, StorageError> {
         let place = self.manifest.rings.iter().position(|entry| entry.ring == ring.0);
         let directory = self.ring_directory(ring);
         let Some(place) = place else {
             // Made, but not yet entered, by a process that ended then: nothing was written to it.
             remove(&directory)?;
-            return self.make(ring, instances, Memory::Fresh);
+            let memory = if memory == Memory::Fresh { memory } else { Memory::Amnesiac };
+            return self.make(ring, instances, memory);
         };
         let kept = self.manifest.rings[place].instances;
         if kept != instances {
@@ -210,7 +224,7 @@ impl Store {
             RingLog::new(self.log_name(ring), segments, lock, life, instances, None)
         };
         let mut log = open(&fresh)?;
-        log.begin(memory == Memory::Amnesiac)?;
+        log.begin(memory != Memory::Fresh)?;
         fs::rename(&fresh, &directory).map_err(StorageError::of("renaming", &fresh))?;
         sync_directory(&self.directory)?;
         log.moved_to(&directory);
@@ -236,6 +250,13 @@ impl Recovered {
     #[must_use]
     pub const fn nothing(memory: Memory) -> Self {
         Self { memory, scan: None }
+    }
+
+    /// The same; if its acceptor has no memory, nobody can tell whether it ever had one.
+    #[must_use]
+    pub fn or_newborn(self) -> Self {
+        let is_lost = self.memory == Memory::Amnesiac;
+        Self { memory: if is_lost { Memory::Newborn } else { self.memory }, ..self }
     }
 
     /// What the acceptor is to begin its life with.

@@ -54,13 +54,15 @@ pub enum Kind {
     MembersRequest = 24,
     /// They are.
     Members = 25,
+    /// An acceptor knows of no former life of its own.
+    Newborn = 26,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 25] = [
+        const KINDS: [Kind; 26] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -86,6 +88,7 @@ impl Kind {
             Kind::Reconfigure,
             Kind::MembersRequest,
             Kind::Members,
+            Kind::Newborn,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

@@ -251,6 +251,16 @@ pub struct Admission {
     pub last: Instance,
 }
 
+/// Acceptor -> acceptor: the sender knows of no former life of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Newborn {
+    /// The sender's life.
+    pub life: Incarnation,
+    /// The life in which it has heard the same of the receiver; 0: it has not.
+    pub yours: Incarnation,
+}
+
 /// Any message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is documented at its struct")]
@@ -282,6 +292,7 @@ pub enum Message<'a> {
     Reconfigure(Epoch<'a>),
     MembersRequest(MembersRequest<'a>),
     Members(Epoch<'a>),
+    Newborn(Newborn),
 }
 
 impl<'a> Message<'a> {
@@ -314,6 +325,7 @@ impl<'a> Message<'a> {
             Self::Reconfigure(_) => Kind::Reconfigure,
             Self::MembersRequest(_) => Kind::MembersRequest,
             Self::Members(_) => Kind::Members,
+            Self::Newborn(_) => Kind::Newborn,
         }
     }
 
@@ -349,6 +361,7 @@ impl<'a> Message<'a> {
                 Self::Mismatch => 0,
                 Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encoded_length(),
                 Self::MembersRequest(request) => request.room.len(),
+                Self::Newborn(_) => size_of::<Newborn>(),
             }
     }
 
@@ -403,6 +416,7 @@ impl<'a> Message<'a> {
             Self::Mismatch => {}
             Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encode(writer),
             Self::MembersRequest(request) => writer.bytes(request.room),
+            Self::Newborn(newborn) => writer.pod(newborn),
         }
     }
 
@@ -452,6 +466,7 @@ impl<'a> Message<'a> {
                 Self::MembersRequest(MembersRequest { room: r.take(r.rest().len())? })
             }
             Kind::Members => Self::Members(Epoch::decode(r)?),
+            Kind::Newborn => Self::Newborn(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

@@ -34,8 +34,8 @@ pub use header::{
 pub use kind::Kind;
 pub use members::{Epoch, MembersRequest};
 pub use message::{
-    Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Position, Prepare, Promise,
-    PromiseRecord, PromiseRecords, Repair, RepairRequest, Trimmed,
+    Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Newborn, Position, Prepare,
+    Promise, PromiseRecord, PromiseRecords, Repair, RepairRequest, Trimmed,
 };
 pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
 pub use propose::{Propose, Redirect, Refusal, Refused, Taken};

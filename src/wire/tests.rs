@@ -99,6 +99,7 @@ fn every_message_survives_the_wire() {
         Message::Members(Epoch { epoch: u32::MAX, members: &[9; Epoch::MOST] }),
         Message::MembersRequest(MembersRequest::WHOLE),
         Message::MembersRequest(MembersRequest { room: &[] }),
+        Message::Newborn(Newborn { life: Incarnation(3), yours: Incarnation(4) }),
         Message::Accept(accept(Value::Noop)),
         Message::Accepted(Accepted {
             ballot,

@@ -1,0 +1,89 @@
+//! The first start of a ring (docs/adr/0031).
+//!
+//! An acceptor that finds nothing where its memory should be cannot know whether there was any: a
+//! directory that was lost looks like one that never was. So it begins without a vote, and tells the
+//! others that it knows of no former life, and which life of theirs it has heard the same of. Only
+//! when every other one says so, naming the present life of this one, does the ring begin: each of
+//! them had nothing at some time after this life had begun. If an earlier life of this one had a part
+//! in a decision, a quorum had, and whoever of it has not lost its memory says nothing of the kind:
+//! only if f + 1 lose theirs does a ring begin that had begun before. Where it has begun, a newborn
+//! is admitted like any acceptor that has lost its memory.
+
+use super::member::{Member, Memory};
+use super::{Destination, Envelope, Log, Outbox, Record};
+use crate::types::{Incarnation, Time};
+use crate::wire::{Message, Newborn};
+
+/// What a newborn has heard of the others.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Birth {
+    /// The life in which each acceptor is newborn, too.
+    lives: Vec<Option<Incarnation>>,
+    /// Whether it was so after the present life of this one had begun.
+    knows_me: Vec<bool>,
+}
+
+impl Birth {
+    pub(super) fn new(acceptors: usize, memory: Memory) -> Option<Self> {
+        let birth = Self { lives: vec![None; acceptors], knows_me: vec![false; acceptors] };
+        (memory == Memory::Newborn).then_some(birth)
+    }
+}
+
+impl<L: Log> Member<L> {
+    /// Another acceptor knows of no former life of its own.
+    pub(super) fn on_newborn(
+        &mut self,
+        envelope: &Envelope,
+        newborn: &Newborn,
+        out: &mut impl Outbox,
+    ) {
+        let Newborn { life, yours } = *newborn;
+        let (me, index) = (self.incarnation, self.config.index(envelope.sender));
+        let Some(index) = index.filter(|_| envelope.incarnation == life) else { return };
+        let Some(birth) = &mut self.acceptor.birth else { return };
+        if birth.lives[index] != Some(life) {
+            birth.lives[index] = Some(life);
+            birth.knows_me[index] = false;
+        }
+        birth.knows_me[index] |= yours == me;
+        if yours != me {
+            self.declare(index, out);
+        }
+    }
+
+    /// Tells everybody else, again and again.
+    pub(super) fn declare_birth(&self, out: &mut impl Outbox) {
+        if self.acceptor.birth.is_some() {
+            let others = (0..self.config.acceptors.len()).filter(|index| *index != self.index);
+            others.for_each(|index| self.declare(index, out));
+        }
+    }
+
+    fn declare(&self, index: usize, out: &mut impl Outbox) {
+        let Some(birth) = &self.acceptor.birth else { return };
+        let yours = birth.lives[index].unwrap_or(Incarnation(0));
+        let newborn = Newborn { life: self.incarnation, yours };
+        let to = Destination::Node(self.config.acceptors[index]);
+        self.send(to, &Message::Newborn(newborn), out);
+    }
+
+    /// Whether all acceptors are newborn: the ring may begin with [`Member::begin`], once the host
+    /// has made persistent that it has.
+    #[must_use]
+    #[inline]
+    pub fn may_begin(&self) -> bool {
+        let Some(birth) = &self.acceptor.birth else { return false };
+        birth.knows_me.iter().enumerate().all(|(index, knows)| *knows || index == self.index)
+    }
+
+    /// The ring begins: this acceptor promises and votes from now on.
+    pub fn begin(&mut self, now: Time) {
+        debug_assert!(self.may_begin(), "not everybody is newborn");
+        self.acceptor.birth = None;
+        self.acceptor.is_inert = false;
+        self.log.append(&Record::Admitted);
+        let rank = self.config.rank(self.index);
+        self.election.begin(rank, now);
+    }
+}
