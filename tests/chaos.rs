@@ -30,6 +30,8 @@ mod switch;
 mod tap;
 #[path = "chaos/verdict.rs"]
 mod verdict;
+#[path = "chaos/wiped.rs"]
+mod wiped;
 
 use disk::Disk;
 use options::Options;
@@ -61,7 +63,7 @@ struct Test {
     run: fn(&Trial),
 }
 
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     Test {
         name: "an_operator_runs_a_cluster_on_three_hosts",
         share: 0.0,
@@ -102,6 +104,12 @@ const TESTS: [Test; 6] = [
             let draw = |number| Round::power_loss(trial.seed, number);
             faults::run(trial, Durability::Sync, draw);
         },
+    },
+    Test {
+        name: "an_acceptor_whose_disk_was_wiped_has_no_vote",
+        share: 0.0,
+        seconds: 0.0,
+        run: wiped::run,
     },
     Test {
         name: "disks_that_lie_about_flushes_are_found_out",

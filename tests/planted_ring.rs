@@ -9,6 +9,8 @@ mod chaos;
 mod log;
 #[path = "ring/net.rs"]
 mod net;
+#[path = "ring/packet.rs"]
+mod packet;
 mod planted;
 
 use planted::{Catcher, bugs};

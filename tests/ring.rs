@@ -1,6 +1,8 @@
 //! One ring of acceptors over a tiny network: a scenario a rule, then agreement under a seed's
 //! faults.
 
+#[path = "ring/birth.rs"]
+mod birth;
 #[path = "ring/chaos.rs"]
 mod chaos;
 #[path = "ring/epochs.rs"]
@@ -13,6 +15,8 @@ mod memory;
 mod net;
 #[path = "ring/normal.rs"]
 mod normal;
+#[path = "ring/packet.rs"]
+mod packet;
 #[path = "ring/repair.rs"]
 mod repair;
 #[path = "ring/takeover.rs"]

@@ -7,7 +7,8 @@
 //! them had nothing at some time after this life had begun. If an earlier life of this one had a part
 //! in a decision, a quorum had, and whoever of it has not lost its memory says nothing of the kind:
 //! only if f + 1 lose theirs does a ring begin that had begun before. Where it has begun, a newborn
-//! is admitted like any acceptor that has lost its memory.
+//! is admitted like any acceptor that has lost its memory. Who has begun goes on telling the lives
+//! that it had heard of before: it was newborn after they had begun, and they may have missed it.
 
 use super::member::{Member, Memory};
 use super::{Destination, Envelope, Log, Outbox, Record};
@@ -21,11 +22,14 @@ pub(super) struct Birth {
     lives: Vec<Option<Incarnation>>,
     /// Whether it was so after the present life of this one had begun.
     knows_me: Vec<bool>,
+    /// The ring has begun here: what was heard before stands, nothing is added.
+    is_over: bool,
 }
 
 impl Birth {
     pub(super) fn new(acceptors: usize, memory: Memory) -> Option<Self> {
-        let birth = Self { lives: vec![None; acceptors], knows_me: vec![false; acceptors] };
+        let (lives, knows_me) = (vec![None; acceptors], vec![false; acceptors]);
+        let birth = Self { lives, knows_me, is_over: false };
         (memory == Memory::Newborn).then_some(birth)
     }
 }
@@ -42,6 +46,12 @@ impl<L: Log> Member<L> {
         let (me, index) = (self.incarnation, self.config.index(envelope.sender));
         let Some(index) = index.filter(|_| envelope.incarnation == life) else { return };
         let Some(birth) = &mut self.acceptor.birth else { return };
+        if birth.is_over {
+            if birth.lives[index] == Some(life) {
+                self.declare(index, out);
+            }
+            return;
+        }
         if birth.lives[index] != Some(life) {
             birth.lives[index] = Some(life);
             birth.knows_me[index] = false;
@@ -54,7 +64,7 @@ impl<L: Log> Member<L> {
 
     /// Tells everybody else, again and again.
     pub(super) fn declare_birth(&self, out: &mut impl Outbox) {
-        if self.acceptor.birth.is_some() {
+        if self.acceptor.birth.as_ref().is_some_and(|birth| !birth.is_over) {
             let others = (0..self.config.acceptors.len()).filter(|index| *index != self.index);
             others.for_each(|index| self.declare(index, out));
         }
@@ -74,13 +84,14 @@ impl<L: Log> Member<L> {
     #[inline]
     pub fn may_begin(&self) -> bool {
         let Some(birth) = &self.acceptor.birth else { return false };
-        birth.knows_me.iter().enumerate().all(|(index, knows)| *knows || index == self.index)
+        let mut all = birth.knows_me.iter().enumerate();
+        !birth.is_over && all.all(|(index, knows)| *knows || index == self.index)
     }
 
     /// The ring begins: this acceptor promises and votes from now on.
     pub fn begin(&mut self, now: Time) {
         debug_assert!(self.may_begin(), "not everybody is newborn");
-        self.acceptor.birth = None;
+        self.acceptor.birth.iter_mut().for_each(|birth| birth.is_over = true);
         self.acceptor.is_inert = false;
         self.log.append(&Record::Admitted);
         let rank = self.config.rank(self.index);

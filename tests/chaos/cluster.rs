@@ -210,7 +210,12 @@ impl Cluster {
 
     /// The answers of a client to commands, one a line.
     pub(crate) fn client(&self, commands: &[String]) -> Vec<String> {
-        let mut child = self.spawn_client(&["--deadline", "60s"], "client");
+        self.client_within("60s", commands)
+    }
+
+    /// As [`Cluster::client`]; each command is given up after `deadline`.
+    pub(crate) fn client_within(&self, deadline: &str, commands: &[String]) -> Vec<String> {
+        let mut child = self.spawn_client(&["--deadline", deadline], "client");
         let mut stdin = child.stdin.take().expect("piped");
         let input = commands.join("\n");
         // A client that has failed is told of below.

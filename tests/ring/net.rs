@@ -4,12 +4,11 @@
 
 pub(crate) use super::log::Owned;
 use super::log::{TestLog, Written};
-use psmr::ring_paxos::{Destination, Envelope, Epoch, Member, Memory, Outbox, RingConfig, Role};
+use super::packet::Outgoing;
+pub(crate) use super::packet::Packet;
+use psmr::ring_paxos::{Envelope, Epoch, Member, Memory, RingConfig, Role};
 use psmr::types::{Address, Incarnation, Instance, NodeId, Random, RingId, Time, ValueId};
-use psmr::wire::{
-    DecidedRanges, HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Position, Propose, WantedRange,
-    WantedRanges, Writer,
-};
+use psmr::wire::{DecidedRanges, Kind, Message, Position, Propose, WantedRange, WantedRanges};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,25 +19,6 @@ pub(crate) const CONFIRMED: u64 = 77;
 
 /// The numbers of proposals that make room from here on.
 pub(crate) const VITAL: u64 = 1 << 20;
-
-/// One datagram on its way, or one that arrived outside the ring.
-#[derive(Clone, Debug)]
-pub(crate) struct Packet {
-    pub(crate) from: NodeId,
-    pub(crate) life: Incarnation,
-    /// Of the sender: a receiver in another one does not hear it.
-    pub(crate) epoch: u32,
-    pub(crate) to: NodeId,
-    pub(crate) is_multicast: bool,
-    pub(crate) kind: Kind,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Packet {
-    pub(crate) fn message(&self) -> Message<'_> {
-        Message::decode(self.kind as u8, &self.body).expect("members send what they can read")
-    }
-}
 
 #[derive(Debug)]
 enum Event {
@@ -93,30 +73,6 @@ pub(crate) struct Net {
     disks: Vec<TestLog>,
     queue: BTreeMap<(Time, u64), Event>,
     sequence: u64,
-}
-
-/// What a member sends in one step.
-pub(crate) struct Outgoing {
-    from: NodeId,
-    life: Incarnation,
-    sent: Vec<Packet>,
-}
-
-impl Outbox for Outgoing {
-    fn send(&mut self, to: Destination, ring: RingId, message: &Message<'_>) {
-        assert_eq!(ring, RingId(0));
-        assert!(message.encoded_length() <= MAX_DATAGRAM, "too long: {message:?}");
-        let mut body = vec![0; message.encoded_length() - HEADER_LENGTH];
-        message.encode(&mut Writer::new(&mut body));
-        let (to, is_multicast) = match to {
-            Destination::Ring(_) => (NodeId::ALL, true),
-            Destination::Node(node) => (node, false),
-            Destination::Address(address) => panic!("nobody lives at {address:?}"),
-        };
-        let (from, life) = (self.from, self.life);
-        let kind = message.kind();
-        self.sent.push(Packet { from, life, epoch: 0, to, is_multicast, kind, body });
-    }
 }
 
 impl Net {
@@ -198,6 +154,11 @@ impl Net {
     /// It does nothing for so long; what is sent to it waits.
     pub(crate) fn pause(&mut self, index: usize, duration: Duration) {
         self.paused_until[index] = self.now + duration;
+    }
+
+    /// What it left on disk is lost.
+    pub(crate) fn forget(&mut self, index: usize) {
+        self.disks[index] = TestLog::default();
     }
 
     /// How often it has begun.
@@ -282,6 +243,9 @@ impl Net {
         let from = NodeId(u16::try_from(index).expect("a small number"));
         let mut outgoing = Outgoing { from, life, sent: Vec::new() };
         act(member, &mut outgoing);
+        if member.may_begin() {
+            member.begin(self.now);
+        }
         let epoch = member.config().epoch;
         let decided = member.take_members();
         let log = member.log_mut();

@@ -1,0 +1,106 @@
+//! The first start, and acceptors that have lost all that said that there was one.
+
+use super::net::Net;
+use psmr::ring_paxos::Memory;
+use psmr::types::{Incarnation, NodeId};
+use psmr::wire::{Kind, Message, Newborn};
+use std::time::Duration;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// `count` acceptors of which those in `present` live, and know of no former life.
+fn newborn(count: u16, present: &[usize]) -> Net {
+    let mut net = Net::new(count, 5);
+    for index in 0..usize::from(count) {
+        net.crash(index);
+        net.forget(index);
+    }
+    present.iter().for_each(|index| net.start(*index, Memory::Newborn));
+    net
+}
+
+fn is_whole(net: &Net, commands: &[u8]) -> bool {
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
+    net.has_decided(commands)
+}
+
+#[test]
+fn a_ring_begins_once_all_acceptors_are_there_and_not_before() {
+    let mut net = newborn(3, &[0, 1]);
+    net.run(2_000 * MILLI);
+    assert_eq!(net.coordinator(), None, "a quorum alone cannot know");
+    net.start(2, Memory::Newborn);
+    net.run(100 * MILLI);
+    assert_eq!(net.coordinator(), Some(0));
+    net.propose(0, 1, b"one");
+    net.run(5 * MILLI);
+    assert!(is_whole(&net, b"one"));
+    let mut alone = newborn(1, &[0]);
+    alone.run(100 * MILLI);
+    assert_eq!(alone.coordinator(), Some(0));
+}
+
+#[test]
+fn a_ring_begins_though_most_of_what_is_said_is_lost() {
+    for seed in 1..30 {
+        let mut net = newborn(5, &[0, 1, 2, 3, 4]);
+        net.random = psmr::types::Random::new(seed);
+        net.faults.loss = 500;
+        net.run(2_000 * MILLI);
+        net.faults.loss = 0;
+        net.run(1_000 * MILLI);
+        let coordinator = net.coordinator().expect("they are all there");
+        net.propose(coordinator, 1, b"one");
+        net.run(20 * MILLI);
+        assert!(is_whole(&net, b"one"), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_has_lost_everything_has_no_vote_while_one_that_knows_is_cut_off() {
+    let mut net = newborn(3, &[0, 1, 2]);
+    net.run(100 * MILLI);
+    // 2 misses what 0 and 1 decide.
+    net.filter = Box::new(|packet| packet.to != NodeId(2) && packet.from != NodeId(2));
+    net.propose(0, 1, b"one");
+    net.run(20 * MILLI);
+    assert!(is_whole(&net, b"one"));
+    // 0 loses its directory, and comes back with 2 alone.
+    net.crash(0);
+    net.forget(0);
+    net.start(0, Memory::Newborn);
+    net.filter = Box::new(|packet| packet.to != NodeId(1) && packet.from != NodeId(1));
+    net.run(2_000 * MILLI);
+    assert!(net.member(0).is_inert(), "it voted for what it had decided otherwise");
+    assert!(net.coordinator().is_none_or(|index| index == 1));
+    net.filter = Box::new(|_| true);
+    net.run(2_000 * MILLI);
+    assert!(!net.member(0).is_inert(), "it was admitted");
+    let coordinator = net.coordinator().expect("all are there");
+    net.propose(coordinator, 2, b"two");
+    net.run(20 * MILLI);
+    assert!(is_whole(&net, b"one") && net.has_decided(b"two"));
+}
+
+#[test]
+fn words_to_a_former_life_begin_nothing() {
+    let mut net = newborn(3, &[0]);
+    let stale = |net: &mut Net, from: u16, yours: Incarnation| {
+        let life = Incarnation(u64::from(from) + 70);
+        net.inject(0, (NodeId(from), life), &Message::Newborn(Newborn { life, yours }));
+    };
+    let former = Incarnation(net.life(0).0 - 1);
+    stale(&mut net, 1, former);
+    stale(&mut net, 2, former);
+    net.run(500 * MILLI);
+    assert!(net.member(0).is_inert(), "they were newborn before it was");
+    // It answers each with what it has heard of it.
+    assert!(net.count(Kind::Newborn) > 2);
+    let life = net.life(0);
+    stale(&mut net, 1, life);
+    net.run(100 * MILLI);
+    assert!(net.member(0).is_inert(), "the third has said nothing");
+    stale(&mut net, 2, life);
+    net.run(MILLI);
+    assert!(!net.member(0).is_inert());
+}
