@@ -126,6 +126,7 @@ fn acceptors_that_come_back_one_by_one_are_admitted_and_nothing_is_lost() {
     }
     let mut cluster = Deployment::new(&[]);
     cluster.start(&ALL);
+    cluster.wait_for_votes();
     for (key, id) in (0..).zip(["a1", "a2", "a3"]) {
         cluster.kill(id);
         assert_eq!(cluster.client(&["insert", &format!("{key}"), "1"], ""), ["ok"]);

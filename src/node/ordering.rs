@@ -375,7 +375,7 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         for hosted in &mut self.hosted {
             let is_durable = hosted.is_durable;
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
-            if member.may_begin() {
+            if member.may_begin(now) {
                 if !is_durable {
                     self.desk.registrar.on_begin(self.desk.node())?;
                 }

@@ -7,13 +7,20 @@
 //! them had nothing at some time after this life had begun. If an earlier life of this one had a part
 //! in a decision, a quorum had, and whoever of it has not lost its memory says nothing of the kind:
 //! only if f + 1 lose theirs does a ring begin that had begun before. Where it has begun, a newborn
-//! is admitted like any acceptor that has lost its memory. Who has begun goes on telling the lives
-//! that it had heard of before: it was newborn after they had begun, and they may have missed it.
+//! is admitted like any acceptor that has lost its memory.
+//!
+//! One that begins first and ends at once must not leave the others with less than they need. So each
+//! waits a while until all of them know enough to begin, whoever ends then; and who has begun goes
+//! on telling the lives that it had heard of before: it was newborn after they had begun, and they
+//! may have missed it.
 
 use super::member::{Member, Memory};
 use super::{Destination, Envelope, Log, Outbox, Record};
 use crate::types::{Incarnation, Time};
 use crate::wire::{Message, Newborn};
+
+/// How long who knows enough waits for the others to, in election time-outs.
+const PATIENCE: u32 = 4;
 
 /// What a newborn has heard of the others.
 #[derive(Clone, Debug, Hash)]
@@ -22,14 +29,23 @@ pub(super) struct Birth {
     lives: Vec<Option<Incarnation>>,
     /// Whether it was so after the present life of this one had begun.
     knows_me: Vec<bool>,
+    /// Whether each knows as much of all others.
+    is_ready: Vec<bool>,
+    /// Since when this one does.
+    ready_at: Option<Time>,
     /// The ring has begun here: what was heard before stands, nothing is added.
     is_over: bool,
 }
 
 impl Birth {
     pub(super) fn new(acceptors: usize, memory: Memory) -> Option<Self> {
-        let (lives, knows_me) = (vec![None; acceptors], vec![false; acceptors]);
-        let birth = Self { lives, knows_me, is_over: false };
+        let birth = Self {
+            lives: vec![None; acceptors],
+            knows_me: vec![false; acceptors],
+            is_ready: vec![false; acceptors],
+            ready_at: None,
+            is_over: false,
+        };
         (memory == Memory::Newborn).then_some(birth)
     }
 }
@@ -40,10 +56,12 @@ impl<L: Log> Member<L> {
         &mut self,
         envelope: &Envelope,
         newborn: &Newborn,
+        now: Time,
         out: &mut impl Outbox,
     ) {
-        let Newborn { life, yours } = *newborn;
-        let (me, index) = (self.incarnation, self.config.index(envelope.sender));
+        let Newborn { life, yours, is_ready } = *newborn;
+        let (me, mine) = (self.incarnation, self.index);
+        let index = self.config.index(envelope.sender).filter(|index| *index != mine);
         let Some(index) = index.filter(|_| envelope.incarnation == life) else { return };
         let Some(birth) = &mut self.acceptor.birth else { return };
         if birth.is_over {
@@ -54,10 +72,20 @@ impl<L: Log> Member<L> {
         }
         if birth.lives[index] != Some(life) {
             birth.lives[index] = Some(life);
-            birth.knows_me[index] = false;
+            (birth.knows_me[index], birth.is_ready[index]) = (false, false);
+            birth.ready_at = None;
         }
         birth.knows_me[index] |= yours == me;
-        if yours != me {
+        birth.is_ready[index] = is_ready != 0;
+        let mut is_news = false;
+        let mut others = birth.knows_me.iter().enumerate();
+        if others.all(|(other, knows)| *knows || other == mine) {
+            is_news = birth.ready_at.is_none();
+            birth.ready_at.get_or_insert(now);
+        }
+        if is_news {
+            self.declare_birth(out);
+        } else if yours != me {
             self.declare(index, out);
         }
     }
@@ -73,7 +101,8 @@ impl<L: Log> Member<L> {
     fn declare(&self, index: usize, out: &mut impl Outbox) {
         let Some(birth) = &self.acceptor.birth else { return };
         let yours = birth.lives[index].unwrap_or(Incarnation(0));
-        let newborn = Newborn { life: self.incarnation, yours };
+        let is_ready = u64::from(birth.ready_at.is_some());
+        let newborn = Newborn { life: self.incarnation, yours, is_ready };
         let to = Destination::Node(self.config.acceptors[index]);
         self.send(to, &Message::Newborn(newborn), out);
     }
@@ -82,15 +111,22 @@ impl<L: Log> Member<L> {
     /// has made persistent that it has.
     #[must_use]
     #[inline]
-    pub fn may_begin(&self) -> bool {
-        let Some(birth) = &self.acceptor.birth else { return false };
-        let mut all = birth.knows_me.iter().enumerate();
-        !birth.is_over && all.all(|(index, knows)| *knows || index == self.index)
+    pub fn may_begin(&self, now: Time) -> bool {
+        let Some(birth) = self.acceptor.birth.as_ref().filter(|birth| !birth.is_over) else {
+            return false;
+        };
+        if self.config.acceptors.len() == 1 {
+            return true;
+        }
+        let mut others = birth.is_ready.iter().enumerate();
+        birth.ready_at.is_some_and(|since| {
+            now.since(since) >= self.config.election_timeout * PATIENCE
+                || others.all(|(other, is_ready)| *is_ready || other == self.index)
+        })
     }
 
     /// The ring begins: this acceptor promises and votes from now on.
     pub fn begin(&mut self, now: Time) {
-        debug_assert!(self.may_begin(), "not everybody is newborn");
         self.acceptor.birth.iter_mut().for_each(|birth| birth.is_over = true);
         self.acceptor.is_inert = false;
         self.log.append(&Record::Admitted);

@@ -234,7 +234,7 @@ impl<L: Log> Role for Member<L> {
             Message::Redirect(redirect) => self.on_redirect(redirect.ballot, now),
             Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
             Message::Repair(repair) => self.on_repair(repair, out),
-            Message::Newborn(newborn) => self.on_newborn(envelope, newborn, out),
+            Message::Newborn(newborn) => self.on_newborn(envelope, newborn, now, out),
             Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)

@@ -259,6 +259,8 @@ pub struct Newborn {
     pub life: Incarnation,
     /// The life in which it has heard the same of the receiver; 0: it has not.
     pub yours: Incarnation,
+    /// 1: every other acceptor has told the sender the same, naming its life.
+    pub is_ready: u64,
 }
 
 /// Any message.

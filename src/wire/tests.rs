@@ -139,7 +139,7 @@ fn messages_between_rings_and_on_members_survive_the_wire() {
         Message::Members(Epoch { epoch: u32::MAX, members: &[9; Epoch::MOST] }),
         Message::MembersRequest(MembersRequest::WHOLE),
         Message::MembersRequest(MembersRequest { room: &[] }),
-        Message::Newborn(Newborn { life: Incarnation(3), yours: Incarnation(4) }),
+        Message::Newborn(Newborn { life: Incarnation(3), yours: Incarnation(4), is_ready: 1 }),
     ];
     messages.iter().for_each(assert_round_trip);
 }

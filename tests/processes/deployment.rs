@@ -136,6 +136,14 @@ impl Deployment {
         self.nodes.iter_mut().for_each(Running::wait_until_ready);
     }
 
+    /// Waits until every acceptor has a vote: the rings have begun.
+    pub(crate) fn wait_for_votes(&self) {
+        self.status_when(|status| {
+            let mut acceptors = nodes(status).filter(|node| node["role"] == "acceptor");
+            acceptors.all(|node| node["votes"] == true)
+        });
+    }
+
     /// Starts one process for all ids.
     pub(crate) fn start_together(&mut self, ids: &[&str]) {
         self.spawn(ids, &[]);

@@ -58,6 +58,7 @@ fn lives_through(durability: &str) {
     let (a4, a5, r3) = (port(9), port(10), port(11));
     let old = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it is there");
     cluster.start(&["a1", "a2", "a3", "r1", "r2"]);
+    cluster.wait_for_votes();
     let load = load(&cluster, "12");
     // A dead acceptor, one that lives and coordinates, a replica more, a replica less.
     cluster.kill("a2");
@@ -124,6 +125,7 @@ fn changes_that_cannot_be_are_refused_and_nothing_has_changed() {
     refuses(&["add", "acceptor", "r1", "--at", &free], 2, &["r1", "choose another one"]);
     refuses(&["add", "replica", "r3", "--at", "h7:1"], 2, &["--at h7:1", "h1"]);
     refuses(&["add", "replica", "r3", "--at", &taken], 2, &["port", "a1"]);
+    cluster.wait_for_votes();
     // With one dead and another one replaced by nobody yet, too few would have a memory.
     cluster.kill("a2");
     change(&cluster, 2, &["replace", "a2", "a4", "--at", &free]);

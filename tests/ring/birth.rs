@@ -85,22 +85,48 @@ fn who_has_lost_everything_has_no_vote_while_one_that_knows_is_cut_off() {
 #[test]
 fn words_to_a_former_life_begin_nothing() {
     let mut net = newborn(3, &[0]);
-    let stale = |net: &mut Net, from: u16, yours: Incarnation| {
+    let stale = |net: &mut Net, from: u16, (yours, is_ready): (Incarnation, u64)| {
         let life = Incarnation(u64::from(from) + 70);
-        net.inject(0, (NodeId(from), life), &Message::Newborn(Newborn { life, yours }));
+        net.inject(0, (NodeId(from), life), &Message::Newborn(Newborn { life, yours, is_ready }));
     };
     let former = Incarnation(net.life(0).0 - 1);
-    stale(&mut net, 1, former);
-    stale(&mut net, 2, former);
-    net.run(500 * MILLI);
+    stale(&mut net, 1, (former, 1));
+    stale(&mut net, 2, (former, 1));
+    net.run(2_000 * MILLI);
     assert!(net.member(0).is_inert(), "they were newborn before it was");
     // It answers each with what it has heard of it.
     assert!(net.count(Kind::Newborn) > 2);
     let life = net.life(0);
-    stale(&mut net, 1, life);
-    net.run(100 * MILLI);
+    stale(&mut net, 1, (life, 1));
+    net.run(2_000 * MILLI);
     assert!(net.member(0).is_inert(), "the third has said nothing");
-    stale(&mut net, 2, life);
-    net.run(MILLI);
+    stale(&mut net, 2, (life, 0));
+    net.run(100 * MILLI);
+    assert!(net.member(0).is_inert(), "the third may know less");
+    // It knows enough itself: in the end it waits for nobody.
+    net.run(1_000 * MILLI);
     assert!(!net.member(0).is_inert());
+}
+
+#[test]
+fn who_begins_first_and_ends_leaves_the_others_what_they_need() {
+    for micros in (0..40_000).step_by(500) {
+        let mut net = newborn(3, &[0, 1, 2]);
+        net.run(Duration::from_micros(micros));
+        let had_begun = !net.member(0).is_inert();
+        net.crash(0);
+        net.run(2_000 * MILLI);
+        if had_begun {
+            let coordinator = net.coordinator().expect("two of three begin");
+            net.propose(coordinator, 1, b"one");
+            net.run(20 * MILLI);
+            assert!(is_whole(&net, b"one"), "after {micros} us");
+            net.start(0, Memory::Amnesiac);
+        } else {
+            net.forget(0);
+            net.start(0, Memory::Newborn);
+        }
+        net.run(2_000 * MILLI);
+        assert!((0..3).all(|index| !net.member(index).is_inert()), "after {micros} us");
+    }
 }

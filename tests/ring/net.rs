@@ -243,7 +243,7 @@ impl Net {
         let from = NodeId(u16::try_from(index).expect("a small number"));
         let mut outgoing = Outgoing { from, life, sent: Vec::new() };
         act(member, &mut outgoing);
-        if member.may_begin() {
+        if member.may_begin(self.now) {
             member.begin(self.now);
         }
         let epoch = member.config().epoch;
