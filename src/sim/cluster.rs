@@ -252,7 +252,7 @@ fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
     let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
     let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
     if plan.checkpoints.is_some() {
-        shared.checkpoints().turn_on(plan.keeper.is_some(), plan.log as u64);
+        shared.checkpoints().turn_on(plan.keeper().is_some(), plan.log as u64);
     }
     (service, shared)
 }
@@ -291,7 +291,7 @@ fn worker_host<S: SimService>(
         pool: FramePool::new(24),
         proposals: Proposals::new(proposers, plan.room),
         timer,
-        keeper: plan.keeper.filter(|_| number == 0).map(|keeper| {
+        keeper: plan.keeper().filter(|_| number == 0).map(|keeper| {
             // A stream of its own: who keeps nothing draws as before.
             Keeper::new(keeper, Random::new(client).stream(12))
         }),
