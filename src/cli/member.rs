@@ -1,12 +1,13 @@
 //! `psmr member`: who belongs to a cluster, and who is to belong to it from now on.
 
+use super::status::{facts, parse_time};
 use super::{Failure, client, complain, config, key, show};
 use crate::config::{
-    ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, duration, with_members,
+    ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, with_members,
 };
 use crate::host::clock;
 use crate::node::{Changed, Said, change, inquire, latest};
-use crate::wire::{Fact, Keyring, Topic};
+use crate::wire::{Keyring, Topic};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fs;
@@ -116,10 +117,6 @@ pub(super) struct ReplaceArgs {
     changing: Changing,
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "write a time like 500ms or 2s".to_owned())
-}
-
 /// Runs it.
 pub(super) fn run(command: &MemberCommand) -> Result<(), Failure> {
     match command {
@@ -166,14 +163,12 @@ struct ListedMember<'a> {
 }
 
 fn listed(members: &[Member]) -> Vec<ListedMember<'_>> {
-    let one = |member: &'_ Member| -> (u16, String) { (member.number, member.address.to_string()) };
-    members
-        .iter()
-        .map(|member| {
-            let (number, address) = one(member);
-            ListedMember { id: &member.id, number, address }
-        })
-        .collect()
+    let listed = members.iter().map(|Member { number, id, address }| ListedMember {
+        id,
+        number: *number,
+        address: address.to_string(),
+    });
+    listed.collect()
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -426,10 +421,6 @@ fn unestablished(cluster: &Cluster, said: &[Said]) -> Option<String> {
         "ring {ring} has no coordinator that is ready in epoch {}: see `psmr status`",
         cluster.epoch
     ))
-}
-
-fn facts(said: &Said, topic: Topic) -> impl Iterator<Item = &Fact> {
-    said.facts.iter().flatten().filter(move |fact| fact.topic() == Some(topic))
 }
 
 fn no_socket(error: &std::io::Error) -> Failure {

@@ -35,7 +35,7 @@ pub(super) struct StatusArgs {
     interface: Option<Ipv4Addr>,
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| "write a time like 500ms or 2s".to_owned())
 }
 
@@ -212,7 +212,7 @@ impl Status {
 }
 
 /// The facts of a node on one topic.
-fn facts(said: &Said, topic: Topic) -> impl Iterator<Item = &Fact> {
+pub(super) fn facts(said: &Said, topic: Topic) -> impl Iterator<Item = &Fact> {
     said.facts.iter().flatten().filter(move |fact| fact.topic() == Some(topic))
 }
 

@@ -289,7 +289,7 @@ fn ask<T: Transmit>(epoch: &Epoch, out: &mut Post<'_, T>) {
     }
 }
 
-/// The number on the wire of node `id` among `members`, if it is there.
+/// The number on the wire of acceptor `id` of `cluster`, if it has one of that name.
 pub(super) fn acceptor(cluster: &Cluster, id: &str) -> Option<NodeId> {
     let node = cluster.acceptors.iter().find(|node| node.id == id);
     node.map(|node| NodeId(node.number))

@@ -135,6 +135,19 @@ pub struct ReceiveCounters {
     pub dropped: u64,
 }
 
+impl ReceiveCounters {
+    /// With what came by the link within the process, if there is one.
+    fn with_link(self, link: Option<&memory::Receive>) -> Self {
+        let of_link = link.map(Receive::counters).unwrap_or_default();
+        Self {
+            datagrams: self.datagrams + of_link.datagrams,
+            trains: self.trains + of_link.trains,
+            dropped: self.dropped + of_link.dropped,
+            ..self
+        }
+    }
+}
+
 /// What a sending half counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransmitCounters {
@@ -144,4 +157,16 @@ pub struct TransmitCounters {
     pub trains: u64,
     /// Datagrams lost for want of a buffer or refused by the kernel.
     pub lost: u64,
+}
+
+impl TransmitCounters {
+    /// With what left by the link within the process, if there is one.
+    fn with_link(self, link: Option<&memory::Transmit>) -> Self {
+        let of_link = link.map(Transmit::counters).unwrap_or_default();
+        Self {
+            datagrams: self.datagrams + of_link.datagrams,
+            lost: self.lost + of_link.lost,
+            ..self
+        }
+    }
 }

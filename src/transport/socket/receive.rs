@@ -176,14 +176,7 @@ impl crate::transport::Receive for Receive {
     }
 
     fn counters(&self) -> ReceiveCounters {
-        let mut counters = self.counters;
-        if let Some(link) = &self.link {
-            let of_link = crate::transport::Receive::counters(link);
-            counters.datagrams += of_link.datagrams;
-            counters.trains += of_link.trains;
-            counters.dropped += of_link.dropped;
-        }
-        counters
+        self.counters.with_link(self.link.as_ref())
     }
 }
 

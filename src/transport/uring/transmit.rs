@@ -242,13 +242,7 @@ impl crate::transport::Transmit for Transmit {
     }
 
     fn counters(&self) -> TransmitCounters {
-        let mut counters = self.counters;
-        if let Some(link) = &self.link {
-            let of_link = crate::transport::Transmit::counters(link);
-            counters.datagrams += of_link.datagrams;
-            counters.lost += of_link.lost;
-        }
-        counters
+        self.counters.with_link(self.link.as_ref())
     }
 }
 
