@@ -1,11 +1,10 @@
 //! Every interleaving (within loom's bounds) of what `sync` lets two or three threads do.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --test loom --target-dir target/loom`
+//! `cargo test --features loom --test loom`
 //!
 //! Loom cannot take a spin, so how a thread waits is a parameter here: [`Sleep`] parks by the
 //! waker's protocol (a lost wake-up is then a deadlock, which loom reports), [`Poll`] yields to
 //! loom's scheduler as an awake thread does to the machine's.
-#![cfg(loom)]
 #![expect(unsafe_code, reason = "loom's cells hand out pointers; it checks the accesses")]
 
 use loom::cell::UnsafeCell;

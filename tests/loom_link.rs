@@ -1,10 +1,9 @@
 //! Every interleaving (within loom's bounds) of a link's sender and receiver.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --test loom_link --target-dir target/loom`
+//! `cargo test --features loom --test loom_link`
 //!
 //! Loom sees the fills, seals and returns of chunks, not the bytes: a wrong order shows as a
 //! datagram with another's bytes, lost, or twice, since a chunk is overwritten once it is back.
-#![cfg(loom)]
 
 use psmr::sync::{ByteReceiver, link};
 

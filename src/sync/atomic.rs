@@ -1,36 +1,36 @@
-//! The one file that names atomics: those of the machine, or loom's under `cfg(loom)`.
+//! The one file that names atomics: those of the machine, or loom's with the feature `loom`.
 //!
 //! Fences carry every store-then-load order here (announce a sleep, then look again), never
 //! sequentially consistent accesses: loom models the former exactly, the latter as AcqRel.
 
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 pub use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 pub use loom::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 pub(crate) use std::thread::{Thread, current};
 
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 pub(crate) use loom::thread::{Thread, current};
 
 /// A cell whose accesses loom checks for races; outside loom a plain `UnsafeCell`.
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 pub(crate) use loom::cell::UnsafeCell;
 
 /// A cell whose accesses loom checks for races; outside loom a plain `UnsafeCell`.
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 impl<T> UnsafeCell<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(std::cell::UnsafeCell::new(value))

@@ -362,7 +362,7 @@ impl fmt::Debug for ByteReceiver {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

@@ -217,7 +217,7 @@ impl fmt::Display for RendezvousState {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

@@ -144,11 +144,11 @@ impl fmt::Debug for Waker {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 use std::thread::park_timeout as park_thread;
 
 /// Loom knows no time: it sleeps until woken, so that a lost wake-up is a deadlock that it reports.
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 fn park_thread(_timeout: Duration) {
     loom::thread::park();
 }
@@ -209,7 +209,7 @@ mod event {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

@@ -49,7 +49,7 @@ pub(super) struct Record {
     entries: OnceLock<Box<[AtomicU64]>>,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 const _: () = assert!(size_of::<Record>() == 64);
 
 /// An open session in one table.
