@@ -46,6 +46,7 @@ impl<M: GroupMap> Proxy<M> {
             }
         }
         self.rings.on_strays_sent(now);
+        self.rings.ask(now, self.config.attempt_timeout / LOOKS, out);
     }
 
     fn open_sessions(&mut self, now: Time, out: &mut impl Outbox) {
@@ -60,7 +61,7 @@ impl<M: GroupMap> Proxy<M> {
             self.ask(kind, about, out);
         }
         let ring = self.ring_of_all();
-        self.rings.on_overdue(ring, now, 2 * self.config.attempt_timeout);
+        self.rings.on_overdue(ring, now, self.config.attempt_timeout);
     }
 
     fn look_after(
@@ -90,7 +91,7 @@ impl<M: GroupMap> Proxy<M> {
         let is_overdue = now >= entry.due;
         if entry.is_held {
             // A coordinator that only refuses, and whose ring answers nothing, may be cut off.
-            return self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+            return self.rings.on_overdue(ring, now, self.config.attempt_timeout / 2);
         }
         if !is_overdue && !self.rings.is_astray(ring, entry.sent) {
             return;
@@ -120,7 +121,7 @@ impl<M: GroupMap> Proxy<M> {
             send(&mut self.rings, ring, entry, out);
         }
         if is_overdue {
-            self.rings.on_overdue(ring, now, self.config.attempt_timeout);
+            self.rings.on_overdue(ring, now, self.config.attempt_timeout / 2);
         }
     }
 }

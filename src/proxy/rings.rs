@@ -16,8 +16,8 @@ struct Ring {
     proposal: OpenProposal,
     /// When something was last heard of what the ring ordered.
     heard: Time,
-    /// Somebody said who coordinates, and nothing was sent there since.
-    is_redirected: bool,
+    /// When somebody is asked next who coordinates, since nothing is answered.
+    ask_at: Option<Time>,
     /// Since when proposals go where they go.
     turned_at: Time,
     /// Somebody named another coordinator: what left since `turned_at` went astray.
@@ -43,7 +43,7 @@ impl Rings {
         let ring = |ring| Ring {
             proposal: OpenProposal::new(ring, proposer(ring), config.room),
             heard: now,
-            is_redirected: false,
+            ask_at: None,
             turned_at: now,
             has_strays: false,
             flow: Flow::new(commands),
@@ -161,6 +161,7 @@ impl Rings {
         let ring = &mut self.rings[usize::from(ring.0)];
         if ring.heard < now {
             ring.heard = now;
+            ring.ask_at = None;
             if let Some(sent) = sent {
                 ring.round_trip.on_answer(now.since(sent));
             }
@@ -177,21 +178,34 @@ impl Rings {
         }
     }
 
-    /// A command that went to `ring` has no answer: perhaps its coordinator is gone.
+    /// A command that went to `ring` has no answer: perhaps its coordinator is gone. Until
+    /// something is heard of what the ring orders, others are asked.
     pub(super) fn on_overdue(&mut self, ring: RingId, now: Time, patience: Duration) {
         let ring = &mut self.rings[usize::from(ring.0)];
-        // What was sent again a moment ago is the first that goes to whom was named.
-        let is_redirected = std::mem::take(&mut ring.is_redirected);
-        if now.since(ring.heard) >= patience && !is_redirected {
-            ring.proposal.proposer_mut().on_silence();
-            (ring.heard, ring.turned_at) = (now, now);
+        if now.since(ring.heard) >= patience {
+            ring.ask_at.get_or_insert(now);
+        }
+    }
+
+    /// Asks who coordinates the rings of which nothing is heard, one acceptor each `interval`: a
+    /// take-over is heard of long before what was sent to the dead one is sent again, and costs one
+    /// small datagram, not every command once more.
+    pub(super) fn ask(&mut self, now: Time, interval: Duration, out: &mut impl Outbox) {
+        for (ring, id) in self.rings.iter_mut().zip((0u16..).map(RingId)) {
+            if ring.ask_at.is_none_or(|at| now < at) {
+                continue;
+            }
+            ring.ask_at = Some(now + interval);
+            let whom = ring.proposal.proposer_mut().on_silence();
+            let question =
+                Propose { number: 0, is_confirmed: false, is_vital: false, commands: &[] };
+            out.send(Destination::Node(whom), id, &Message::Propose(question));
         }
     }
 
     /// Says whether commands went astray.
     pub(super) fn on_redirect(&mut self, ring: RingId, ballot: Ballot) -> bool {
         let Some(ring) = self.rings.get_mut(usize::from(ring.0)) else { return false };
-        ring.is_redirected = true;
         ring.turn(|proposer| proposer.on_redirect(ballot))
     }
 

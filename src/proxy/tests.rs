@@ -14,6 +14,8 @@ struct Sent {
     proposals: usize,
     /// Of the proposals.
     numbers: Vec<u64>,
+    /// Who was asked who coordinates which ring.
+    questions: Vec<(RingId, NodeId)>,
 }
 
 impl Outbox for Sent {
@@ -22,6 +24,9 @@ impl Outbox for Sent {
             panic!("a proxy only proposes to nodes: {message:?}");
         };
         assert!(propose.commands.len() <= MAX_BATCH);
+        if propose.commands.is_empty() {
+            return self.questions.push((ring, node));
+        }
         self.proposals += 1;
         self.numbers.push(propose.number);
         for command in Commands::from_offset(propose.commands, 0) {
@@ -163,7 +168,7 @@ fn a_full_window_refuses_until_its_oldest_command_ends() {
 }
 
 #[test]
-fn a_command_without_answer_is_sent_again_with_a_higher_attempt_to_another_acceptor() {
+fn a_command_without_answer_is_sent_again_with_a_higher_attempt_and_others_are_asked() {
     let mut proxy = ready();
     let first = submit(&mut proxy, 0, 1, Time(2)).commands.remove(0);
     let mut sent = Sent::default();
@@ -173,22 +178,38 @@ fn a_command_without_answer_is_sent_again_with_a_higher_attempt_to_another_accep
     let again = sent.commands.remove(0);
     assert_eq!((again.0, &again.3), (first.0, &first.3));
     assert_eq!((first.2.attempt(), again.2.attempt()), (0, 1));
-    let next = submit(&mut proxy, 0, 1, later).commands.remove(0);
-    assert_ne!(next.1, first.1, "the silent coordinator is not asked again");
+    assert_eq!(sent.questions.len(), 1);
+    assert!(sent.questions[0].0 == first.0 && sent.questions[0].1 != first.1);
+    let mut asked = vec![sent.questions[0].1];
+    for look in 1..=8 {
+        let mut sent = Sent::default();
+        proxy.on_timeout(later + look * MS, &mut sent, |_| unreachable!());
+        asked.extend(sent.questions.iter().map(|(_, node)| *node));
+        assert!(sent.commands.is_empty(), "a question is cheaper than every command again");
+    }
+    assert!(asked.len() >= 2 && asked[0] != asked[1], "{asked:?}: in turn");
+    assert!(!asked.contains(&first.1), "the silent one gets what is sent again");
+    let Sent { commands, .. } = submit(&mut proxy, 0, 1, later);
+    assert_eq!(commands[0].1, first.1, "who does not coordinate would turn it away");
+    let answer = reply(Status::Done, SessionId(16), first.2.sequence.0, &[]);
+    assert_eq!(ends(&mut proxy, &answer, later + 9 * MS).len(), 1);
+    let mut sent = Sent::default();
+    proxy.on_timeout(later + 15 * MS, &mut sent, |_| unreachable!());
+    assert!(sent.questions.is_empty(), "what the ring orders is heard");
 }
 
 #[test]
 fn what_went_to_the_wrong_acceptor_is_sent_again_at_once_and_only_that() {
     let mut proxy = ready();
-    let ballot = Ballot::new(3, NodeId(0), Incarnation(1));
-    proxy.on_heartbeat(RingId(0), ballot);
+    proxy.on_heartbeat(RingId(0), Ballot::new(2, NodeId(1), Incarnation(1)));
     proxy.on_timeout(Time(1) + 5 * MS, &mut Sent::default(), |_| unreachable!());
     submit(&mut proxy, 0, 0, Time(2) + 5 * MS);
     let mut sent = Sent::default();
     let later = Time(2) + 30 * MS;
     proxy.on_timeout(later, &mut sent, |_| unreachable!());
     proxy.flush(later, &mut sent);
-    assert_eq!(sent.commands[0].1, NodeId(1), "silence makes it try another");
+    assert_eq!(sent.commands[0].1, NodeId(1));
+    let ballot = Ballot::new(3, NodeId(0), Incarnation(1));
     proxy.on_redirect(RingId(0), ballot);
     let mut sent = Sent::default();
     assert!(proxy.next_timeout().is_some_and(|due| due <= later));

@@ -1,8 +1,10 @@
 //! The proposer's side: whom to send proposals to, and under which number.
 //!
-//! It follows the coordinator by heartbeats and redirects. On silence it tries the acceptors in
-//! turn: each of them either coordinates or knows who does. What was not answered is proposed
-//! again, by its owner, under its old number: duplicates die at the coordinator or at the replicas.
+//! It follows the coordinator by heartbeats and redirects. On silence it asks the other acceptors in
+//! turn, by proposals without a command: each of them either coordinates or says who does. Proposals
+//! go to the last coordinator until a higher ballot is heard of: another acceptor would only turn
+//! them away. What was not answered is proposed again, by its owner, under its old number:
+//! duplicates die at the coordinator or at the replicas.
 
 use crate::types::{Ballot, NodeId, RingId};
 
@@ -12,9 +14,8 @@ pub struct Proposer {
     acceptors: Vec<NodeId>,
     ballot: Ballot,
     target: usize,
-    /// Whom silence makes us try next; a redirect does not move it, or two acceptors that send us
-    /// to a dead coordinator would keep us from the third.
-    rotation: usize,
+    /// Who was asked last who coordinates.
+    asked: usize,
     number: u64,
 }
 
@@ -27,7 +28,7 @@ impl Proposer {
     pub fn new(ring: RingId, acceptors: Vec<NodeId>) -> Self {
         assert!(!acceptors.is_empty(), "a ring has acceptors");
         let first = usize::from(ring.0) % acceptors.len();
-        Self { acceptors, ballot: Ballot::ZERO, target: first, rotation: first, number: 0 }
+        Self { acceptors, ballot: Ballot::ZERO, target: first, asked: first, number: 0 }
     }
 
     /// The ring has other acceptors from now on.
@@ -37,7 +38,7 @@ impl Proposer {
     pub fn take_up(&mut self, acceptors: Vec<NodeId>) {
         assert!(!acceptors.is_empty(), "a ring has acceptors");
         let target = self.target();
-        self.rotation = 0;
+        self.asked = 0;
         self.target = acceptors.iter().position(|node| *node == target).unwrap_or(0);
         self.acceptors = acceptors;
     }
@@ -64,13 +65,13 @@ impl Proposer {
         self.follow(ballot);
     }
 
-    /// No answer from the target for too long.
-    pub fn on_silence(&mut self) {
-        self.rotation = (self.rotation + 1) % self.acceptors.len();
-        if self.rotation == self.target {
-            self.rotation = (self.rotation + 1) % self.acceptors.len();
+    /// No answer from the target for too long: whom to ask who coordinates now.
+    pub fn on_silence(&mut self) -> NodeId {
+        self.asked = (self.asked + 1) % self.acceptors.len();
+        if self.asked == self.target {
+            self.asked = (self.asked + 1) % self.acceptors.len();
         }
-        self.target = self.rotation;
+        self.acceptors[self.asked]
     }
 
     /// Whom to send to.
@@ -119,15 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn a_proposer_that_is_sent_back_to_a_dead_coordinator_still_tries_every_acceptor() {
+    fn a_proposer_that_is_sent_back_to_a_dead_coordinator_still_asks_every_acceptor() {
         let acceptors: Vec<NodeId> = (0..5).map(NodeId).collect();
         let mut proposer = Proposer::new(RingId(0), acceptors);
-        let mut tried = Vec::new();
-        for _ in 0..4 {
+        let mut asked = Vec::new();
+        for _ in 0..5 {
             proposer.on_redirect(ballot(1, 0));
-            proposer.on_silence();
-            tried.push(proposer.target().0);
+            asked.push(proposer.on_silence().0);
+            assert_eq!(proposer.target(), NodeId(0), "others would turn proposals away");
         }
-        assert_eq!(tried, [1, 2, 3, 4]);
+        assert_eq!(asked, [1, 2, 3, 4, 1]);
+        let mut alone = Proposer::new(RingId(0), vec![NodeId(7)]);
+        assert_eq!(alone.on_silence(), NodeId(7));
     }
 }

@@ -4,7 +4,8 @@ use super::{DecodeError, Reader, Writer};
 use crate::types::Ballot;
 use bytemuck::{Pod, Zeroable};
 
-/// Proposer -> coordinator: commands end to end.
+/// Proposer -> coordinator: commands end to end. Without a command it asks an acceptor who
+/// coordinates, and is answered by a [`Redirect`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Propose<'a> {
     /// The proposer's own number of this proposal, from 1; with sender and incarnation its name.
@@ -14,7 +15,7 @@ pub struct Propose<'a> {
     pub is_confirmed: bool,
     /// It serves to make room in the logs: it may stand in what a nearly full one reserves.
     pub is_vital: bool,
-    /// The commands, at most [`super::MAX_BATCH`] bytes.
+    /// The commands, at most [`super::MAX_BATCH`] bytes; none in a question.
     pub commands: &'a [u8],
 }
 
@@ -37,7 +38,7 @@ impl<'a> Propose<'a> {
     }
 }
 
-/// The receiver of a proposal is not the coordinator.
+/// The receiver of a proposal is not the coordinator, or was asked who is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Redirect {
