@@ -2,9 +2,10 @@
 //! each acceptor for itself (PROTOCOL, flow 9).
 //!
 //! One ring of a cluster decides: the members of epoch e + 1 are a value of epoch e, opaque bytes
-//! here. At most one such value is decided in an epoch: a coordinator proposes none while one stands
-//! in its log above the trim mark, and what may have been decided stands there once Phase 1 is
-//! complete; who forgets it has taken it up. An acceptor that takes up e + 1 never votes in e again,
+//! here. The first such value in the order of the log is meant, and it is known once everything before
+//! it is decided, too: one that a coordinator proposed alone, cut off, may stand before another one
+//! that was decided meanwhile, and still be decided later. A coordinator proposes none while one
+//! stands in its log above the trim mark; who forgets it has taken it up. An acceptor that takes up e + 1 never votes in e again,
 //! for datagrams of another epoch are not heard. It keeps its promise and what it has accepted. So
 //! the first ballot of e + 1 hears from a quorum of e + 1 what a quorum of e may have decided, if any
 //! two such quorums meet among the acceptors that are in both and have a memory. They do for one
@@ -15,7 +16,6 @@
 
 use super::member::Member;
 use super::trim::Positions;
-use super::window::Entry;
 use super::{Envelope, Epoch, Instance, Log, Outbox};
 use crate::types::Time;
 use crate::wire::{self, Message, Refusal, Refused, Taken, Value};
@@ -23,7 +23,7 @@ use crate::wire::{self, Message, Refusal, Refused, Taken, Value};
 /// What an acceptor knows of the members of the next epoch.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct NextEpoch {
-    /// Where they stand, decided or not.
+    /// The first instance where such stand or stood, decided or not.
     at: Option<Instance>,
     /// They are decided, and nobody has taken them yet.
     decided: Option<Box<[u8]>>,
@@ -50,6 +50,9 @@ impl<L: Log> Member<L> {
         if !is_next || members.len() > self.config.room.batch() {
             self.counters.malformed += 1;
             return;
+        }
+        if self.standing().is_none() {
+            self.find_members(); // Another value may have come in their place.
         }
         let answer = match self.standing() {
             Some(standing) if standing == members => Message::Taken(Taken { number }),
@@ -93,25 +96,32 @@ impl<L: Log> Member<L> {
         self.acceptor.next.at = log.find(is_next).map(Instance);
     }
 
-    /// `value` was accepted at `instance`: if it names the next members, its decision is waited for.
+    /// `value` was accepted at `instance`: if it names the next members, the decision of all up to it
+    /// is waited for.
     #[inline]
     pub(super) fn await_members(&mut self, instance: Instance, value: &Value<'_>) {
         if let Value::Members(epoch, _) = value
             && *epoch == self.config.epoch + 1
         {
-            self.acceptor.next.at = Some(instance);
+            let at = self.acceptor.next.at.map_or(instance, |at| at.min(instance));
+            self.acceptor.next.at = Some(at);
         }
     }
 
     /// The end of a duty cycle: whether the next members are decided.
     #[inline]
     pub(super) fn note_members(&mut self) {
-        let Some(instance) = self.acceptor.next.at else { return };
-        if !self.acceptor.next.is_noted
-            && self.window.entry(instance).is_some_and(Entry::is_decided)
+        while let Some(at) = self.acceptor.next.at
+            && at <= self.acceptor.known.0
+            && !self.acceptor.next.is_noted
         {
-            self.acceptor.next.decided = self.standing().map(Box::from);
-            self.acceptor.next.is_noted = self.acceptor.next.decided.is_some();
+            if let Some(members) = self.standing() {
+                self.acceptor.next.decided = Some(members.into());
+                self.acceptor.next.is_noted = true;
+            } else {
+                // Another value was decided there: the next one that stands comes first now.
+                self.find_members();
+            }
         }
     }
 

@@ -153,3 +153,41 @@ fn a_change_survives_the_loss_of_power_at_all_acceptors() {
     assert!(!net.member(3).is_inert());
     assert!(is_whole(&net));
 }
+
+#[test]
+fn of_two_changes_in_one_epoch_the_first_in_the_log_counts_for_all() {
+    let mut net = ring(4);
+    let coordinator = net.coordinator().expect("four of four lead");
+    // It is cut off with its proposal, which stands alone in its own log.
+    let alone = NodeId(u16::try_from(coordinator).expect("small"));
+    net.filter = Box::new(move |packet| packet.to != alone && packet.from != alone);
+    let removed = if coordinator == 3 { 2 } else { 3 };
+    let first: Vec<NodeId> = (0..4).filter(|node| *node != removed).map(NodeId).collect();
+    net.reconfigure(coordinator, 2, &first);
+    net.run(1_000 * MILLI);
+    let is_led = |net: &mut Net, index: usize| net.member(index).is_established();
+    let other = (0..4).find(|index| *index != coordinator && is_led(&mut net, *index));
+    let other = other.expect("three of four lead");
+    // Holes below the other one's change: their 2As are lost, its own comes through.
+    net.filter = Box::new(move |packet| {
+        packet.to != alone && packet.from != alone && packet.kind != Kind::Accept
+    });
+    for number in 60..62 {
+        net.propose(other, number, b"<lost>");
+        net.run(Duration::from_micros(300));
+    }
+    net.filter = Box::new(move |packet| packet.to != alone && packet.from != alone);
+    let second: Vec<NodeId> = (0..4).map(NodeId).filter(|node| *node != alone).collect();
+    net.reconfigure(other, 2, &second);
+    net.run(Duration::from_micros(300));
+    // Who took it up at once is cut off now; the first one is back, and leads with the two others.
+    let gone = NodeId(u16::try_from(other).expect("small"));
+    net.filter = Box::new(move |packet| packet.to != gone && packet.from != gone);
+    net.run(2_000 * MILLI);
+    net.filter = Box::new(|_| true);
+    net.run(2_000 * MILLI);
+    assert!(is_whole(&net));
+    assert_eq!(net.latest().0, 2, "one of them was decided");
+    let living = (0..4).filter(|index| net.members[*index].is_some()).collect::<Vec<_>>();
+    assert!(living.iter().all(|index| net.epoch_of[*index] == 2), "{:?}", net.epoch_of);
+}

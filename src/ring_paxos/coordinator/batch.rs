@@ -78,14 +78,15 @@ impl<L: Log> Member<L> {
             self.turn_away(envelope, number, now, out);
             return;
         }
+        if commands.is_empty() {
+            // A proposer that has heard nothing for a while asks who coordinates.
+            let ballot = self.coordinator.ballot;
+            return self.answer(envelope, &Message::Redirect(Redirect { ballot }), out);
+        }
         self.counters.proposals += 1;
         if commands.len() > self.config.room.batch() {
             self.counters.refused_too_large += 1;
             self.refuse(envelope, number, Refusal::TooLarge, out);
-            return;
-        }
-        if commands.is_empty() {
-            self.counters.malformed += 1;
             return;
         }
         let standing = self.coordinator.names.find(envelope, number);
@@ -140,7 +141,10 @@ impl<L: Log> Member<L> {
         true
     }
 
-    /// Proposes the members of the epoch after this one. `None`: not now, or there is no room.
+    /// Proposes the members of the epoch after this one. `None`: there is no room.
+    ///
+    /// No learner is waited for, and the last instance of the log is kept for this: it may be what
+    /// takes those away that the others wait for.
     pub(in crate::ring_paxos) fn propose_members(
         &mut self,
         (epoch, members): (u32, &[u8]),
@@ -148,12 +152,9 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) -> Option<Instance> {
         self.seal();
-        if self.is_reserved(now, true) {
-            return None;
-        }
-        self.room(members.len())?;
-        self.note_taken(now);
         let instance = self.coordinator.next;
+        self.window.claim(instance)?;
+        self.note_taken(now);
         self.window.slot_mut(instance)[..members.len()].copy_from_slice(members);
         let length = u16::try_from(members.len()).expect("members fit a datagram");
         self.gather(instance, Held::Members(epoch, length));
@@ -197,7 +198,12 @@ impl<L: Log> Member<L> {
             self.acceptor.positions.slowest().unwrap_or_default().max(self.window.trim())
         };
         let is_far_ahead = instance.0 > slowest.0 + self.config.apply_bound;
-        if is_queued_up || is_far_ahead || coordinator.open + length > self.config.room.batch() {
+        let is_kept = self.config.decides_members && instance >= self.window.end();
+        if is_queued_up
+            || is_far_ahead
+            || is_kept
+            || coordinator.open + length > self.config.room.batch()
+        {
             return None;
         }
         let open = coordinator.open;
