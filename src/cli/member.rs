@@ -3,7 +3,7 @@
 use super::status::{facts, parse_time};
 use super::{Failure, client, complain, config, key, show};
 use crate::config::{
-    ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, with_members,
+    ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, Node, with_members,
 };
 use crate::host::clock;
 use crate::node::{Changed, Said, change, inquire, latest};
@@ -147,46 +147,82 @@ impl From<ChangeError> for Failure {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Listed<'a> {
     schema: &'static str,
-    epoch: u32,
+    ok: bool,
+    error: Option<&'a str>,
+    /// None if it is not known.
+    epoch: Option<u32>,
     acceptors: Vec<ListedMember<'a>>,
     replicas: Vec<ListedMember<'a>>,
+}
+
+impl Listed<'_> {
+    fn show(&self) -> Result<(), Failure> {
+        let text = serde_json::to_string(self).expect("members have nothing that JSON has not");
+        show(&(text + "\n"))
+    }
+}
+
+/// The object of a `list --json` that cannot be.
+pub(super) fn show_failure(error: &str) -> Result<(), Failure> {
+    Listed { schema: SCHEMA, error: Some(error), ..Listed::default() }.show()
 }
 
 #[derive(Serialize)]
 struct ListedMember<'a> {
     id: &'a str,
     number: u16,
+    /// The epoch in which it came.
+    since: u32,
     address: String,
 }
 
 fn listed(members: &[Member]) -> Vec<ListedMember<'_>> {
-    let listed = members.iter().map(|Member { number, id, address }| ListedMember {
+    let listed = members.iter().map(|Member { number, since, id, address }| ListedMember {
         id,
         number: *number,
+        since: *since,
         address: address.to_string(),
     });
     listed.collect()
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
+    let listed = list_of(args);
+    match &listed {
+        Err(failure) if args.json => show_failure(&failure.to_string())?,
+        _ => {}
+    }
+    listed
+}
+
+fn list_of(args: &ListArgs) -> Result<(), Failure> {
     let site = Site::find(&args.common)?;
+    if site.told == 0 {
+        let nodes = site.cluster.nodes().map(|node| format!("{} {}", node.id, node.address));
+        return Err(Failure::Run(format!(
+            "no node says who the members are now, tried {}; {} names those of epoch {}",
+            nodes.collect::<Vec<_>>().join(", "),
+            args.common.config.display(),
+            site.cluster.epoch
+        )));
+    }
     if args.update {
         site.update(&Members::of(&site.cluster))?;
     }
     let Members { epoch, acceptors, replicas, .. } = Members::of(&site.cluster);
     if args.json {
         let (acceptors, replicas) = (listed(&acceptors), listed(&replicas));
-        let listed = Listed { schema: SCHEMA, epoch, acceptors, replicas };
-        let text = serde_json::to_string(&listed).expect("members have nothing that JSON has not");
-        return show(&(text + "\n"));
+        let (epoch, error) = (Some(epoch), None);
+        return Listed { schema: SCHEMA, ok: true, error, epoch, acceptors, replicas }.show();
     }
-    let mut text = format!("epoch {epoch}\n{:<9} {:>6} {:<8} address\n", "role", "number", "node");
+    let mut text = format!("epoch {epoch}\n");
+    text += &format!("{:<9} {:>6} {:>6} {:<8} address\n", "role", "number", "since", "node");
     for (role, members) in [("acceptor", &acceptors), ("replica", &replicas)] {
-        for Member { number, id, address } in members {
-            text += &format!("{role:<9} {number:>6} {id:<8} {address}\n");
+        for Member { number, since, id, address } in members {
+            text += &format!("{role:<9} {number:>6} {since:>6} {id:<8} {address}\n");
         }
     }
     show(&text)
@@ -199,6 +235,8 @@ struct Site<'a> {
     text: String,
     /// With the members that the nodes know of.
     cluster: Cluster,
+    /// Nodes that have told who they are.
+    told: usize,
     keyring: Option<Arc<Keyring>>,
 }
 
@@ -209,9 +247,9 @@ impl<'a> Site<'a> {
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::Environment(format!("{}: {error}", path.display())))?;
         let keyring = key::of_nodes(&cluster, path, false)?;
-        let cluster = latest(&cluster, common.interface, PATIENCE, keyring.clone())
-            .map_err(|error| no_socket(&error))?;
-        Ok(Self { common, text, cluster, keyring })
+        let latest = latest(&cluster, common.interface, PATIENCE, keyring.clone());
+        let (cluster, told) = latest.map_err(|error| no_socket(&error))?;
+        Ok(Self { common, text, cluster, told, keyring })
     }
 
     /// Where `--at` points.
@@ -263,6 +301,7 @@ impl<'a> Site<'a> {
         if cluster.digests.immutable != self.cluster.digests.immutable {
             return Err(Failure::Usage("the file's immutable settings differ".to_owned()));
         }
+        self.refuse_what_cannot_serve(&now, &next)?;
         self.await_start(changing, &next)?;
         complain(&format!("epoch {}: put forward", next.epoch));
         let keyring = self.keyring.clone();
@@ -288,19 +327,54 @@ impl<'a> Site<'a> {
         show(&format!("epoch {}\n", next.epoch))
     }
 
+    /// A member that could never serve, or keep the others from starting again.
+    fn refuse_what_cannot_serve(&self, now: &Members, next: &Members) -> Result<(), Failure> {
+        let known = |of: &[Member], new: &Member| of.iter().any(|member| member == new);
+        let news = next.replicas.iter().filter(|new| !known(&now.replicas, new));
+        let acceptors = next.acceptors.iter().filter(|new| !known(&now.acceptors, new));
+        if self.cluster.execution.checkpoint_interval.is_zero()
+            && let Some(Member { id, .. }) = news.clone().next()
+        {
+            return Err(Failure::Usage(format!(
+                "{id}: without checkpoints a new replica never gets what the logs have forgotten: set \
+                 execution.checkpoint_interval and restart the replicas one by one"
+            )));
+        }
+        let is_far = |member: &&Member| !member.address.ip().is_loopback();
+        let is_insecure = self.cluster.authentication.is_insecure;
+        match news.chain(acceptors).find(is_far) {
+            Some(Member { id, address, .. }) if self.keyring.is_none() && !is_insecure => {
+                Err(Failure::Usage(format!(
+                    "{id} at {address}: a cluster without keys stays on one host, and its nodes would \
+                     not start again: give it keys first (psmr keygen, authentication.key_file)"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until the epoch of now has begun in every ring: else a quorum of the next one might not
     /// hear what was decided in the one before this.
     fn await_start(&self, changing: &Changing, next: &Members) -> Result<(), Failure> {
         let until = clock::now() + changing.patience;
         loop {
             let problem = self.look(&self.cluster, |said| {
-                let staying = staying(&self.cluster, next, said);
+                let Staying { voting, silent } = staying(&self.cluster, next, said);
                 let needed = next.acceptors.len() / 2 + 1;
-                if staying < needed && !changing.force {
+                if voting < needed && !changing.force {
                     return Some(format!(
-                        "of the acceptors that stay {staying} have a vote and answer, and epoch {} \
+                        "of the acceptors that stay {voting} have a vote and answer, and epoch {} \
                          needs {needed}: start them, or wait until `psmr status` shows none as \
-                         inert; --force goes on without",
+                         inert; --force goes on without those that are silent",
+                        next.epoch
+                    ));
+                }
+                if voting + silent < needed {
+                    return Some(format!(
+                        "of the acceptors that stay {} have no memory, nor has one that comes, and \
+                         epoch {} needs {needed} that have: nobody could ever admit them; wait until \
+                         `psmr status` shows none as inert",
+                        self.cluster.acceptors.len() - voting - silent,
                         next.epoch
                     ));
                 }
@@ -331,11 +405,11 @@ impl<'a> Site<'a> {
         let until = clock::now() + changing.patience;
         loop {
             let problem = self.look(cluster, |said| {
-                let comes = |id: &str| before.find(id).is_none();
-                let silent = cluster
-                    .nodes()
-                    .zip(said)
-                    .find(|(node, said)| said.facts.is_none() && !comes(&node.id));
+                let stays = |node: &Node| {
+                    before.find(&node.id).is_some_and(|(_, member)| member.since == node.since)
+                };
+                let mut nodes = cluster.nodes().zip(said);
+                let silent = nodes.find(|(node, said)| said.facts.is_none() && stays(node));
                 let silent = silent.map(|(node, _)| format!("{} does not answer yet", node.id));
                 unestablished(cluster, said).or(silent)
             })?;
@@ -384,24 +458,34 @@ fn undecided(changed: &Changed) -> String {
     }
 }
 
-/// How many acceptors of `cluster` stay in `next`, answer, and have a vote in every ring.
-fn staying(cluster: &Cluster, next: &Members, said: &[Said]) -> usize {
-    let acceptors = cluster.acceptors.iter().zip(said);
-    let stays = acceptors.filter(|(node, said)| {
-        let is_same = |m: &Member| m.id == node.id && m.address == node.address;
-        let mut ballots = facts(said, Topic::Ballot).peekable();
-        let has_votes = ballots.peek().is_some() && ballots.all(|fact| fact.values[2] & 2 == 0);
-        next.acceptors.iter().any(is_same) && has_votes
-    });
-    stays.count()
+/// The acceptors of an epoch that are in the next one, too.
+struct Staying {
+    /// Have a vote in every ring, as they say.
+    voting: usize,
+    /// Say nothing: they may have.
+    silent: usize,
+}
+
+fn staying(cluster: &Cluster, next: &Members, said: &[Said]) -> Staying {
+    let mut staying = Staying { voting: 0, silent: 0 };
+    for (node, said) in cluster.acceptors.iter().zip(said) {
+        if next.acceptors.iter().any(|m| m.id == node.id && m.since == node.since) {
+            let mut ballots = facts(said, Topic::Ballot).peekable();
+            if ballots.peek().is_none() {
+                staying.silent += 1;
+            } else if ballots.all(|fact| fact.values[2] & 2 == 0) {
+                staying.voting += 1;
+            }
+        }
+    }
+    staying
 }
 
 /// Whether a replica of `cluster` stays in `next`, answers, and has the state.
 fn has_state(cluster: &Cluster, next: &Members, said: &[Said]) -> bool {
     let replicas = cluster.replicas.iter().zip(&said[cluster.acceptors.len()..]);
-    let mut staying = replicas.filter(|(node, _)| {
-        next.replicas.iter().any(|m| m.id == node.id && m.address == node.address)
-    });
+    let mut staying = replicas
+        .filter(|(node, _)| next.replicas.iter().any(|m| m.id == node.id && m.since == node.since));
     staying.any(|(_, said)| {
         let mut applied = facts(said, Topic::Applied).peekable();
         applied.peek().is_some() && applied.all(|fact| fact.values[2] == 0)
@@ -436,5 +520,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     file.set_permissions(fs::metadata(path)?.permissions())?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(new, path)
+    fs::rename(new, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -184,6 +184,7 @@ fn reject(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
             Some("demo") => demo::show_failure(&message)?,
             Some("sim") => sim::show_failure(&message)?,
             Some("status") => status::show_failure(&message)?,
+            Some("member") => member::show_failure(&message)?,
             Some("topo") => topo::show_failure(&message)?,
             // `psmr client load` reports as `psmr bench run` does.
             _ => bench::show_failure(&message)?,

@@ -72,9 +72,10 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
             cluster.epoch
         ));
     }
+    let ids = remaining(&args.ids, &config.cluster, &cluster);
     let launch = Launch {
         cluster: &cluster,
-        ids: &args.ids,
+        ids: &ids,
         data_dir,
         keyring: key::of_nodes(&config.cluster, &args.config, args.insecure)?,
         is_insecure: args.insecure,
@@ -90,10 +91,32 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
             .map_err(NodeError::from)
             .and_then(|process| process)
             .map_err(Failure::from)?;
+    for (id, aside) in process.former() {
+        complain(&format!(
+            "{id}: a former member of that name has left its data here: they are in {} now, and {id} \
+             begins anew with nothing",
+            aside.display()
+        ));
+    }
     if let Some(metrics) = metrics {
         metrics.serve(process.observer())?;
     }
-    watch(process, &args.ids, &termination)
+    watch(process, &ids, &termination)
+}
+
+/// Those of `ids` that belong to `cluster`, if any does: a process goes on without those that were
+/// removed since its `file` was written.
+fn remaining(ids: &[String], file: &Cluster, cluster: &Cluster) -> Vec<String> {
+    let is_in = |of: &Cluster, id: &str| of.nodes().any(|node| node.id == id);
+    let is_gone = |id: &&String| is_in(file, id) && !is_in(cluster, id);
+    let gone: Vec<&String> = ids.iter().filter(is_gone).collect();
+    if gone.len() == ids.len() {
+        return ids.to_vec();
+    }
+    for id in &gone {
+        complain(&format!("{id}: no member in epoch {}: it is left out", cluster.epoch));
+    }
+    ids.iter().filter(|id| !gone.contains(id)).cloned().collect()
 }
 
 /// Takes the port for metrics, if there is to be one.

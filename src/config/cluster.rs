@@ -93,7 +93,10 @@ pub enum Service {
     /// A bank of bounded counters, that many of them.
     Counters(u32),
     /// A running hash.
-    Null,
+    Null {
+        /// Further rounds of it that each command costs.
+        work: u32,
+    },
 }
 
 /// The settings of a B+-tree. All of it is replicated state.
@@ -127,6 +130,8 @@ pub struct Host {
 pub struct Node {
     /// Its place among its kind: the names of nodes on the wire are made of it.
     pub number: u16,
+    /// The epoch in which it came.
+    pub since: u32,
     /// Its name.
     pub id: String,
     /// Where its first thread listens; further threads of a replica have the next ports.

@@ -40,13 +40,13 @@ impl Digests {
                 immutable.words(&sizes);
             }
             Service::Counters(counters) => immutable.words(&[2, counters.into()]),
-            Service::Null => immutable.words(&[3]),
+            Service::Null { work } => immutable.words(&[3, work.into()]),
         }
         let mut members = Hash::default();
         for (role, nodes) in [(1, &cluster.acceptors), (2, &cluster.replicas)] {
             members.words(&[role, nodes.len() as u64]);
             for node in nodes {
-                members.words(&[node.number.into()]);
+                members.words(&[node.number.into(), node.since.into()]);
                 members.text(&node.id);
             }
         }

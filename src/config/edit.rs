@@ -81,6 +81,10 @@ fn table_of(member: &Member, host: &str, known: Option<&Table>) -> Table {
     if !is_numbered {
         table["number"] = value(number);
     }
+    let since = i64::from(member.since);
+    if table.get("since").and_then(Item::as_integer).unwrap_or(1) != since {
+        table["since"] = value(since);
+    }
     if !is_text(&table, "host", host) {
         table["host"] = value(host);
     }

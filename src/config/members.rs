@@ -3,11 +3,12 @@
 
 use super::cluster::{Host, Node};
 use super::{Cluster, Digests};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use thiserror::Error;
 
 /// "PSMB", and the version of what follows.
-const MAGIC: u64 = 0x424d_5350 | 1 << 32;
+const MAGIC: u64 = 0x424d_5350 | 2 << 32;
 /// No name is longer.
 const LONGEST: usize = 32;
 
@@ -16,6 +17,9 @@ const LONGEST: usize = 32;
 pub struct Member {
     /// Its place among its kind. That of a member that is replaced goes to its successor.
     pub number: u16,
+    /// The epoch in which it came: 1, if it was there from the first. Who was a member before that,
+    /// under the same name or number, is another one, and so is its memory.
+    pub since: u32,
     /// Its name.
     pub id: String,
     /// Where its first thread listens.
@@ -24,7 +28,8 @@ pub struct Member {
 
 impl Member {
     fn of(node: &Node) -> Self {
-        Self { number: node.number, id: node.id.clone(), address: node.address }
+        let Node { number, since, address, .. } = *node;
+        Self { number, since, id: node.id.clone(), address }
     }
 }
 
@@ -118,10 +123,11 @@ impl Members {
             Kind::Replica => (super::MAX_REPLICAS, "replicas"),
         };
         let mut next = self.next();
+        let since = next.epoch;
         let members = next.of_kind(kind);
         let is_free = |number: &u16| members.iter().all(|member| member.number != *number);
         let number = (0..most).find(is_free).ok_or(ChangeError::Full(name))?;
-        members.push(Member { number, id: id.to_owned(), address });
+        members.push(Member { number, since, id: id.to_owned(), address });
         members.sort_by_key(|member| member.number);
         Ok(next)
     }
@@ -152,13 +158,38 @@ impl Members {
             self.require_free(id)?;
         }
         let mut next = self.next();
+        let since = next.epoch;
         let members = next.of_kind(kind);
         if kind == Kind::Acceptor && members.len() == 1 {
             return Err(ChangeError::Alone(old.to_owned()));
         }
         let member = members.iter_mut().find(|member| member.id == old).expect("just found");
-        (member.id, member.address) = (id.to_owned(), address);
+        *member = Member { number: member.number, since, id: id.to_owned(), address };
         Ok(next)
+    }
+
+    /// Whether these may follow `before`: of the next epoch of the same cluster, with one member that
+    /// came, went, or took another one's place. (Two changes at once could leave quorums that have
+    /// nobody in common who remembers.)
+    #[must_use]
+    pub fn follow(&self, before: &Self) -> bool {
+        let changes = |of: &[Member], was: &[Member]| {
+            let of_number = |members: &[Member], number| {
+                members.iter().find(|member| member.number == number).cloned()
+            };
+            let numbers: BTreeSet<u16> = of.iter().chain(was).map(|m| m.number).collect();
+            let differs = |number: &&u16| of_number(of, **number) != of_number(was, **number);
+            numbers.iter().filter(differs).count()
+        };
+        let is_known = |kind: &[Member], member: &Member| kind.contains(member);
+        let acceptors = self.acceptors.iter().filter(|m| !is_known(&before.acceptors, m));
+        let replicas = self.replicas.iter().filter(|m| !is_known(&before.replicas, m));
+        self.epoch == before.epoch + 1
+            && self.immutable == before.immutable
+            && acceptors.chain(replicas).all(|new| new.since == self.epoch)
+            && changes(&self.acceptors, &before.acceptors)
+                + changes(&self.replicas, &before.replicas)
+                == 1
     }
 
     fn next(&self) -> Self {
@@ -186,8 +217,9 @@ impl Members {
         }
         for members in [&self.acceptors, &self.replicas] {
             bytes.push(u8::try_from(members.len()).expect("at most 32 of a kind"));
-            for Member { number, id, address } in members {
+            for Member { number, since, id, address } in members {
                 bytes.extend_from_slice(&number.to_le_bytes());
+                bytes.extend_from_slice(&since.to_le_bytes());
                 bytes.extend_from_slice(&address.ip().octets());
                 bytes.extend_from_slice(&address.port().to_le_bytes());
                 bytes.push(u8::try_from(id.len()).expect("at most 32 bytes"));
@@ -211,9 +243,9 @@ impl Members {
         if magic != MAGIC {
             return None;
         }
-        let acceptors = read(&mut rest, super::MAX_ACCEPTORS)?;
-        let replicas = read(&mut rest, super::MAX_REPLICAS)?;
-        let epoch = u32::try_from(epoch).ok()?;
+        let epoch = u32::try_from(epoch).ok().filter(|epoch| *epoch <= super::MAX_EPOCH)?;
+        let acceptors = read(&mut rest, super::MAX_ACCEPTORS, epoch)?;
+        let replicas = read(&mut rest, super::MAX_REPLICAS, epoch)?;
         let members = Self { epoch, immutable, acceptors, replicas };
         (rest.is_empty() && members.is_unambiguous()).then_some(members)
     }
@@ -236,7 +268,7 @@ fn word(rest: &mut &[u8]) -> Option<u64> {
     take(rest).map(u64::from_le_bytes)
 }
 
-fn read(rest: &mut &[u8], most: u16) -> Option<Vec<Member>> {
+fn read(rest: &mut &[u8], most: u16, epoch: u32) -> Option<Vec<Member>> {
     let count = take::<1>(rest)?[0];
     if count == 0 || u16::from(count) > most {
         return None;
@@ -244,6 +276,7 @@ fn read(rest: &mut &[u8], most: u16) -> Option<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     for _ in 0..count {
         let number = u16::from_le_bytes(take(rest)?);
+        let since = u32::from_le_bytes(take(rest)?);
         let ip = Ipv4Addr::from(take::<4>(rest)?);
         let port = u16::from_le_bytes(take(rest)?);
         let length = usize::from(take::<1>(rest)?[0]);
@@ -252,10 +285,10 @@ fn read(rest: &mut &[u8], most: u16) -> Option<Vec<Member>> {
         let id = std::str::from_utf8(id).ok().filter(|id| is_name(id))?.to_owned();
         // Rising numbers: none is there twice.
         let rises = members.last().is_none_or(|last| last.number < number);
-        if !rises || number >= most || port == 0 {
+        if !rises || number >= most || port == 0 || !(1..=epoch).contains(&since) {
             return None;
         }
-        members.push(Member { number, id, address: SocketAddrV4::new(ip, port) });
+        members.push(Member { number, since, id, address: SocketAddrV4::new(ip, port) });
     }
     Some(members)
 }
@@ -273,8 +306,9 @@ impl Cluster {
         let nodes = |of: &[Member], known: &[Node]| -> Vec<Node> {
             let node = |member: &Member| {
                 let known = known.iter().find(|node| node.id == member.id);
-                let Member { number, id, address } = member.clone();
-                Node { number, id, address, cores: known.map_or(Vec::new(), |n| n.cores.clone()) }
+                let Member { number, since, id, address } = member.clone();
+                let cores = known.map_or(Vec::new(), |node| node.cores.clone());
+                Node { number, since, id, address, cores }
             };
             of.iter().map(node).collect()
         };
@@ -298,7 +332,8 @@ mod tests {
     use super::*;
 
     fn member(number: u16, id: &str, port: u16) -> Member {
-        Member { number, id: id.to_owned(), address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port) }
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Member { number, since: 1, id: id.to_owned(), address }
     }
 
     fn members() -> Members {
@@ -331,6 +366,11 @@ mod tests {
         assert_eq!(Members::decode(&path.encode()), None);
         let none = Members { replicas: Vec::new(), ..members() };
         assert_eq!(Members::decode(&none.encode()), None);
+        for since in [0, 4] {
+            let other =
+                Members { replicas: vec![Member { since, ..member(0, "r1", 10) }], ..members() };
+            assert_eq!(Members::decode(&other.encode()), None, "in epoch 3 nobody came in {since}");
+        }
     }
 
     #[test]
@@ -338,11 +378,29 @@ mod tests {
         let next = members().add(Kind::Acceptor, "a9", HERE).expect("there is room");
         assert_eq!((next.epoch, next.find("a9").map(|(_, m)| m.number)), (4, Some(2)));
         let next = members().replace("a2", "a9", HERE).expect("a2 is there");
-        assert_eq!(next.find("a9").map(|(_, m)| (m.number, m.address)), Some((1, HERE)));
+        let of = |next: &Members, id| next.find(id).map(|(_, m)| (m.number, m.since, m.address));
+        assert_eq!(of(&next, "a9"), Some((1, 4, HERE)));
         assert!(next.find("a2").is_none());
         let same = members().replace("a2", "a2", HERE).expect("it may keep its name");
-        assert_eq!(same.find("a2").map(|(_, m)| m.address), Some(HERE));
+        assert_eq!(of(&same, "a2"), Some((1, 4, HERE)), "it is another one all the same");
         assert_eq!(members().remove("a4").map(|next| next.acceptors.len()), Ok(2));
+    }
+
+    #[test]
+    fn one_change_may_follow_and_nothing_else() {
+        let before = members();
+        let replaced = before.replace("a2", "a9", HERE).expect("a2 is there");
+        let added = before.add(Kind::Replica, "r2", HERE).expect("there is room");
+        let removed = before.remove("a4").expect("others stay");
+        assert!([&replaced, &added, &removed].iter().all(|next| next.follow(&before)));
+        let same = Members { epoch: 4, ..members() };
+        let twice = Members { epoch: 4, ..added.remove("a4").expect("others stay") };
+        let later = Members { epoch: 5, ..removed.clone() };
+        let other = Members { immutable: 78, ..removed.clone() };
+        let mut old = replaced.clone();
+        old.acceptors[1].since = 1;
+        let wrong = [&before, &same, &twice, &later, &other, &old];
+        assert!(wrong.iter().all(|next| !next.follow(&before)));
     }
 
     #[test]

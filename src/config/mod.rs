@@ -35,6 +35,8 @@ pub const SCHEMA: &str = "psmr.cluster/1";
 
 /// The most acceptors: two rings of as many as a layout names have one in common.
 pub const MAX_ACCEPTORS: u16 = 15;
+/// The last epoch that a file or a record may name; there is always a next one.
+pub const MAX_EPOCH: u32 = 1 << 30;
 /// The most replicas: what a command's designation can name.
 pub const MAX_REPLICAS: u16 = 32;
 

@@ -6,7 +6,7 @@ use super::cluster::{
 };
 use super::members::is_name;
 use super::section::{Section, Source};
-use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_REPLICAS, SCHEMA, check};
+use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_EPOCH, MAX_REPLICAS, SCHEMA, check};
 use crate::wire::Room;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ fn head(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Head> {
     let mut section = Section::open(source, root, "cluster", &keys)?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
     let id = section.parsed("id", None, "0123456789abcdef", hex)?;
-    let epoch = section.number("epoch", 1, 1..=u32::MAX.into())?;
+    let epoch = section.number("epoch", 1, 1..=MAX_EPOCH.into())?;
     let model = section.choice(
         "model",
         &[("opt-psmr", Model::OptPsmr), ("psmr", Model::Psmr), ("smr", Model::Smr)],
@@ -151,7 +151,7 @@ fn nodes(
 ) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     for (index, value) in array(source, root, role)?.iter().enumerate() {
-        let keys = ["id", "number", "host", "port", "cores"];
+        let keys = ["id", "number", "since", "host", "port", "cores"];
         let mut section = Section::of_array(source, (role, index), value, &keys)?;
         let id = section.parsed("id", None, "a1", |text| is_name(text).then(|| text.to_owned()))?;
         let most = if role == "acceptor" { MAX_ACCEPTORS } else { MAX_REPLICAS };
@@ -161,6 +161,8 @@ fn nodes(
             let remedy = "let the numbers of a kind rise in the file";
             return section.refuse("number", format!("{number} does not follow"), remedy);
         }
+        let since = section.number("since", 1, 1..=MAX_EPOCH.into())?;
+        let since = u32::try_from(since).expect("within its range");
         let name = section.text("host", None)?;
         let Some(host) = hosts.iter().find(|host| host.name == name) else {
             let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
@@ -170,7 +172,7 @@ fn nodes(
         let port = section.required_number("port", 1..=65_535)?;
         let port = u16::try_from(port).expect("within its range");
         let address = SocketAddrV4::new(host.address, port);
-        nodes.push(Node { number, id, address, cores: section.cores("cores")? });
+        nodes.push(Node { number, since, id, address, cores: section.cores("cores")? });
     }
     Ok(nodes)
 }
@@ -327,11 +329,11 @@ fn execution(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Res
 }
 
 fn service(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Service> {
-    let keys = ["name", "keys", "key_space", "capacity", "minimum", "fill", "separators"];
+    let keys = ["name", "keys", "key_space", "capacity", "minimum", "fill", "separators", "work"];
     let mut section = Section::open(source, root, "service", &keys)?;
     let name = section.choice("name", &[("btree", 0), ("counters", 1), ("null", 2)])?;
     if name != 0 {
-        let foreign = keys[2..].iter().find(|key| section.has(key));
+        let foreign = keys[2..7].iter().find(|key| section.has(key));
         if let Some(key) = foreign {
             return section.refuse(key, "of the service btree alone", "leave it out");
         }
@@ -340,7 +342,11 @@ fn service(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Service> {
         if section.has("keys") {
             return section.refuse("keys", "service null has no keys", "leave it out");
         }
-        return Ok(Service::Null);
+        let work = section.number("work", 0, 0..=u32::MAX.into())?;
+        return Ok(Service::Null { work: u32::try_from(work).expect("within its range") });
+    }
+    if section.has("work") {
+        return section.refuse("work", "of the service null alone", "leave it out");
     }
     if name == 1 {
         let counters = section.number("keys", 1 << 20, 1..=u32::MAX.into())?;

@@ -43,6 +43,8 @@ pub(super) struct Thread {
     pub(super) pulse: Arc<Pulse>,
     /// The node that it is a thread of; none of a cluster that is one process, or of a client.
     pub(super) node: String,
+    /// The epoch in which that node came.
+    pub(super) since: u32,
     /// Who the members are; none where they stay.
     pub(super) census: Option<Arc<Census>>,
 }
@@ -60,6 +62,7 @@ impl Thread {
             board: Arc::new(Board::new(0)),
             pulse: Arc::default(),
             node: String::new(),
+            since: 1,
             census: None,
         }
     }
@@ -69,7 +72,7 @@ impl Thread {
     }
 
     fn desk(&self) -> Desk {
-        Desk::new(self.board.clone(), self.registrar(), &self.node)
+        Desk::new(self.board.clone(), self.registrar(), (&self.node, self.since))
     }
 
     fn registrar(&self) -> Registrar {
@@ -124,9 +127,9 @@ impl Body for OrderingBody {
     fn run<E: Endpoint>(self, endpoint: E) -> Result<OrderingFigures, ClusterError> {
         let Self { thread, book, positions, hosted } = self;
         let gate = thread.gate()?;
+        let agent = OrderingAgent::new(endpoint, gate, book, positions, (hosted, thread.desk()));
+        let mut agent = agent.map_err(|source| thread.failed(source))?;
         thread.starting.fetch_sub(1, Ordering::Release);
-        let mut agent =
-            OrderingAgent::new(endpoint, gate, book, positions, (hosted, thread.desk()));
         let ran = thread.run(&mut agent);
         ran.and_then(|()| agent.close().map_err(|source| thread.failed(source)))?;
         Ok(agent.figures())

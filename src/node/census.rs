@@ -14,16 +14,19 @@ use super::{Book, home, site};
 use crate::config::{Cluster, Members};
 use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{Transmit, udp};
-use crate::types::{Address, NodeId, RingId, Time};
+use crate::types::{Address, RingId, Time};
 use crate::wire::{self, DecodeError, MembersRequest, Message, TAG_LENGTH};
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Between two questions of a thread, or two hints to those who are behind.
+/// Between two questions of a thread.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two hints to those who are behind: many clients may be, and each sends seldom.
+const HINT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a member that leaves waits for those who do not answer, once a quorum knows.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -96,7 +99,7 @@ impl Census {
         let is_later =
             |m: &Members| m.epoch > cluster.epoch && m.immutable == cluster.digests.immutable;
         let Some(members) = Members::decode(record).filter(is_later) else { return Ok(()) };
-        for path in &self.homes {
+        for path in self.homes.iter().filter(|path| has_part(path, cluster, &members)) {
             home::keep_members(path, &members)?;
         }
         let cluster = cluster.in_epoch_of(&members);
@@ -159,7 +162,7 @@ impl Registrar {
             && is_long
             && kind != wire::Kind::Mismatch
         {
-            self.hint_at = now + PAUSE;
+            self.hint_at = now + HINT_PAUSE;
             let to = Destination::Address(header.reply_to(from));
             out.send(to, RingId(0), &Message::Mismatch);
         }
@@ -192,6 +195,15 @@ impl Registrar {
             Some(census) if told.epoch > self.number => census.adopt(told.members),
             _ => Ok(()),
         }
+    }
+
+    /// Whether somebody who asks for `next` to be decided asks for what may follow. What a ring has
+    /// decided cannot be refused any more.
+    pub(super) fn may_follow(&self, next: &wire::Epoch<'_>) -> bool {
+        let Some(census) = &self.census else { return false };
+        let now = Members::of(&census.current().cluster);
+        Members::decode(next.members)
+            .is_some_and(|members| members.epoch == next.epoch && members.follow(&now))
     }
 
     /// An acceptor of `node` is about to have its first vote, and keeps it in memory alone.
@@ -289,8 +301,9 @@ fn ask<T: Transmit>(epoch: &Epoch, out: &mut Post<'_, T>) {
     }
 }
 
-/// The number on the wire of acceptor `id` of `cluster`, if it has one of that name.
-pub(super) fn acceptor(cluster: &Cluster, id: &str) -> Option<NodeId> {
-    let node = cluster.acceptors.iter().find(|node| node.id == id);
-    node.map(|node| NodeId(node.number))
+/// Whether the node with this directory is a member, or was one until now. Others have ended, and
+/// their directories may be gone.
+fn has_part(home: &Path, before: &Cluster, members: &Members) -> bool {
+    let Some(id) = home.file_name().and_then(OsStr::to_str) else { return false };
+    before.nodes().any(|node| node.id == id) || members.find(id).is_some()
 }

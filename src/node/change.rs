@@ -30,7 +30,7 @@ pub enum Changed {
     Unknown,
 }
 
-/// `cluster` with the latest members that one of its nodes knows of.
+/// `cluster` with the latest members that one of its nodes knows of, and how many nodes have told.
 ///
 /// # Errors
 /// If there is no socket to ask by.
@@ -39,7 +39,7 @@ pub fn latest(
     interface: Option<Ipv4Addr>,
     patience: Duration,
     keyring: Option<Arc<Keyring>>,
-) -> io::Result<Cluster> {
+) -> io::Result<(Cluster, usize)> {
     let mut line = Line::open(cluster, interface, keyring)?;
     let mut asked: Vec<(SocketAddrV4, bool)> =
         cluster.nodes().map(|node| (node.address, false)).collect();
@@ -48,7 +48,8 @@ pub fn latest(
     loop {
         let now = clock::now();
         if now >= until || asked.iter().all(|(_, has_answered)| *has_answered) {
-            return Ok(cluster.in_epoch_of(&latest));
+            let told = asked.iter().filter(|(_, has_answered)| *has_answered).count();
+            return Ok((cluster.in_epoch_of(&latest), told));
         }
         if now >= repeat_at {
             repeat_at = now + REPEAT;

@@ -4,6 +4,7 @@ use super::DropCounters;
 use super::board::{self, Board};
 use super::census::Registrar;
 use super::post::Post;
+use crate::config::Node;
 use crate::host::usage::Usage;
 use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{ReceiveCounters, Transmit, TransmitCounters};
@@ -29,6 +30,8 @@ pub(super) struct Desk {
     pub(super) drops: DropCounters,
     /// The node that its thread is of.
     node: String,
+    /// The epoch in which that node came.
+    since: u32,
     pub(super) registrar: Registrar,
     facts: Vec<Fact>,
     mismatch_at: Time,
@@ -39,10 +42,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(board: Arc<Board>, registrar: Registrar, node: &str) -> Self {
+    pub(super) fn new(board: Arc<Board>, registrar: Registrar, (node, since): (&str, u32)) -> Self {
         Self {
             board,
             node: node.to_owned(),
+            since,
             registrar,
             drops: DropCounters::default(),
             facts: Vec::with_capacity(256),
@@ -56,6 +60,12 @@ impl Desk {
     /// The name of its node.
     pub(super) fn node(&self) -> &str {
         &self.node
+    }
+
+    /// The number of its node, if that is one of `nodes` still: another one may have its name.
+    pub(super) fn number_in(&self, nodes: &[Node]) -> Option<u16> {
+        let mut nodes = nodes.iter();
+        nodes.find(|node| node.id == self.node && node.since == self.since).map(|node| node.number)
     }
 
     pub(super) fn board(&self) -> &Board {

@@ -1,6 +1,6 @@
 //! The directory of one node: whose it is, who uses it now, and whether there was a life before.
 
-use crate::config::{Cluster, Members};
+use crate::config::{self, Cluster, Members};
 use crate::host::file::lock_patiently;
 use crate::ring_paxos::Memory;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,6 +17,8 @@ const IDENTITY: &str = "node";
 const MEMBERS: &str = "members";
 /// The name of the file that says that an acceptor has had a vote, which it keeps in memory alone.
 const BEGUN: &str = "begun";
+/// What a directory keeps when its node begins anew as another member.
+const KEPT: [&str; 2] = ["lock", MEMBERS];
 
 /// Why a node may not use its directory.
 #[derive(Debug, Error)]
@@ -61,13 +63,19 @@ pub(super) struct Home {
     path: PathBuf,
     identity: String,
     had_life: bool,
-    epoch: u32,
+    former: Option<PathBuf>,
     _lock: File,
 }
 
 impl Home {
-    /// Takes the directory of node `id` below `root`; makes it if it is not there.
-    pub(super) fn take(root: &Path, cluster: &Cluster, id: &str) -> Result<Self, HomeError> {
+    /// Takes the directory of `node` below `root`; makes it if it is not there. What a former member
+    /// of that name has left there is put aside: its memory is not this one's.
+    pub(super) fn take(
+        root: &Path,
+        cluster: &Cluster,
+        node: &config::Node,
+    ) -> Result<Self, HomeError> {
+        let id = &node.id;
         let path = root.join(id);
         let failed = |source| HomeError::Io { path: path.clone(), source };
         fs::create_dir_all(&path).map_err(failed)?;
@@ -77,25 +85,38 @@ impl Home {
         match lock_patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(HomeError::InUse { path, id: id.to_owned() });
+                return Err(HomeError::InUse { path, id: id.clone() });
             }
             Err(TryLockError::Error(source)) => return Err(HomeError::Io { path, source }),
         }
-        let identity = identity(cluster, id);
+        let identity = identity(cluster, node);
         let file = path.join(IDENTITY);
-        let found = match fs::read_to_string(&file) {
+        let mut found = match fs::read_to_string(&file) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(HomeError::Io { path, source }),
         };
+        let mut former = None;
+        if let Some(since) = found.as_deref().and_then(since_of)
+            && since < node.since
+        {
+            let aside = path.join(format!("former-{since}"));
+            put_aside(&path, &aside)
+                .map_err(|source| HomeError::Io { path: path.clone(), source })?;
+            (found, former) = (None, Some(aside));
+        }
         if let Some(found) = &found
             && *found != identity
         {
             let (found, expected) = difference(found, &identity);
             return Err(HomeError::Foreign { path, found, expected });
         }
-        let epoch = cluster.epoch;
-        Ok(Self { had_life: found.is_some(), path, identity, epoch, _lock: lock })
+        Ok(Self { had_life: found.is_some(), path, identity, former, _lock: lock })
+    }
+
+    /// Where that was put which a former member of the same name had left here, if one had.
+    pub(super) fn former(&self) -> Option<&Path> {
+        self.former.as_deref()
     }
 
     /// Where an acceptor of durability `sync` has its log.
@@ -114,11 +135,10 @@ impl Home {
     }
 
     /// What an acceptor without a log knows of its former lives: nothing; whether there was one is
-    /// known if its rings had begun. In a later epoch than the first there was somebody else's,
-    /// whose place it takes.
+    /// known if it had had a vote. Who comes in a later epoch than the first finds others that
+    /// remember, and so is admitted like one that has forgotten.
     pub(super) fn memory(&self) -> Memory {
-        let has_begun = self.path.join(BEGUN).exists();
-        if has_begun || self.epoch > 1 { Memory::Amnesiac } else { Memory::Newborn }
+        if self.path.join(BEGUN).exists() { Memory::Amnesiac } else { Memory::Newborn }
     }
 
     /// This life begins: from now on there was one. Persistent when it returns, whatever a former
@@ -147,6 +167,31 @@ fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     writer.write_all(content)?;
     writer.sync_all()?;
     fs::rename(new, file)?;
+    File::open(path)?.sync_all()
+}
+
+/// Moves what stands in the directory `path` to `aside` below it. The identity goes last, so that it
+/// is done again if it was cut short.
+fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    fs::create_dir_all(aside)?;
+    let mut names = fs::read_dir(path)?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let stays = |name: &str| KEPT.contains(&name) || name.starts_with("former-");
+    names.retain(|name| name.to_str().is_none_or(|name| !stays(name)));
+    names.sort_by_key(|name| name == IDENTITY);
+    for name in names {
+        let (from, to) = (path.join(&name), aside.join(&name));
+        match fs::rename(&from, &to) {
+            // Of an earlier time that was cut short, or of two memberships since the same epoch.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty) => {
+                fs::remove_dir_all(&to)?;
+                fs::rename(from, to)?;
+            }
+            renamed => renamed?,
+        }
+    }
+    File::open(aside)?.sync_all()?;
     File::open(path)?.sync_all()
 }
 
@@ -211,9 +256,18 @@ fn keep_names(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn identity(cluster: &Cluster, id: &str) -> String {
+fn identity(cluster: &Cluster, node: &config::Node) -> String {
     let immutable = cluster.digests.immutable;
-    format!("{VERSION}\ncluster {:016x}\nid {id}\nimmutable {immutable:016x}\n", cluster.id)
+    let config::Node { id, since, .. } = node;
+    format!(
+        "{VERSION}\ncluster {:016x}\nid {id}\nimmutable {immutable:016x}\nsince {since}\n",
+        cluster.id
+    )
+}
+
+/// Since which epoch the node of an identity file was a member.
+fn since_of(identity: &str) -> Option<u32> {
+    identity.lines().find_map(|line| line.strip_prefix("since ")?.parse().ok())
 }
 
 /// The first line in which two identities differ, and what it should be.
@@ -232,4 +286,66 @@ fn difference(found: &str, expected: &str) -> (String, String) {
         }
     }
     ("nothing that is known".to_owned(), name(VERSION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const FILE: &str = r#"
+schema = "psmr.cluster/1"
+[cluster]
+id = "00000000000000ff"
+epoch = 7
+model = "smr"
+durability = "memory"
+[[host]]
+name = "h1"
+address = "127.0.0.1"
+[[acceptor]]
+id = "a1"
+host = "h1"
+port = 7001
+[[replica]]
+id = "r1"
+host = "h1"
+port = 7101
+[[ring]]
+address = "239.192.0.1:7201"
+"#;
+
+    #[test]
+    fn what_a_former_member_of_the_same_name_knew_is_put_aside_once() {
+        let root = std::env::temp_dir().join(format!("psmr-home-{}", std::process::id()));
+        let cluster = Config::read(FILE).expect("it is sound").cluster;
+        let node = |since| config::Node { since, ..cluster.acceptors[0].clone() };
+        let home = Home::take(&root, &cluster, &node(1)).expect("nobody has it");
+        assert!(!home.had_life() && home.memory() == Memory::Newborn);
+        home.begin().expect("a writable directory");
+        home.keep(&cluster).expect("a writable directory");
+        begin_rings(home.path()).expect("a writable directory");
+        fs::create_dir(home.log()).expect("a writable directory");
+        drop(home);
+        let home = Home::take(&root, &cluster, &node(1)).expect("nobody has it");
+        assert!(home.had_life() && home.memory() == Memory::Amnesiac && home.former().is_none());
+        drop(home);
+        for _ in 0..2 {
+            // Cut short before it has begun, it is as if it had not been there.
+            let home = Home::take(&root, &cluster, &node(5)).expect("nobody has it");
+            assert!(!home.had_life() && home.memory() == Memory::Newborn && !home.log().exists());
+        }
+        let aside = root.join("a1").join("former-1");
+        assert!(aside.join("log").exists() && aside.join(IDENTITY).exists());
+        assert!(root.join("a1").join(MEMBERS).exists(), "who the members are is still so");
+        let home = Home::take(&root, &cluster, &node(5)).expect("nobody has it");
+        home.begin().expect("a writable directory");
+        drop(home);
+        let home = Home::take(&root, &cluster, &node(5)).expect("nobody has it");
+        assert!(home.had_life() && home.former().is_none());
+        drop(home);
+        let error = Home::take(&root, &cluster, &node(2)).expect_err("it is of a later one");
+        assert!(error.to_string().contains("since 5, not of since 2"), "{error}");
+        fs::remove_dir_all(root).expect("it is ours");
+    }
 }

@@ -56,7 +56,7 @@ pub fn inquire(
     if !said.iter().any(is_elsewhere) {
         return Ok((cluster.clone(), said));
     }
-    let latest = change::latest(cluster, interface, patience, keyring.clone())?;
+    let (latest, _) = change::latest(cluster, interface, patience, keyring.clone())?;
     if latest.epoch == cluster.epoch {
         return Ok((latest, said));
     }

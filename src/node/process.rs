@@ -29,7 +29,7 @@ use crate::types::{NodeId, Random, ReplicaId, RingId, Time};
 use crate::wire::{DecodeError, Keyring};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -134,7 +134,7 @@ struct Part {
     id: String,
     team: Team<()>,
     /// Locked as long as the node lives.
-    _home: Home,
+    home: Home,
 }
 
 /// A node that has ended by itself.
@@ -269,6 +269,12 @@ impl Process {
         ended
     }
 
+    /// The nodes in whose directories former members of the same names had left something, and where
+    /// that is now.
+    pub fn former(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.parts.iter().filter_map(|part| Some((part.id.as_str(), part.home.former()?)))
+    }
+
     /// Ends all nodes after they have done what had come before. Returns what went wrong.
     pub fn stop(self) -> Vec<(String, String)> {
         self.parts.iter().for_each(|part| part.team.tell());
@@ -330,7 +336,7 @@ fn bind<'a>(
     (node, role): (&'a config::Node, Role<()>),
 ) -> Result<Bound<'a>, NodeError> {
     let cluster = launch.cluster;
-    let home = Home::take(&launch.data_dir, cluster, &node.id)?;
+    let home = Home::take(&launch.data_dir, cluster, node)?;
     let roster = site::roster(cluster, 0);
     let subscriptions: Vec<BTreeSet<RingId>> = match role {
         Role::Acceptor(_) => vec![roster.rings().collect()],
@@ -414,6 +420,7 @@ impl<'a> Starter<'a> {
         let mut thread = self.thread.clone();
         (thread.stop, thread.starting) = Default::default();
         thread.node.clone_from(&node.id);
+        thread.since = node.since;
         let workers =
             if matches!(role, Role::Replica(..)) { self.builder.roster.groups } else { 0 };
         let rings = if workers == 0 { self.builder.roster.ring_count() } else { 0 };
@@ -425,7 +432,7 @@ impl<'a> Starter<'a> {
                 self.start_replica(&mut team, (node, me), &home, seeds, service)
             }
         };
-        let part = Part { id: node.id.clone(), team, _home: home };
+        let part = Part { id: node.id.clone(), team, home };
         match started {
             Ok(()) => Ok(part),
             Err(error) => {

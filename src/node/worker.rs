@@ -13,7 +13,6 @@ use super::post::Post;
 use super::replies::OpenReplies;
 use super::watchdog::{Halt, Watchdog};
 use super::{Book, DropCounters};
-use crate::config::Node;
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
 use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
@@ -284,10 +283,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     fn take_up(&mut self) -> Result<(), Halt> {
         let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
         let replica = self.seats[0].worker.config().replica;
-        let mut replicas = epoch.cluster.replicas.iter();
-        let is_mine =
-            |node: &Node| node.id == self.desk.node() && node.number == u16::from(replica.0);
-        if !replicas.any(is_mine) {
+        if self.desk.number_in(&epoch.cluster.replicas) != Some(replica.0.into()) {
             return Err(Halt::Removed { epoch: epoch.number() });
         }
         self.gate.move_to(epoch.number(), epoch.configuration());

@@ -144,3 +144,38 @@ fn changes_that_cannot_be_are_refused_and_nothing_has_changed() {
     assert!(told.contains("--id a2: the cluster has no such node in epoch 2"), "{told}");
     cluster.stop();
 }
+
+#[test]
+fn who_comes_back_under_its_old_name_has_none_of_its_old_memory() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "100", "--durability", "sync"]);
+    let at = |offset: u16| format!("h1:{}", cluster.port + offset);
+    let (home, other) = (at(1), at(9));
+    cluster.start(&["a1", "a2", "a3", "r1", "r2"]);
+    cluster.wait_for_votes();
+    cluster.kill("a1");
+    change(&cluster, 2, &["replace", "a1", "a9", "--at", &other]);
+    cluster.start(&["a9"]);
+    cluster.wait_for_votes();
+    assert_eq!(cluster.client(&["insert", "1", "77"], ""), ["ok"]);
+    // Its number, its name and its address are a1's of old; and so is its directory.
+    cluster.kill("a9");
+    change(&cluster, 3, &["replace", "a9", "a1", "--at", &home]);
+    let mut errors = cluster.start_heard(&["a1"]);
+    cluster.wait_for_votes();
+    cluster.kill("a2");
+    cluster.start(&["a2"]);
+    assert_eq!(cluster.client(&["read", "1"], ""), ["value 77"]);
+    let aside = std::path::PathBuf::from(cluster.path("psmr-data")).join("a1").join("former-1");
+    assert!(aside.join("log").is_dir(), "{}", aside.display());
+    let config = cluster.path("cluster.toml");
+    let file = std::fs::read_to_string(&config).expect("it is there");
+    assert!(file.contains("since = 3"), "{file}");
+    cluster.kill("a1");
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut errors, &mut told).expect("UTF-8");
+    assert!(told.contains("a former member of that name has left its data here"), "{told}");
+    cluster.stop();
+}
