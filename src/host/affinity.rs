@@ -1,5 +1,7 @@
 //! Which CPUs this process may use, and tying a thread to one of them.
 
+#![expect(unsafe_code, reason = "core_affinity ties a thread to one CPU and frees none")]
+
 use serde::Serialize;
 use std::fmt;
 use thiserror::Error;
@@ -51,6 +53,20 @@ pub fn pin(cpu: CpuId, allowed: &[CpuId]) -> Result<(), PinError> {
     Ok(())
 }
 
+/// Lets the calling thread run wherever the first thread of the process may, which nothing pins:
+/// for threads that are started by pinned ones. If the kernel refuses, it stays where it is.
+pub fn unpin() {
+    let process = libc::pid_t::try_from(std::process::id()).expect("below 2^22");
+    // SAFETY: all zeros is a valid, empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes at most the size of the set that it is told.
+    let got = unsafe { libc::sched_getaffinity(process, size_of_val(&set), &raw mut set) };
+    if got == 0 {
+        // SAFETY: the kernel reads that much of the set; 0 is the calling thread.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +79,8 @@ mod tests {
             scope.spawn(|| {
                 pin(last, &allowed).unwrap();
                 assert_eq!(allowed_cpus(), [last]);
+                unpin();
+                assert_eq!(allowed_cpus(), allowed);
             });
         });
         assert_eq!(allowed_cpus(), allowed);

@@ -5,13 +5,13 @@
 //! runs here too: the positions of all rings are one cache line each.
 
 use super::agent::Agent;
-use super::census::{self, Leaving};
+use super::census::Leaving;
 use super::desk::Desk;
 use super::observer::RingFigures;
 use super::post::Post;
 use super::watchdog::Halt;
 use super::{Book, DropCounters, Positions};
-use crate::host::clock;
+use crate::host::{affinity, clock};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
 use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Role};
@@ -20,7 +20,7 @@ use crate::sync::Waker;
 use crate::transport::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
-use crate::wire::{Fact, Gate, Header, Message, Topic};
+use crate::wire::{self, DecodeError, Fact, Gate, Header, Kind, Message, Topic};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,8 @@ use std::time::Duration;
 const ACCEPTOR: u64 = 1;
 /// How often the board is written.
 const BOARD_INTERVAL: Duration = Duration::from_millis(10);
-/// Looks, of 10 ms each, for the end of what is being written when its thread ends.
-const CLOSING: u32 = 100;
+/// How long the end of what is being written is waited for when its thread ends.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// One acceptor of one ring, with what it needs to send.
 #[derive(Debug)]
@@ -117,6 +117,16 @@ pub struct OrderingFigures {
     pub logs: Vec<(RingId, LogCounters)>,
 }
 
+/// Whether a datagram is what a coordinator here has multicast itself, and nobody else here waits
+/// for: it is not worth the look at all its bytes that opening it takes. Who forges that has nothing
+/// dropped but this.
+#[inline]
+fn is_echo(hosted: &[Hosted], datagram: &[u8]) -> bool {
+    let Some((header, Kind::Accept)) = wire::claimed(datagram) else { return false };
+    let mut of_ring = hosted.iter().filter(|hosted| hosted.ring == header.ring);
+    of_ring.all(|hosted| hosted.node == header.sender)
+}
+
 impl<E: Endpoint> OrderingAgent<E> {
     pub(super) fn new(
         endpoint: E,
@@ -124,7 +134,7 @@ impl<E: Endpoint> OrderingAgent<E> {
         book: Arc<Book>,
         positions: Arc<Positions>,
         (mut hosted, desk): (Vec<Hosted>, Desk),
-    ) -> Self {
+    ) -> io::Result<Self> {
         let frames = Vec::with_capacity(super::FRAMES);
         let files = endpoint.files();
         let mut buffers = Vec::new();
@@ -135,8 +145,9 @@ impl<E: Endpoint> OrderingAgent<E> {
         if let Some(files) = files.as_ref().filter(|_| !buffers.is_empty()) {
             // Without it every write pins its pages anew: slower, and nothing else.
             files.register(&mut buffers);
+            files.start(hosted.len(), affinity::unpin)?;
         }
-        Self {
+        Ok(Self {
             endpoint,
             files,
             gate,
@@ -147,12 +158,13 @@ impl<E: Endpoint> OrderingAgent<E> {
             desk,
             board_at: Time::ZERO,
             leaving: None,
-        }
+        })
     }
 
     /// The end: what is on its way is waited for, and the logs say that it is persistent.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        for _ in 0..CLOSING {
+        let until = clock::now() + CLOSING;
+        while clock::now() < until {
             let is_writing = |hosted: &mut Hosted| hosted.member.log_mut().is_writing();
             if !self.hosted.iter_mut().any(is_writing) {
                 break;
@@ -189,6 +201,10 @@ impl<E: Endpoint> OrderingAgent<E> {
         receive.poll(now, &mut self.frames);
         let count = u32::try_from(self.frames.len()).expect("bounded by FRAMES");
         for frame in self.frames.drain(..) {
+            if is_echo(&self.hosted, receive.bytes(&frame)) {
+                receive.release(frame);
+                continue;
+            }
             let opened = self
                 .gate
                 .open(receive.bytes(&frame))
@@ -217,6 +233,9 @@ impl<E: Endpoint> OrderingAgent<E> {
                     self.desk.registrar.on_members(&told)?;
                 }
                 Ok(_) if self.leaving.is_some() => {}
+                Ok((_, Message::Reconfigure(next))) if !self.desk.registrar.may_follow(&next) => {
+                    self.desk.drops.count(DecodeError::Malformed);
+                }
                 Ok((header, message)) => {
                     let envelope = Envelope {
                         ring: header.ring,
@@ -294,7 +313,7 @@ impl<E: Endpoint> OrderingAgent<E> {
     /// Another epoch has begun: every acceptor here takes it up, if its node is a member still.
     fn take_up(&mut self, now: Time) -> io::Result<()> {
         let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
-        let me = census::acceptor(&epoch.cluster, self.desk.node());
+        let me = self.desk.number_in(&epoch.cluster.acceptors).map(NodeId);
         if self.hosted.iter().any(|hosted| me != Some(hosted.node)) {
             self.leaving = Some(Leaving::new(&epoch, now));
         }

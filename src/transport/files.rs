@@ -53,6 +53,18 @@ impl Files {
         }
     }
 
+    /// Starts what writes for `logs` logs, before their first write. Each thread calls `on_start`
+    /// first: it begins as what it is started by, tied to its core perhaps, and is to be freed of that.
+    ///
+    /// # Errors
+    /// If there is no room for another thread.
+    pub fn start(&self, logs: usize, on_start: fn()) -> io::Result<()> {
+        match self {
+            Self::Uring(_) => Ok(()),
+            Self::Writer(files) => files.start(logs, on_start),
+        }
+    }
+
     /// Whether another write can be taken on.
     #[must_use]
     pub fn has_room(&self) -> bool {

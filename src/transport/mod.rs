@@ -54,7 +54,7 @@ pub trait Transmit {
     /// Who hears each ring from now on, where there is no multicast.
     ///
     /// # Errors
-    /// If there are more of them than this half can send copies to.
+    /// If there is no memory for more copies of a datagram than before.
     fn regroup(&mut self, members: &udp::Members) -> io::Result<()>;
 
     /// What this half has counted since its start.

@@ -187,6 +187,7 @@ pub(crate) fn a_write_that_is_over_ends_a_park_and_brings_its_buffer_back<O: Ove
     let file = Arc::new(open.expect("a writable directory"));
     let mut buffers: Vec<DirectBuffer> = (0..20).map(block).collect();
     files.register(&mut buffers.iter_mut().collect::<Vec<_>>());
+    files.start(6, || ()).expect("room for threads");
     for (number, buffer) in (0..).zip(buffers) {
         assert!(files.has_room());
         let place = Place { file: &file, offset: number * 4096, length: 4096 };
@@ -209,6 +210,7 @@ pub(crate) fn a_write_that_is_over_ends_a_park_and_brings_its_buffer_back<O: Ove
 pub(crate) fn a_write_that_fails_is_told_with_its_error<O: Over>() {
     let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
     let files = endpoints[0].files().expect("it writes files");
+    files.start(1, || ()).expect("room for a thread");
     // A device that is always full.
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
     let place = Place { file: &Arc::new(full), offset: 0, length: 4096 };
@@ -222,6 +224,7 @@ pub(crate) fn an_endpoint_that_ends_lets_its_writes_end_first<O: Over>() {
     let scratch = Scratch::new(&format!("end-{}", std::any::type_name::<O>()));
     let Some(mut endpoints) = Udp::<O>::new(small()).all(&[&[]]) else { return };
     let files = endpoints[0].files().expect("it writes files");
+    files.start(1, || ()).expect("room for a thread");
     let open = OpenOptions::new().create(true).truncate(true).write(true).open(&scratch.0);
     let file = Arc::new(open.expect("a writable directory"));
     files.write(Place { file: &file, offset: 0, length: 4096 }, block(9), (0, 1));

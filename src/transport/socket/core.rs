@@ -17,6 +17,8 @@ pub(super) struct Core {
     /// A wake-up was taken that no park has answered yet. It may have come before the park, between
     /// its announcement and its sleep: then the sleep must not begin.
     pub(super) is_woken: bool,
+    /// Nobody has used what the last look found.
+    pub(super) is_fresh: bool,
     /// What ended the endpoint; the next flush or park returns it.
     failure: Option<io::Error>,
 }
@@ -34,6 +36,7 @@ impl Core {
             sockets: sockets.len(),
             wakers,
             is_woken: false,
+            is_fresh: false,
             failure: None,
         }
     }
@@ -50,6 +53,7 @@ impl Core {
             // All sends leave by the first.
             sockets[0].events |= libc::POLLOUT;
         }
+        self.is_fresh = true;
         match calls::poll(&mut self.polls, timeout) {
             Ok(0) => return,
             Ok(_) => {}
@@ -89,9 +93,21 @@ impl Core {
         self.polls[socket].revents = 0;
     }
 
-    /// Keeps what ends the endpoint; an error of a socket (an interface that went down) is none.
+    /// Keeps what ends the endpoint: a call that this process may not make, or a socket that is
+    /// none. Others (an interface that went down) are gone once they were read.
     pub(super) fn note(&mut self, error: io::Error) {
-        let ends = [libc::EBADF, libc::ENOTSOCK, libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS];
+        let of_sockets = [libc::EBADF, libc::ENOTSOCK, libc::EINVAL, libc::EOPNOTSUPP];
+        let of_filters = [libc::ENOSYS, libc::EPERM, libc::EACCES];
+        let ends = |code: i32| of_sockets.contains(&code) || of_filters.contains(&code);
+        if error.raw_os_error().is_some_and(ends) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// The same of a datagram that did not leave: a packet filter may refuse one, and a network card
+    /// a train.
+    pub(super) fn note_unsent(&mut self, error: io::Error) {
+        let ends = [libc::EBADF, libc::ENOTSOCK, libc::ENOSYS];
         if error.raw_os_error().is_some_and(|code| ends.contains(&code)) {
             self.failure.get_or_insert(error);
         }

@@ -73,10 +73,24 @@ impl Receive {
         self.buffers.free() > 0
     }
 
+    /// Whether this process may receive at all.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        self.read(0);
+        self.core.borrow_mut().check()
+    }
+
     /// Takes a batch of every socket that has something. Returns whether there may be more.
-    pub(super) fn gather(&mut self) -> bool {
-        if !self.core.borrow().is_ready() {
-            self.core.borrow_mut().look(true, false, Duration::ZERO);
+    ///
+    /// The first of a poll looks at all sockets, if the park before it has not: one that always has
+    /// something, of which a flood is enough, must not hide the others.
+    fn gather(&mut self, is_first: bool) -> bool {
+        {
+            let mut core = self.core.borrow_mut();
+            let is_fresh = std::mem::take(&mut core.is_fresh);
+            if !core.is_ready() || is_first && !is_fresh {
+                core.look(true, false, Duration::ZERO);
+                core.is_fresh = false;
+            }
         }
         for socket in 0..self.drops.len() {
             if self.core.borrow().is_ready_at(socket) {
@@ -162,11 +176,11 @@ impl crate::transport::Receive for Receive {
             }
         }
         self.deal(frames);
-        for _ in 0..BATCHES {
+        for batch in 0..BATCHES {
             if frames.len() == frames.capacity() {
                 break;
             }
-            let has_more = self.gather();
+            let has_more = self.gather(batch == 0);
             self.deal(frames);
             if !has_more {
                 break;

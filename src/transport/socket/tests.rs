@@ -68,3 +68,46 @@ fn what_the_kernel_refuses_is_lost_and_the_rest_leaves() {
     assert_eq!(b.receive.poll(Time::ZERO, &mut frames), 1);
     frames.drain(..).for_each(|frame| b.receive.release(frame));
 }
+
+#[test]
+fn a_socket_that_always_has_something_does_not_hide_the_others() {
+    let group = std::net::SocketAddrV4::new([239, 192, 77, 1].into(), 19_777);
+    let ring = crate::types::RingId(0);
+    let config = Config {
+        groups: vec![(ring, group)],
+        subscribe: vec![ring],
+        socket_buffer: 1 << 20,
+        ..Config::default()
+    };
+    let mut flooded = Endpoint::new(&config, None).unwrap();
+    let mut flood = Endpoint::new(&Config { subscribe: Vec::new(), ..config }, None).unwrap();
+    let mut other = open();
+    // Trains hide how many datagrams there are: each of these goes alone.
+    let mut fill = |datagrams: usize| {
+        for _ in 0..datagrams {
+            flood.transmit.reserve(Target::Group(ring), 300).unwrap().fill(1);
+            flood.transmit.flush().unwrap();
+        }
+    };
+    fill(64);
+    let mut frames: Vec<Frame> = Vec::with_capacity(16);
+    flooded.park(Duration::from_secs(60)).unwrap();
+    let has = |endpoint: &mut Endpoint, frames: &mut Vec<Frame>, byte: u8| {
+        endpoint.receive.poll(Time::ZERO, frames);
+        let mut has = false;
+        for frame in frames.drain(..) {
+            has |= endpoint.receive.bytes(&frame)[0] == byte;
+            endpoint.receive.release(frame);
+        }
+        has
+    };
+    assert!(has(&mut flooded, &mut frames, 1), "the flood is here");
+    other.transmit.reserve(Target::Address(flooded.address()), 9).unwrap().fill(2);
+    other.transmit.flush().unwrap();
+    // More comes than one look takes, so the group's socket is never empty.
+    let polls = (0..20).position(|_| {
+        fill(16);
+        has(&mut flooded, &mut frames, 2)
+    });
+    assert!(polls.is_some(), "a datagram waits behind a flood at another socket");
+}

@@ -47,6 +47,11 @@ impl Transmit {
         }
     }
 
+    /// Whether this process may send at all.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        calls::send(self.sockets.sockets[0].as_fd(), std::iter::empty()).map(drop)
+    }
+
     /// Whether sends wait for room in the socket's buffer.
     pub(super) fn is_blocked(&self) -> bool {
         !self.departing.is_empty()
@@ -105,7 +110,10 @@ impl Transmit {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What is left goes with the next flush or park.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => self.lose(&error),
+                Err(error) => {
+                    self.lose(&error);
+                    self.core.borrow_mut().note_unsent(error);
+                }
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A log's writes all go to one of a few threads and so are over in their order; logs that share an
 //! endpoint have different threads as far as there are enough. What is over comes back by a bounded
-//! queue and wakes the endpoint's thread, as an arriving datagram does. A thread is started with the
-//! first write and ends with the endpoint, after the write that it is at.
+//! queue and wakes the endpoint's thread, as an arriving datagram does. The threads end with the
+//! endpoint, each after the write that it is at.
 
 use crate::mem::DirectBuffer;
 use crate::sync::{Consumer, Producer, Waker, queue};
@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ struct Desk {
     /// Whom a write that is over wakes.
     waker: Waker,
     writers: Vec<Writer>,
-    /// Writes that are over: what no thread could be started for, and what was looked at.
+    /// Writes that are over, as far as was looked.
     over: VecDeque<Written>,
     /// Writes that were asked for and not taken yet.
     pending: usize,
@@ -47,6 +48,8 @@ struct Desk {
 struct Writer {
     /// Before the thread: its end is what ends the thread.
     requests: Option<Producer<Request>>,
+    /// What was asked for and not begun is dropped.
+    is_over: Arc<AtomicBool>,
     results: Consumer<Written>,
     /// What was asked for and is not over.
     pending: usize,
@@ -68,6 +71,19 @@ impl Files {
         Self { desk: Rc::new(RefCell::new(desk)) }
     }
 
+    /// Starts the threads for `logs` logs; see [`crate::transport::Files`].
+    ///
+    /// # Errors
+    /// If there is no room for another thread.
+    pub fn start(&self, logs: usize, on_start: fn()) -> io::Result<()> {
+        let mut desk = self.desk.borrow_mut();
+        for index in desk.writers.len()..logs.min(WRITERS) {
+            let writer = Writer::start(index, desk.waker.clone(), on_start)?;
+            desk.writers.push(writer);
+        }
+        Ok(())
+    }
+
     /// Whether another write can be taken on.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -77,7 +93,7 @@ impl Files {
     /// Queues a write of `buffer`, called `token` by `owner`; see [`crate::transport::Files`].
     ///
     /// # Panics
-    /// If [`Files::has_room`] said no.
+    /// If [`Files::has_room`] said no, or no thread was started.
     pub fn write(&self, place: Place<'_>, buffer: DirectBuffer, caller: (u16, u64)) {
         let Place { file, offset, length } = place;
         let file = Arc::clone(file);
@@ -110,19 +126,9 @@ impl Desk {
     fn write(&mut self, request: Request) {
         assert!(self.pending < WRITES, "has_room was asked");
         self.pending += 1;
-        let index = usize::from(request.caller.0) % WRITERS;
-        while self.writers.len() <= index {
-            match Writer::start(self.writers.len(), self.waker.clone()) {
-                Ok(writer) => self.writers.push(writer),
-                // No room for another thread: those that there are do it, or this one.
-                Err(_) => break,
-            }
-        }
-        let count = self.writers.len();
-        match self.writers.get_mut(index.min(count.saturating_sub(1))) {
-            Some(writer) => writer.ask(request),
-            None => self.over.push_back(request.carry_out()),
-        }
+        assert!(!self.writers.is_empty(), "threads are started before the first write");
+        let index = usize::from(request.caller.0) % self.writers.len();
+        self.writers[index].ask(request);
     }
 
     /// Takes what is over from all threads.
@@ -141,16 +147,21 @@ impl Desk {
 }
 
 impl Writer {
-    fn start(index: usize, waker: Waker) -> io::Result<Self> {
+    fn start(index: usize, waker: Waker, on_start: fn()) -> io::Result<Self> {
         let (mut requests, wanted) = queue(WRITES);
         let (mut done, results) = queue(WRITES);
         let own = Waker::of_event()?;
         requests.attach(own.clone());
         done.attach(waker);
         let name = format!("log-writer-{index}");
-        let body = move || serve(wanted, &mut done, &own);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&is_over);
+        let body = move || {
+            on_start();
+            serve(wanted, &mut done, (&own, &stop));
+        };
         let thread = Some(std::thread::Builder::new().name(name).spawn(body)?);
-        Ok(Self { requests: Some(requests), results, pending: 0, thread })
+        Ok(Self { requests: Some(requests), is_over, results, pending: 0, thread })
     }
 
     fn ask(&mut self, request: Request) {
@@ -164,6 +175,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed); // The end of the queue comes after it.
         self.requests = None;
         if let Some(thread) = self.thread.take() {
             // A panic of it was reported where it was noticed.
@@ -173,9 +185,16 @@ impl Drop for Writer {
 }
 
 /// What a thread does: writes, until nobody can ask it any more.
-fn serve(mut wanted: Consumer<Request>, done: &mut Producer<Written>, waker: &Waker) {
+fn serve(
+    mut wanted: Consumer<Request>,
+    done: &mut Producer<Written>,
+    (waker, is_over): (&Waker, &AtomicBool),
+) {
     loop {
         if let Some(request) = wanted.pop() {
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
             if done.push(request.carry_out()).is_err() {
                 // Nobody will hear of it.
                 return;

@@ -25,7 +25,7 @@ pub struct Transmit {
     copies: Copies,
     /// Copies of each slot's train that are on their way.
     pending: [usize; SLOTS as usize],
-    /// The kernel reads them while a slot is on its way.
+    /// The kernel reads them while a slot is on its way. More members get others, wider ones.
     messages: NonNull<Message>,
     /// The first slot's bytes. Like `messages` in memory of the core.
     base: NonNull<u8>,
@@ -231,12 +231,14 @@ impl crate::transport::Transmit for Transmit {
     }
 
     fn regroup(&mut self, members: &udp::Members) -> io::Result<()> {
-        let book = Book::of(members);
-        if book.most_copies() > self.width {
-            let problem = "more members than copies of a datagram: start this node anew";
-            return Err(io::Error::other(problem));
-        }
         self.send_all(); // What is open was meant for those before.
+        let book = Book::of(members);
+        if book.width() > self.width {
+            // The kernel may still read the messages of before: the core keeps them mapped.
+            let bytes = book.width() * usize::from(SLOTS) * size_of::<Message>();
+            let messages = self.core.borrow_mut().map(bytes).map_err(io::Error::other)?;
+            (self.messages, self.width) = (messages.cast(), book.width());
+        }
         self.book = book;
         Ok(())
     }
