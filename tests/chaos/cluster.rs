@@ -28,9 +28,19 @@ pub(crate) struct Setup<'a> {
     pub(crate) model: &'a str,
     /// Of [network]: multicast or unicast.
     pub(crate) transport: &'a str,
+    /// Of [network]: auto, uring or socket.
+    pub(crate) io: &'a str,
     pub(crate) keys: u64,
     /// Where the nodes of each host have their data.
     pub(crate) disks: &'a [PathBuf; HOSTS],
+}
+
+impl<'a> Setup<'a> {
+    /// With logs, a hundred keys, and otherwise what `config init` writes.
+    pub(crate) const fn usual(disks: &'a [PathBuf; HOSTS]) -> Self {
+        let (durability, model) = ("sync", "opt-psmr");
+        Self { durability, model, transport: "multicast", io: "auto", keys: 100, disks }
+    }
 }
 
 /// A cluster.
@@ -71,7 +81,8 @@ impl Cluster {
         let text = fs::read_to_string(&config).expect("just written");
         // Logs that are soon full, and digests and checkpoints often enough to see many.
         let text = text
-            .replace("[network]\n", &format!("[network]\ntransport = \"{}\"\n", setup.transport));
+            .replace("[network]\n", &format!("[network]\ntransport = \"{}\"\n", setup.transport))
+            .replace("[network]\n", &format!("[network]\nio = \"{}\"\n", setup.io));
         assert!(text.contains(setup.transport), "`config init` writes a section [network]");
         let small = "\n[ordering]\nlog_instances = 1024\n\n[execution]\ndigest_interval = \
                      \"300ms\"\ncheckpoint_interval = \"2s\"\n";

@@ -35,8 +35,31 @@ fn mount(trial: &Trial) -> [Disk; HOSTS] {
     })
 }
 
+/// What nodes read, write and persist by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Io {
+    /// An io_uring where the machine has one.
+    Auto,
+    /// Plain calls, and threads that write the logs.
+    Socket,
+}
+
+impl Io {
+    /// What the seed draws, one in four by plain calls.
+    pub(crate) fn draw(seed: u64) -> Self {
+        if Random::new(seed).stream(u64::MAX - 1).chance(1, 4) { Self::Socket } else { Self::Auto }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Socket => "socket",
+        }
+    }
+}
+
 /// A cluster of the kind that the seed draws.
-fn start(trial: &Trial, durability: Durability, disks: &[Disk; HOSTS]) -> Cluster {
+fn start(trial: &Trial, durability: Durability, io: Io, disks: &[Disk; HOSTS]) -> Cluster {
     let durability = match durability {
         Durability::Memory => "memory",
         Durability::Sync => "sync",
@@ -48,9 +71,9 @@ fn start(trial: &Trial, durability: Durability, disks: &[Disk; HOSTS]) -> Cluste
         _ => "opt-psmr",
     };
     let transport = if random.chance(1, 4) { "unicast" } else { "multicast" };
-    say(&format!("{model} by {transport}, durability {durability}"));
+    say(&format!("{model} by {transport} and {}, durability {durability}", io.name()));
     let disks = disks.each_ref().map(|disk| disk.path().to_owned());
-    let setup = Setup { durability, model, transport, keys: KEYS, disks: &disks };
+    let setup = Setup { durability, model, transport, io: io.name(), keys: KEYS, disks: &disks };
     let mut cluster = Cluster::new(&trial.directory, &setup);
     cluster.set_clocks(trial.clocks.clone());
     NODES.iter().for_each(|(id, _)| cluster.start(id));
@@ -58,13 +81,13 @@ fn start(trial: &Trial, durability: Durability, disks: &[Disk; HOSTS]) -> Cluste
 }
 
 /// The rounds that `draw` names, for as long as the trial says, and all that must hold.
-pub(crate) fn run(trial: &Trial, durability: Durability, draw: impl Fn(u64) -> Round) {
+pub(crate) fn run(trial: &Trial, (durability, io): (Durability, Io), draw: impl Fn(u64) -> Round) {
     let network = Network::new(trial.seed).expect("a network of ours");
     let disks = mount(trial);
     let mut run = Run {
         network: &network,
         disks: &disks,
-        cluster: start(trial, durability, &disks),
+        cluster: start(trial, durability, io, &disks),
         digests: Digests::default(),
         counts: BTreeMap::new(),
     };
@@ -81,8 +104,11 @@ pub(crate) fn run(trial: &Trial, durability: Durability, draw: impl Fn(u64) -> R
         run.round(&round);
         let status = run.cluster.wait_until_whole();
         run.digests.add(&status);
-        // Whole, and serving.
-        run.cluster.client(&["read 0".to_owned()]);
+        let answer = run.cluster.client(&["read 0".to_owned()]).remove(0);
+        assert!(
+            answer == "missing" || answer.starts_with("value "),
+            "whole, but it serves nobody after round {number}: read 0: {answer}"
+        );
     }
     let mut history = load.finish();
     read_all(&run.cluster, KEYS, &mut history);
@@ -90,9 +116,17 @@ pub(crate) fn run(trial: &Trial, durability: Durability, draw: impl Fn(u64) -> R
     let found = violations(&history);
     assert!(found.is_empty(), "not linearizable:\n{}", found.join("\n"));
     assert!(run.digests.compared > 0, "no position was seen of both replicas");
+    assert!(run.counts.values().sum::<u64>() > 0, "nothing has failed: take another seed");
     run.cluster.stop();
     let faults: Vec<String> = run.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let unknown = history.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
+    let known = history.len() - unknown;
+    // Ten thousand a second on a machine of its own, and far fewer while nobody has a quorum.
+    assert!(
+        known as f64 > trial.seconds * 20.0,
+        "only {known} commands were answered in {} s: this shows nothing",
+        trial.seconds
+    );
     say(&format!(
         "{} faults: {}; {} commands checked ({unknown} without an answer), {} digests compared",
         run.counts.values().sum::<u64>(),
@@ -107,7 +141,7 @@ pub(crate) fn run(trial: &Trial, durability: Durability, draw: impl Fn(u64) -> R
 pub(crate) fn lie(trial: &Trial) {
     let _network = Network::new(trial.seed).expect("a network of ours");
     let disks = mount(trial);
-    let mut cluster = start(trial, Durability::Sync, &disks);
+    let mut cluster = start(trial, Durability::Sync, Io::draw(trial.seed), &disks);
     cluster.wait_until_whole();
     for disk in &disks {
         disk.set(Temper { lies: true, ..Temper::default() });

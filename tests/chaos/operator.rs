@@ -8,14 +8,7 @@ use super::network::{NAMES, Network};
 pub(crate) fn run(trial: &Trial) {
     let _network = Network::new(trial.seed).expect("a network of ours");
     let disks = [1, 2, 3].map(|number| trial.directory.join(format!("disk{number}")));
-    let setup = Setup {
-        durability: "sync",
-        model: "opt-psmr",
-        transport: "multicast",
-        keys: 100,
-        disks: &disks,
-    };
-    let mut cluster = Cluster::new(&trial.directory, &setup);
+    let mut cluster = Cluster::new(&trial.directory, &Setup::usual(&disks));
     NODES.iter().for_each(|(id, _)| cluster.start(id));
     let status = cluster.wait_until_whole();
     assert_eq!((&status["schema"], &status["ok"]), (&"psmr.status/1".into(), &true.into()));

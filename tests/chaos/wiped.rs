@@ -20,14 +20,7 @@ fn without(host: usize) -> Rules {
 pub(crate) fn run(trial: &Trial) {
     let network = Network::new(trial.seed).expect("a network of ours");
     let disks = [1, 2, 3].map(|number| trial.directory.join(format!("disk{number}")));
-    let setup = Setup {
-        durability: "sync",
-        model: "opt-psmr",
-        transport: "multicast",
-        keys: 100,
-        disks: &disks,
-    };
-    let mut cluster = Cluster::new(&trial.directory, &setup);
+    let mut cluster = Cluster::new(&trial.directory, &Setup::usual(&disks));
     NODES.iter().for_each(|(id, _)| cluster.start(id));
     cluster.wait_until_whole();
     cluster.client(&["read 0".to_owned()]);
