@@ -4,8 +4,8 @@
 #
 #   cargo build --release && benches/pairs.sh [psmr] [PAIR..]
 #
-# PAIRS (10) of each; without names all of them: durable, commit, keys, socket, checkpoints. One line
-# a pair on standard output: the median of the ratios, the least and the greatest; progress on
+# PAIRS (10) of each; without names all of them: durable, commit, keys, keys-tree, socket, checkpoints.
+# One line a pair on standard output: the median of the ratios, the least and the greatest; progress on
 # standard error. A pair takes about 10 s, one of checkpoints a minute; nothing else should run on the
 # machine. DATA_DIR (a new directory under /tmp) is where durable runs write: name one on the disk
 # that is meant.
@@ -60,9 +60,11 @@ compare() {
 
 null="--service null --model smr --command-bytes 64 --seconds 2 --warmup 1 --client-path datagram"
 many="$null --clients 4 --outstanding 16384"
+mixed="--model opt-psmr --threads 2 --dependent 10 --seconds 2 --warmup 1 --client-path datagram
+    --clients 4 --outstanding 4096"
 tree="--model opt-psmr --keys 10000000 --dependent 10 --seconds 11 --warmup 2 --outstanding 1024"
 
-for name in ${*:-durable commit keys socket checkpoints}; do
+for name in ${*:-durable commit keys keys-tree socket checkpoints}; do
     case $name in
         durable)
             compare durable commands_per_s "$many" "--durability memory" \
@@ -76,13 +78,17 @@ for name in ${*:-durable commit keys socket checkpoints}; do
             [ -e "$scratch/key" ] || "$psmr" keygen --out "$scratch/key" >/dev/null
             compare keys commands_per_s "$many" "" "--key-file $scratch/key"
             ;;
+        keys-tree)
+            [ -e "$scratch/key" ] || "$psmr" keygen --out "$scratch/key" >/dev/null
+            compare keys-tree commands_per_s "$mixed" "" "--key-file $scratch/key"
+            ;;
         socket) compare socket commands_per_s "$many" "--io uring" "--io socket" ;;
         checkpoints)
             compare checkpoints commands_per_s "$tree" "--checkpoint-interval-ms 0" \
                 "--checkpoint-interval-ms 10000"
             ;;
         *)
-            echo "$name: no pair of that name: durable, commit, keys, socket, checkpoints" >&2
+            echo "$name: no pair of that name: durable, commit, keys, keys-tree, socket, checkpoints" >&2
             exit 2
             ;;
     esac

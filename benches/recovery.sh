@@ -8,35 +8,13 @@
 # start to its being level again, and what the client saw. Takes about a minute.
 set -eu
 
-psmr=${1:-target/release/psmr}
+# shellcheck source=benches/cluster.sh
+. "$(dirname "$0")/cluster.sh"
 keys=${KEYS:-10000000}
-load=${SECONDS_OF_LOAD:-30}
-home=$(mktemp -d)
-config=$home/cluster.toml
-running=""
-trap 'for id in $running; do kill -9 "$id" 2>/dev/null || true; done; rm -rf "$home"' EXIT
 
-# node ID: started, and waited for.
-node() {
-    mkfifo "$home/ready-$1"
-    "$psmr" node --config "$config" --id "$1" >"$home/ready-$1" 2>>"$home/$1.log" &
-    eval "pid_$1=$!"
-    running="$running $!"
-    read -r _ <"$home/ready-$1"
-    rm "$home/ready-$1"
-}
-
-# What the status says of node ID under NAME.
-of() {
-    "$psmr" status --config "$config" --json | sed 's/{"id":/\n&/g' |
-        sed -n "/^{\"id\":\"$1\"/s/.*\"$2\":\([a-z0-9]*\).*/\1/p"
-}
-
-"$psmr" config init --out "$config" --keys "$keys" --durability "${DURABILITY:-memory}" \
-    --data-dir "$home/data" --port-base 21000
-for id in a1 a2 a3 r1 r2; do node "$id"; done
-"$psmr" client --config "$config" load --keys "$keys" --clients 1 --outstanding 256 \
-    --mix read=50,update=40,insert=5,delete=5 --seconds "$load" --json >"$home/report" &
+start --keys "$keys" --durability "${DURABILITY:-memory}"
+load --keys "$keys" --clients 1 --outstanding 256 --mix read=50,update=40,insert=5,delete=5 \
+    --seconds "${SECONDS_OF_LOAD:-30}" >"$home/report" &
 client=$!
 running="$running $client"
 sleep 12

@@ -86,7 +86,12 @@ pub fn settle_io(settings: &mut Settings) -> Option<LaunchError> {
         return None;
     }
     let refusal = uring::refusal(&cluster::endpoint(settings));
-    settings.io = if refusal.is_some() { Io::Socket } else { Io::Uring };
+    settings.io = Io::Uring;
+    if refusal.is_some() {
+        // What only an io_uring has is not in effect.
+        (settings.io, settings.min_wait_us) = (Io::Socket, 0);
+        (settings.sqpoll, settings.send_zc) = (false, false);
+    }
     refusal
 }
 

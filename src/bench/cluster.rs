@@ -62,7 +62,7 @@ pub(super) fn keyring(settings: &Settings) -> Result<Option<Arc<Keyring>>, RunEr
 fn service(settings: &Settings) -> config::Service {
     match settings.service {
         Service::Btree => config::Service::Btree(tree(settings)),
-        Service::Null => config::Service::Null,
+        Service::Null => config::Service::Null { work: settings.work },
         Service::Counters => {
             let counters = u32::try_from(settings.keys).expect("validated: below 2^32");
             config::Service::Counters(counters)
@@ -93,7 +93,7 @@ pub(super) const fn growth(settings: &Settings) -> Growth {
 fn service_digest(settings: &Settings) -> Digest {
     match settings.service {
         Service::Btree => tree_settings(settings).digest(),
-        Service::Null => Digest(settings.threads as u64),
+        Service::Null => Digest(settings.threads as u64 | u64::from(settings.work) << 32),
         Service::Counters => Digest(settings.threads as u64 | settings.keys << 32),
     }
 }

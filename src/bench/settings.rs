@@ -88,6 +88,8 @@ pub struct Settings {
     pub range_keys: u64,
     /// Bytes of a command of the null service.
     pub command_bytes: usize,
+    /// Further rounds of the hash that a command of the null service costs.
+    pub work: u32,
     /// Client sessions.
     pub clients: usize,
     /// Threads that the clients share.
@@ -171,6 +173,7 @@ impl Default for Settings {
             distribution: Distribution::Uniform,
             range_keys: 100,
             command_bytes: 16,
+            work: 0,
             clients: 8,
             client_threads: 1,
             outstanding: 1024,

@@ -1,6 +1,9 @@
 //! Reports for people: one run as lines, several as a table and a chart of 80 columns.
 
-use super::{Latency, Logs, Memory, Model, Network, Replica, Report, Ring, Synchronous};
+use super::{
+    Io, Latency, Logs, Memory, Model, Network, Replica, Report, Ring, Settings, Synchronous,
+    Transport,
+};
 use crate::host::text::counted;
 use std::fmt::Write;
 
@@ -20,16 +23,25 @@ pub fn human(report: &Report) -> String {
     text
 }
 
+/// What datagrams travel by.
+const fn carrier(config: &Settings) -> &'static str {
+    match (config.transport, config.io) {
+        (Transport::Memory, _) => "memory",
+        (Transport::Uring, Io::Socket) => "plain sockets",
+        (Transport::Uring, Io::Auto | Io::Uring) => "io_uring",
+    }
+}
+
 /// What the clients measured.
 fn measured(report: &Report) -> Vec<(String, String)> {
     let config = &report.config;
     let run = format!(
-        "{} on {}: {}, {} a ring, {} transport, {}, {} outstanding",
+        "{} on {}: {}, {} a ring, over {}, {}, {} outstanding",
         config.model,
         config.service,
         config.crews(),
         counted(config.acceptors, "acceptor"),
-        config.transport,
+        carrier(config),
         counted(config.clients, "client"),
         config.outstanding
     );

@@ -113,6 +113,9 @@ struct ServiceArgs {
     /// Where the tree cuts its leaves
     #[arg(long, value_enum, default_value_t = Separators::Natural)]
     separators: Separators,
+    /// Rounds of a hash, some 2 ns each, that a command of the null service costs
+    #[arg(long, value_name = "ROUNDS", default_value_t = 0)]
+    work: u32,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +328,7 @@ impl RunArgs {
             minimum: service_args.minimum,
             grown: service_args.grown,
             separators: service_args.separators,
+            work: service_args.work,
             client_path: network.client_path.unwrap_or(match network.transport {
                 Transport::Uring => ClientPath::Datagram,
                 Transport::Memory => ClientPath::InProcess,

@@ -2,7 +2,7 @@
 
 use super::{Failure, complain};
 use crate::bench::{self, Settings};
-use crate::config::{Cluster, Io};
+use crate::config::{Cluster, Io, Network};
 use crate::node::refusal_of_io_uring;
 use crate::transport::udp::LaunchError;
 
@@ -15,7 +15,8 @@ pub(super) fn of_cluster(cluster: &mut Cluster) -> Result<(), Failure> {
     match (refusal_of_io_uring(cluster), cluster.network.io) {
         (Some(cause), Io::Uring) => return Err(Failure::Environment(cause.to_string())),
         (Some(cause), _) => {
-            warn(&cause);
+            let Network { sqpoll, send_zc, min_wait, .. } = cluster.network;
+            warn(&cause, [sqpoll, send_zc, !min_wait.is_zero()], ["sqpoll", "send_zc", "min_wait"]);
             cluster.network.io = Io::Socket;
         }
         (None, _) => cluster.network.io = Io::Uring,
@@ -25,13 +26,22 @@ pub(super) fn of_cluster(cluster: &mut Cluster) -> Result<(), Failure> {
 
 /// The same for a run of the benchmark.
 pub(super) fn of_bench(settings: &mut Settings) {
+    let Settings { sqpoll, send_zc, min_wait_us, .. } = *settings;
     if let Some(cause) = bench::settle_io(settings) {
-        warn(&cause);
+        let names = ["--sqpoll", "--send-zc", "--min-wait-us"];
+        warn(&cause, [sqpoll, send_zc, min_wait_us > 0], names);
     }
 }
 
-fn warn(cause: &LaunchError) {
+/// `is_set`: which of the settings `names` ask for what only an io_uring has.
+fn warn(cause: &LaunchError, is_set: [bool; 3], names: [&str; 3]) {
+    let idle = names.iter().zip(is_set).filter(|(_, is_set)| *is_set);
+    let idle = idle.map(|(name, _)| *name).collect::<Vec<_>>();
+    let idle = match idle[..] {
+        [] => String::new(),
+        _ => format!("; without effect: {}", idle.join(", ")),
+    };
     complain(&format!(
-        "warning: plain sockets instead of io_uring, slower by 10 to 15 % on loopback: {cause}"
+        "warning: plain sockets instead of io_uring, slower by up to 15 % on loopback: {cause}{idle}"
     ));
 }

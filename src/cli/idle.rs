@@ -36,7 +36,7 @@ impl Given {
 type Reason = fn(&Settings) -> Option<(String, &'static str)>;
 
 /// Options and what makes them idle.
-const IDLE: [(&[&str], Reason); 9] = [
+const IDLE: [(&[&str], Reason); 10] = [
     (&["barrier", "executor", "turn", "lambda"], one_ring),
     (&["retry"], no_check),
     (&["keys"], no_keys),
@@ -44,6 +44,7 @@ const IDLE: [(&[&str], Reason); 9] = [
     (&["fill"], grown),
     (&["range-keys"], no_ranges),
     (&["command-bytes"], own_length),
+    (&["work"], own_work),
     (
         &["io", "interface", "socket-buffer", "sqpoll", "send-zc", "min-wait-us", "busy-poll-us"],
         no_sockets,
@@ -88,6 +89,11 @@ fn no_ranges(settings: &Settings) -> Option<(String, &'static str)> {
 
 fn own_length(settings: &Settings) -> Option<(String, &'static str)> {
     let problem = "commands of other services than null have a length of their own".to_owned();
+    (settings.service != Service::Null).then_some((problem, "--service null"))
+}
+
+fn own_work(settings: &Settings) -> Option<(String, &'static str)> {
+    let problem = "commands of other services than null cost what they do".to_owned();
     (settings.service != Service::Null).then_some((problem, "--service null"))
 }
 

@@ -73,8 +73,8 @@ pub fn with_service<V: WithService>(
             let map = build()?;
             Ok(visitor.run(build, map))
         }
-        Service::Null => {
-            let build = || Ok(Arc::new(Null::new(groups)));
+        Service::Null { work } => {
+            let build = || Ok(Arc::new(Null::new(groups).with_work(work)));
             let map = Arc::new(Null::new(groups));
             Ok(visitor.run(build, map))
         }

@@ -3,7 +3,8 @@
 //! A command opens with one word that says where it goes: [`Null::ALL`] to all groups, anything else
 //! to the group that it hashes to. Whatever follows is ballast. Every replica executes every command
 //! (none is a read), and the reply is 8 bytes of the hash, so that a lost, repeated or reordered
-//! command shows in every reply and digest from there on.
+//! command shows in every reply and digest from there on. A command may be made to cost something:
+//! so many more rounds of the hash ([`Null::with_work`]).
 
 use super::{
     Access, Context, Cuts, GroupMap, Lease, Optimistic, PartitionedService, RestoreError, Swept,
@@ -18,6 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Debug)]
 pub struct Null {
     hashes: Box<[CachePadded<AtomicU64>]>,
+    /// Further rounds of the hash a command.
+    work: u32,
     cuts: Cuts<()>,
 }
 
@@ -33,7 +36,14 @@ impl Null {
     pub fn new(groups: usize) -> Self {
         assert!((1..=MAX_GROUPS).contains(&groups), "K is 1 to {MAX_GROUPS}");
         let hashes = (0..groups).map(|_| CachePadded::default()).collect();
-        Self { hashes, cuts: Cuts::new(groups) }
+        Self { hashes, work: 0, cuts: Cuts::new(groups) }
+    }
+
+    /// The same with commands that cost so many further rounds of the hash, some 2 ns each.
+    #[must_use]
+    pub const fn with_work(mut self, rounds: u32) -> Self {
+        self.work = rounds;
+        self
     }
 
     /// The group of a command that opens with `word`; `None` if it concerns all. For clients.
@@ -48,7 +58,10 @@ impl Null {
     #[inline]
     fn advance(&self, group: usize, context: &Context) -> u64 {
         let hash = &self.hashes[group];
-        let next = mix(mix(hash.load(Relaxed), context.session.0), context.sequence.0);
+        let mut next = mix(mix(hash.load(Relaxed), context.session.0), context.sequence.0);
+        for round in 0..self.work {
+            next = mix(next, round.into());
+        }
         hash.store(next, Relaxed);
         next
     }
@@ -173,6 +186,17 @@ mod tests {
 
     fn digest(null: &Null) -> Digest {
         null.digest(&mut Lease::mint(Access::Whole))
+    }
+
+    #[test]
+    fn work_is_a_part_of_the_state() {
+        let context = Context { session: SessionId(1), sequence: Sequence(1) };
+        let state = |work| {
+            let null = Null::new(1).with_work(work);
+            (null.advance(0, &context), null.advance(0, &context))
+        };
+        assert_eq!(state(1000), state(1000));
+        assert_ne!(state(0), state(1));
     }
 
     #[test]

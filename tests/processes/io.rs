@@ -83,12 +83,18 @@ fn a_benchmark_says_by_what_it_ran() {
     }
     let run = ["bench", "run", "--json", "--service", "null", "--seconds", "0.2", "--warmup", "0"];
     without_io_uring(libc::EPERM, || {
-        let output = psmr(&run);
-        warns(&lines(&output.stderr), "--io socket");
+        let output = psmr(&[&run[..], &["--sqpoll", "--min-wait-us", "50"]].concat());
+        let errors = lines(&output.stderr);
+        warns(&errors, "--io socket");
+        assert!(errors[0].ends_with("without effect: --sqpoll, --min-wait-us"), "{errors:?}");
         let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
-        assert_eq!((&report["ok"], &report["config"]["io"]), (&true.into(), &"socket".into()));
+        let config = &report["config"];
+        assert_eq!((&report["ok"], &config["io"]), (&true.into(), &"socket".into()));
+        assert_eq!((&config["sqpoll"], &config["min_wait_us"]), (&false.into(), &0.into()));
         assert!(report["commands"].as_u64() > Some(0), "{report}");
     });
+    let text = psmr(&[&run[..2], &run[3..], &["--io", "socket"]].concat()).stdout;
+    assert!(lines(&text).iter().any(|line| line.contains("over plain sockets")), "{text:?}");
     let output = psmr(&[&run[..], &["--io", "socket"]].concat());
     assert!(output.stderr.is_empty(), "{:?}", lines(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("one object");

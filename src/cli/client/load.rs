@@ -100,7 +100,7 @@ impl ClientLoadArgs {
         let (service, loaded) = match cluster.service {
             config::Service::Btree(tree) => (Service::Btree, tree.keys.max(1000)),
             config::Service::Counters(counters) => (Service::Counters, counters.into()),
-            config::Service::Null => (Service::Null, 1000),
+            config::Service::Null { .. } => (Service::Null, 1000),
         };
         let keys = self.keys.unwrap_or(loaded);
         Settings {

@@ -195,10 +195,8 @@ impl Session<'_> {
     }
 
     fn serve_one(&mut self, line: &str) -> Result<(), Failure> {
+        lines::parse(line).map_err(Failure::Usage)?;
         let answer = self.answer(line)?;
-        if !answer.is_executed && answer.text.starts_with("error") {
-            return Err(Failure::Usage(answer.text.trim_start_matches("error ").to_owned()));
-        }
         show(&(answer.text.clone() + "\n"))?;
         if self.state == State::Silent {
             return Err(Failure::Run(self.nobody()));

@@ -152,7 +152,11 @@ pub fn check_history(
                 described(&calls[stuck])
             ),
             Linearizability::Undecided => {
-                format!("key {key}: gave up after {steps} steps on {} operations", calls.len())
+                format!(
+                    "key {key}: not known to be right or wrong: {steps} steps were not enough for {} \
+                     operations, too many of them without an answer",
+                    calls.len()
+                )
             }
         };
         violations.push(Violation { checker: NAME, detail });
