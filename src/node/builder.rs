@@ -69,7 +69,7 @@ impl CheckpointPlan {
             return Retention::Applied;
         }
         // f + 1 of 2f + 1 replicas, with all their learners of the ring.
-        let (learners, replicas) = (roster.learners(ring), roster.replicas().len());
+        let (learners, replicas) = (roster.learners(ring).len(), roster.replicas().len());
         let copies = replicas.div_ceil(2) * (learners / replicas.max(1));
         let Self { is_strict, patience, .. } = *self;
         Retention::Checkpoints { copies, is_strict, patience }
@@ -116,7 +116,7 @@ impl Builder {
                     ring,
                     epoch: of_ring.number,
                     decides_members: ring == roster.last_ring(),
-                    learners: of_ring.learners,
+                    learners: of_ring.learners.clone(),
                     retention: of_ring.retention,
                     ..blueprint.ring.clone()
                 };
@@ -144,7 +144,7 @@ impl Builder {
         let preferred = |ring: RingId| {
             let acceptors = roster.preferred(ring, replica);
             let has_checkpoints = !blueprint.checkpoints.interval.is_zero();
-            let defaults = LearnerConfig::new(ring, acceptors, u64::from(me.0));
+            let defaults = LearnerConfig::new(ring, acceptors, Roster::learner(me));
             LearnerConfig { has_checkpoints, ..defaults }
         };
         let rings = roster.rings_of_worker(group).into_iter().map(preferred).collect();

@@ -66,10 +66,22 @@ impl Roster {
         if self.groups == 1 { vec![ring(0)] } else { vec![ring(group), ring(self.groups)] }
     }
 
-    /// How many learners report their position to the acceptors of `ring`.
-    pub(super) fn learners(&self, of: RingId) -> usize {
-        let is_all = self.groups > 1 && of == ring(self.groups);
-        self.replicas.len() * if is_all { self.groups } else { 1 }
+    /// The learners that report their position to the acceptors of `ring`.
+    pub(super) fn learners(&self, of: RingId) -> Vec<u64> {
+        let hears = |group: &usize| self.rings_of_worker(*group).contains(&of);
+        let groups: Vec<usize> = (0..self.groups).filter(hears).collect();
+        let workers = |replica: &ReplicaId| {
+            groups
+                .iter()
+                .map(|group| Self::learner(self.worker(*replica, *group)))
+                .collect::<Vec<_>>()
+        };
+        self.replicas.iter().flat_map(workers).collect()
+    }
+
+    /// The number of the learners of worker `node`.
+    pub(super) fn learner(node: NodeId) -> u64 {
+        node.0.into()
     }
 
     pub(super) fn acceptors(&self) -> Vec<NodeId> {

@@ -31,7 +31,7 @@ pub struct Epoch {
     /// The acceptors.
     pub acceptors: Vec<NodeId>,
     /// As [`RingConfig::learners`].
-    pub learners: usize,
+    pub learners: Vec<u64>,
     /// As [`RingConfig::retention`].
     pub retention: Retention,
 }
@@ -48,9 +48,10 @@ pub struct RingConfig {
     pub decides_members: bool,
     /// All n acceptors, of which n / 2 + 1 are a quorum. Ring r starts at acceptor r mod n.
     pub acceptors: Vec<NodeId>,
-    /// How many learners must have applied an instance before it may be forgotten. 0: half the log
-    /// is kept, and a learner that falls behind it needs a checkpoint.
-    pub learners: usize,
+    /// The numbers of the learners that must have applied an instance before it may be forgotten; what
+    /// others report counts for nothing. None: half the log is kept, and a learner that falls behind
+    /// it needs a checkpoint.
+    pub learners: Vec<u64>,
     /// What must not be forgotten yet.
     pub retention: Retention,
     /// Instances that an acceptor's log holds; a power of two.
@@ -93,7 +94,7 @@ impl RingConfig {
             epoch: 1,
             decides_members: false,
             acceptors,
-            learners: 0,
+            learners: Vec::new(),
             retention: Retention::Applied,
             instances: 1024,
             room: Room::MOST,

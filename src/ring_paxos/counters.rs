@@ -45,6 +45,8 @@ pub struct Counters {
     pub stale: u64,
     /// Messages about instances outside the log.
     pub outside: u64,
+    /// Positions of learners that the ring does not have.
+    pub unknown_learners: u64,
     /// Messages that no correct member sends.
     pub malformed: u64,
 }

@@ -23,6 +23,7 @@ mod votes;
 mod window;
 
 pub use config::{Epoch, Retention, RingConfig};
+pub use coordinator::Obstacle;
 pub use counters::Counters;
 pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
 pub use log::{Log, Lsn, MemoryLog, Record, Replay};
@@ -30,5 +31,6 @@ pub use member::{Member, Memory};
 pub use proposal::OpenProposal;
 pub use proposer::Proposer;
 pub use role::{Destination, Envelope, Outbox, Role};
+pub use trim::Holder;
 
 use crate::types::Instance;

@@ -9,6 +9,8 @@ use super::member::Member;
 use super::{Destination, Instance, Log, Outbox, Record, Retention, RingConfig};
 use crate::types::{NodeId, Time};
 use crate::wire::{Message, Position};
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 /// How far one learner is.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -47,45 +49,79 @@ impl LogRoom {
     }
 }
 
+/// Whom a log waits for before it forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This learner has not applied it, or was not heard of at all.
+    Applies(u64),
+    /// It is in too few checkpoints: the next one of this learner is waited for.
+    Checkpoint(u64),
+    /// Fewer learners are heard of than must have a checkpoint.
+    TooFew,
+}
+
 /// How far the learners are, as far as this acceptor knows.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Positions {
     reports: Vec<Report>,
-    expected: usize,
+    /// The numbers of the learners that there are.
+    expected: Vec<u64>,
     retention: Retention,
     /// Whether enough of them were heard, when it was looked last, for checkpoints to be forgotten by.
     pub(super) can_trim: bool,
     /// The lowest applied instance of the learners that count, when it was looked at last.
     slowest: Option<Instance>,
+    surveyed: Surveyed,
+}
+
+/// What a survey has found.
+#[derive(Clone, Copy, Debug)]
+struct Survey {
+    /// Up to where nothing is needed.
+    safe: Option<Instance>,
+    /// For a coordinator since then, with a log that has so much left.
+    since: Time,
+    room: LogRoom,
+    /// It stands until then, if nobody reports: nobody's patience ends before.
+    until: Time,
+}
+
+/// The last survey, if it stands. It follows from the reports, and is no state of its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Surveyed(Option<Survey>);
+
+impl Hash for Surveyed {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl Positions {
     pub(super) fn new(config: &RingConfig) -> Self {
         Self {
-            reports: Vec::with_capacity(config.learners),
-            expected: config.learners,
+            reports: Vec::with_capacity(config.learners.len()),
+            expected: config.learners.clone(),
             retention: config.retention,
             can_trim: false,
             slowest: None,
+            surveyed: Surveyed::default(),
         }
     }
 
-    /// Takes a report; the learner's entry, unless more learners report than are configured.
+    /// Takes a report; the learner's entry, if the ring has such a learner.
     fn take(&mut self, position: &Position, now: Time) -> Option<&mut Report> {
+        if !self.expected.contains(&position.learner) {
+            return None;
+        }
+        self.surveyed = Surveyed(None);
         let index = self.reports.iter().position(|r| r.position.learner == position.learner);
-        let index = match index {
-            Some(index) => index,
-            None if self.reports.len() < self.expected => {
-                self.reports.push(Report {
-                    position: *position,
-                    relayed: Instance(0),
-                    is_fresh: true,
-                    heard_at: now,
-                });
-                self.reports.len() - 1
-            }
-            None => return None,
-        };
+        let index = index.unwrap_or_else(|| {
+            self.reports.push(Report {
+                position: *position,
+                relayed: Instance(0),
+                is_fresh: true,
+                heard_at: now,
+            });
+            self.reports.len() - 1
+        });
         let report = &mut self.reports[index];
         (report.heard_at, report.is_fresh) = (now, true);
         if self.retention == Retention::Applied {
@@ -109,18 +145,75 @@ impl Positions {
         self.reports.iter().map(|report| report.position.applied).min().unwrap_or_default()
     }
 
-    /// Looks who counts, for a coordinator that has been one `since`: what all of them have applied,
-    /// and up to where nothing is needed. `room` is what the log has left.
+    /// Who counts, for a coordinator that has been one `since`: up to where nothing is needed. `room`
+    /// is what the log has left. Asked in every duty cycle, it looks anew only if something is new.
+    #[inline]
     fn survey(&mut self, (since, now): (Time, Time), room: LogRoom) -> Option<Instance> {
+        let stands = |last: &Survey| last.since == since && last.room == room && now <= last.until;
+        if let Some(last) = self.surveyed.0.filter(stands) {
+            return last.safe;
+        }
+        let safe = self.look((since, now), room);
+        let until = self.next_silence((since, now));
+        self.surveyed = Surveyed(Some(Survey { safe, since, room, until }));
+        safe
+    }
+
+    /// The last moment at which everybody whose time counts now is still within patience.
+    fn next_silence(&self, (since, now): (Time, Time)) -> Time {
+        let Retention::Checkpoints { patience, .. } = self.retention else { return Time::NEVER };
+        let times = self.reports.iter().map(|report| report.heard_at).chain([since]);
+        let ends = times.map(|at| at + patience).filter(|end| *end >= now);
+        ends.min().unwrap_or(Time::NEVER)
+    }
+
+    /// The learners that count at `now`.
+    fn members(&self, now: Time) -> impl Iterator<Item = &Position> {
+        let patience = match self.retention {
+            Retention::Applied => Duration::MAX,
+            Retention::Checkpoints { patience, .. } => patience,
+        };
+        let is_heard = move |report: &&Report| now.since(report.heard_at) <= patience;
+        self.reports.iter().filter(is_heard).map(|report| &report.position)
+    }
+
+    /// The learner that has applied least, or was never heard of where all are waited for.
+    pub(super) fn hindmost(&self, now: Time) -> Option<u64> {
+        let is_silent =
+            |learner: &&u64| self.reports.iter().all(|report| report.position.learner != **learner);
+        let silent = self.expected.iter().find(is_silent);
+        let silent = silent.filter(|_| self.retention == Retention::Applied).copied();
+        let slowest = || self.members(now).min_by_key(|position| position.applied);
+        silent.or_else(|| slowest().map(|position| position.learner))
+    }
+
+    /// Whom the log waits for.
+    pub(super) fn holder(&self, now: Time) -> Holder {
+        let Retention::Checkpoints { copies, .. } = self.retention else {
+            return self.hindmost(now).map_or(Holder::TooFew, Holder::Applies);
+        };
+        let mut members: Vec<&Position> = self.members(now).collect();
+        members.sort_by_key(|position| std::cmp::Reverse(position.checkpointed));
+        let Some(kept) = copies.checked_sub(1).and_then(|last| members.get(last)) else {
+            return Holder::TooFew;
+        };
+        match members.iter().min_by_key(|position| position.needed) {
+            Some(slowest) if slowest.needed < kept.checkpointed => Holder::Applies(slowest.learner),
+            _ => Holder::Checkpoint(kept.learner),
+        }
+    }
+
+    /// Looks who counts: what all of them have applied, and up to where nothing is needed.
+    fn look(&mut self, (since, now): (Time, Time), room: LogRoom) -> Option<Instance> {
         let Retention::Checkpoints { copies, is_strict, patience } = self.retention else {
             let applied = self.reports.iter().map(|report| report.position.applied).min();
-            self.slowest = applied.filter(|_| self.reports.len() >= self.expected);
+            self.slowest = applied.filter(|_| self.reports.len() >= self.expected.len());
             return self.slowest;
         };
         let is_heard = |at: Time| now.since(at) <= patience;
         // What others reported to an earlier coordinator says nothing of now.
         let fresh = self.reports.iter().filter(|report| report.heard_at >= since);
-        if fresh.count() < self.expected && is_heard(since) {
+        if fresh.count() < self.expected.len() && is_heard(since) {
             return None; // Others may be there that have not been heard yet.
         }
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
@@ -152,7 +245,10 @@ impl<L: Log> Member<L> {
         let coordinator = self.acceptor.current.node;
         let is_known = self.acceptor.current != crate::types::Ballot::ZERO;
         let is_leading = self.coordinator.is_leading();
-        let Some(report) = self.acceptor.positions.take(position, now) else { return };
+        let Some(report) = self.acceptor.positions.take(position, now) else {
+            self.counters.unknown_learners += 1;
+            return;
+        };
         let is_due = report.position.applied.0 >= report.relayed.0 + stride;
         if !is_leading && is_known && is_due {
             (report.relayed, report.is_fresh) = (report.position.applied, false);
@@ -203,7 +299,7 @@ impl<L: Log> Member<L> {
     /// At the coordinator: raises the trim mark as far as the learners allow.
     pub(super) fn update_trim(&mut self, now: Time) {
         let decided = self.coordinator.decided;
-        let safe = if self.config.learners == 0 {
+        let safe = if self.config.learners.is_empty() {
             Instance(decided.0.saturating_sub(self.config.instances as u64 / 2))
         } else {
             let used = decided.0.saturating_sub(self.window.trim().0);
@@ -213,5 +309,113 @@ impl<L: Log> Member<L> {
             safe.unwrap_or_default().min(decided)
         };
         self.trim_to(safe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{NodeId, Random, RingId};
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn positions(retention: Retention) -> Positions {
+        let defaults = RingConfig::new(RingId(0), vec![NodeId(0)]);
+        Positions::new(&RingConfig { learners: vec![3, 4, 5], retention, ..defaults })
+    }
+
+    /// One step of a random history: time passes, a learner may report, the coordinator looks.
+    fn step(positions: &mut Positions, random: &mut Random, now: &mut Time, since: Time) {
+        *now = *now + MILLI * u32::try_from(random.below(8)).unwrap();
+        if random.chance(1, 3) {
+            let applied = Instance(random.below(100));
+            let [needed, checkpointed] = [0, 1].map(|_| Instance(random.below(100)));
+            let learner = 3 + random.below(4);
+            let position = Position { applied, needed, checkpointed, learner };
+            assert_eq!(positions.take(&position, *now).is_some(), learner < 6);
+        }
+        let room = [LogRoom::Plenty, LogRoom::Half, LogRoom::Little];
+        let room = room[usize::try_from(random.below(16) / 6).unwrap()];
+        let mut fresh = positions.clone();
+        fresh.surveyed = Surveyed(None);
+        let (found, expected) =
+            (positions.survey((since, *now), room), fresh.survey((since, *now), room));
+        assert_eq!(found, expected);
+        assert_eq!(positions.slowest, fresh.slowest);
+        assert_eq!(positions.can_trim, fresh.can_trim);
+    }
+
+    #[test]
+    fn a_survey_that_stands_says_what_a_new_one_would() {
+        let patience = 20 * MILLI;
+        for is_strict in [false, true] {
+            let retention = Retention::Checkpoints { copies: 2, is_strict, patience };
+            for retention in [Retention::Applied, retention] {
+                let mut random = Random::new(7);
+                let (mut positions, mut now, mut since) = (positions(retention), Time(1), Time(1));
+                for _ in 0..20_000 {
+                    step(&mut positions, &mut random, &mut now, since);
+                    since = if random.chance(1, 50) { now } else { since };
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_waits_for_who_is_slowest_or_for_the_checkpoint_that_would_be_enough() {
+        let patience = 20 * MILLI;
+        let at = |milliseconds: u32| Time(1) + MILLI * milliseconds;
+        let report =
+            |positions: &mut Positions, learner, [applied, checkpointed]: [u64; 2], now| {
+                let applied = Instance(applied);
+                let checkpointed = Instance(checkpointed);
+                let position = Position { applied, needed: applied, checkpointed, learner };
+                positions.take(&position, now);
+            };
+        let mut applied = positions(Retention::Applied);
+        report(&mut applied, 3, [5, 0], at(0));
+        report(&mut applied, 5, [9, 0], at(0));
+        assert_eq!(applied.holder(at(100)), Holder::Applies(4), "nobody has heard of it");
+        report(&mut applied, 4, [7, 0], at(100));
+        assert_eq!(applied.holder(at(100)), Holder::Applies(3));
+        let retention = Retention::Checkpoints { copies: 2, is_strict: true, patience };
+        let mut kept = positions(retention);
+        report(&mut kept, 3, [50, 40], at(0));
+        assert_eq!(kept.holder(at(0)), Holder::TooFew);
+        report(&mut kept, 4, [60, 10], at(1));
+        assert_eq!(kept.holder(at(1)), Holder::Checkpoint(4));
+        report(&mut kept, 5, [70, 30], at(2));
+        assert_eq!(kept.holder(at(2)), Holder::Checkpoint(5), "two of three are enough");
+        report(&mut kept, 4, [20, 10], at(3));
+        assert_eq!(kept.holder(at(3)), Holder::Applies(4));
+        assert_eq!((kept.hindmost(at(3)), kept.hindmost(at(22))), (Some(4), Some(4)));
+        assert_eq!(kept.holder(at(23)), Holder::TooFew, "only one is heard still");
+    }
+
+    #[test]
+    fn a_survey_is_made_anew_only_when_something_is_new() {
+        let patience = 20 * MILLI;
+        let retention = Retention::Checkpoints { copies: 1, is_strict: false, patience };
+        let mut positions = positions(retention);
+        let at = |milliseconds: u32| Time(1) + MILLI * milliseconds;
+        let position = |applied: u64| Position {
+            applied: Instance(applied),
+            needed: Instance(applied),
+            checkpointed: Instance(0),
+            learner: 3,
+        };
+        // What a survey would find is changed without a report: one that stands does not see it.
+        let survey = |positions: &mut Positions, now, room| {
+            positions.reports[0].position = position(9);
+            positions.survey((at(0), now), room) == Some(Instance(9))
+        };
+        positions.take(&position(5), at(30));
+        assert_eq!(positions.survey((at(0), at(30)), LogRoom::Half), Some(Instance(5)));
+        assert!(!survey(&mut positions, at(50), LogRoom::Half), "it stands");
+        assert!(survey(&mut positions, at(50), LogRoom::Little), "the room is another");
+        positions.take(&position(5), at(40));
+        assert_eq!(positions.survey((at(0), at(51)), LogRoom::Half), Some(Instance(5)));
+        assert!(!survey(&mut positions, at(60), LogRoom::Half), "it stands");
+        assert_eq!(positions.survey((at(0), at(61)), LogRoom::Half), None, "it is silent now");
     }
 }

@@ -271,8 +271,7 @@ fn worker_host<S: SimService>(
     let rings = plan.rings_of(number).map(|ring| {
         let mut acceptors = plan.acceptor_nodes();
         acceptors.rotate_left(replica % plan.acceptors);
-        let learner = (replica * plan.groups + number) as u64;
-        let defaults = LearnerConfig::new(ring, acceptors, learner);
+        let defaults = LearnerConfig::new(ring, acceptors, learner(plan, replica, number));
         let has_checkpoints = plan.checkpoints.is_some();
         LearnerConfig { window: plan.learner_window, has_checkpoints, ..defaults }
     });
@@ -353,15 +352,23 @@ fn ordering(plan: &Plan, host: usize, life: &Life, random: &mut Random) -> Order
     }
 }
 
+/// The number of the learners of a worker.
+const fn learner(plan: &Plan, replica: usize, number: usize) -> u64 {
+    (replica * plan.groups + number) as u64
+}
+
 fn ring_config(plan: &Plan, ring: RingId) -> RingConfig {
     let is_own = usize::from(ring.0) < plan.groups;
-    let learners = if is_own { plan.replicas } else { plan.replicas * plan.groups };
+    let hears = |number: &usize| !is_own || *number == usize::from(ring.0);
+    let of =
+        |replica: usize| (0..plan.groups).filter(hears).map(move |n| learner(plan, replica, n));
+    let learners: Vec<u64> = (0..plan.replicas).flat_map(of).collect();
     let defaults = RingConfig::new(ring, plan.acceptor_nodes());
     RingConfig {
+        retention: retention(plan, learners.len()),
         learners,
         instances: plan.log,
         apply_bound: plan.log as u64 - plan.log as u64 / 4,
-        retention: retention(plan, learners),
         heartbeat: plan.timing.heartbeat,
         election_timeout: plan.timing.election,
         ..defaults.with_room(plan.room)

@@ -26,7 +26,7 @@ pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
     config.instances = 64;
     config.apply_bound = 48;
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
-    config.learners = usize::from(random.chance(1, 2));
+    config.learners = if random.chance(1, 2) { vec![1] } else { Vec::new() };
     config.decides_members = changes;
     let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
@@ -181,7 +181,7 @@ fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {
 
 /// A learner that has applied most of what is decided says so, to any acceptor.
 fn report(net: &mut Net, random: &mut Random) {
-    if net.config.learners == 0 || random.chance(1, 2) {
+    if net.config.learners.is_empty() || random.chance(1, 2) {
         return;
     }
     let first = net.decided.keys().next().map_or(0, |instance| instance.0);
@@ -201,7 +201,7 @@ fn settles(net: &mut Net) -> bool {
         net.run(Duration::from_millis(100));
         // What was put forward before may be decided now.
         net.heal_members();
-        if net.config.learners > 0 {
+        if !net.config.learners.is_empty() {
             let applied = net.decided.keys().zip(1..).take_while(|(key, n)| key.0 == *n).count();
             (0..net.members.len()).for_each(|to| net.report(to, 1, applied as u64));
         }

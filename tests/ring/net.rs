@@ -293,7 +293,7 @@ impl Net {
     pub(crate) fn take_up(&mut self, index: usize, epoch: u32) {
         let acceptors = self.epochs[&epoch].clone();
         self.epoch_of[index] = epoch;
-        let RingConfig { learners, retention, .. } = self.config;
+        let RingConfig { learners, retention, .. } = self.config.clone();
         let next = Epoch { number: epoch, acceptors, learners, retention };
         let (mut is_member, now) = (true, self.now);
         self.step(index, |member, out| is_member = member.take_up(next, now, out));

@@ -1,7 +1,7 @@
 //! The normal case: batches, votes around the ring, decisions, refusals.
 
 use super::net::{CONFIRMED, Net, OUTSIDER, Owned, VITAL};
-use psmr::ring_paxos::{Retention, RingConfig};
+use psmr::ring_paxos::{Holder, Obstacle, Retention, RingConfig};
 use psmr::types::{NodeId, RingId, Slot};
 use psmr::wire::{Kind, MAX_BATCH, Message, Refusal};
 use std::time::Duration;
@@ -187,7 +187,7 @@ fn the_window_in_bytes_holds_batches_back_and_votes_let_them_go() {
 #[test]
 fn nothing_is_proposed_beyond_the_bound_on_what_learners_have_applied() {
     let mut net = ring_with(3, |config| {
-        (config.learners, config.apply_bound, config.batch_limit) = (1, 8, 1);
+        (config.learners, config.apply_bound, config.batch_limit) = (vec![1], 8, 1);
     });
     for number in 1..=20 {
         net.propose(0, number, b"x");
@@ -195,6 +195,8 @@ fn nothing_is_proposed_beyond_the_bound_on_what_learners_have_applied() {
     }
     assert_eq!(net.decided.len(), 8);
     assert_eq!(refusals(&net).len(), 12);
+    let now = net.now;
+    assert_eq!(net.member(0).obstacle(now), Some(Obstacle::FarAhead(1)), "it was never heard of");
     net.report(0, 1, 8);
     net.propose(0, 21, b"x");
     net.run(MILLI);
@@ -207,7 +209,7 @@ fn the_end_of_a_log_that_waits_for_a_checkpoint_is_kept_for_its_marker_and_lasts
     let retention = Retention::Checkpoints { copies: 1, is_strict: true, patience };
     let mut net = ring_with(3, |config| {
         (config.instances, config.apply_bound, config.batch_limit) = (256, 1_000, 1);
-        (config.learners, config.retention) = (1, retention);
+        (config.learners, config.retention) = (vec![1], retention);
     });
     for number in 1..=230 {
         net.propose(0, number, b"x");
@@ -222,9 +224,14 @@ fn the_end_of_a_log_that_waits_for_a_checkpoint_is_kept_for_its_marker_and_lasts
     }
     let vital = net.decided.len() - 224;
     assert!((10..20).contains(&vital), "{vital} of 32 in a second");
+    let (now, full) = (net.now, Obstacle::LogFull(Holder::Checkpoint(1)));
+    assert_eq!(net.member(0).obstacle(now), Some(full));
+    assert_eq!(net.member(1).obstacle(now), None, "the coordinator knows");
     net.report_checkpoint(0, 1, (230, 100));
     net.propose(0, 231, b"x");
     net.run(10 * MILLI);
+    let now = net.now;
+    assert_eq!(net.member(0).obstacle(now), None);
     assert_eq!(net.decided.len(), 224 + vital + 1);
 }
 

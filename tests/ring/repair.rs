@@ -10,9 +10,9 @@ const MILLI: Duration = Duration::from_millis(1);
 const BOTH: u32 = Wanted::Both as u32;
 
 /// A ring of three with `learners`, and `count` decided instances of `bytes` bytes.
-fn ring(learners: usize, count: u64, bytes: usize) -> Net {
+fn ring(learners: u64, count: u64, bytes: usize) -> Net {
     let mut config = RingConfig::new(RingId(0), (0..3).map(NodeId).collect());
-    config.learners = learners;
+    config.learners = (1..=learners).collect();
     let mut net = Net::with(config, 2);
     net.run(5 * MILLI);
     for number in 1..=count {
@@ -87,6 +87,12 @@ fn the_slowest_of_all_configured_learners_says_what_is_forgotten() {
     net.report(0, 1, 20);
     net.run(20 * MILLI);
     assert_eq!(net.member(0).trim(), Instance(0), "one has not reported");
+    net.report(0, 3, 20);
+    net.report(2, 77, 20);
+    net.run(20 * MILLI);
+    assert_eq!(net.member(0).trim(), Instance(0), "the ring has no such learners");
+    let unknown = [0, 2].map(|index| net.member(index).counters().unknown_learners);
+    assert_eq!(unknown, [1, 1], "what they say is not passed on");
     net.report(2, 2, 12); // by way of another acceptor
     net.run(30 * MILLI);
     for index in 0..3 {

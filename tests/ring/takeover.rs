@@ -261,7 +261,7 @@ fn a_member_that_was_paused_listens_before_it_stands() {
 #[test]
 fn a_full_log_survives_its_coordinator_and_goes_on_when_learners_report() {
     let mut config = RingConfig::new(RingId(0), (0..3).map(NodeId).collect());
-    (config.instances, config.apply_bound, config.learners) = (16, 1_000, 1);
+    (config.instances, config.apply_bound, config.learners) = (16, 1_000, vec![1]);
     let mut net = Net::with(config, 5);
     net.run(5 * MILLI);
     for number in 1..=30 {

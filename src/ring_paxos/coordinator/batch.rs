@@ -192,7 +192,7 @@ impl<L: Log> Member<L> {
         let instance = coordinator.next;
         let is_queued_up = instance.0 - coordinator.sent.0 > self.config.queue_limit
             && instance > coordinator.inherited.next();
-        let slowest = if self.config.learners == 0 {
+        let slowest = if self.config.learners.is_empty() {
             coordinator.decided
         } else {
             self.acceptor.positions.slowest().unwrap_or_default().max(self.window.trim())

@@ -1,5 +1,6 @@
 //! The coordinator's side: Phase 1 (`phase1`), proposals and batches (`batch`), what leaves and when
-//! (`phase2`), what keeps it all going under loss (`flow`), and the end of the log (`reserve`).
+//! (`phase2`), what keeps it all going under loss (`flow`), the end of the log (`reserve`), and what
+//! stands in the way (`obstacle`).
 //!
 //! Instances fall into four runs: decided, in flight, gathered but not sent, and the open batch.
 //! Values stand in the acceptor's own window from the moment they are gathered, so a batch is
@@ -7,6 +8,7 @@
 
 mod batch;
 mod flow;
+mod obstacle;
 mod phase1;
 mod phase2;
 mod reserve;
@@ -18,6 +20,8 @@ use crate::wire::{DecidedRanges, Range};
 use batch::Names;
 use phase1::Preparing;
 use std::time::Duration;
+
+pub use obstacle::Obstacle;
 
 /// Where a member stands as a coordinator.
 #[derive(Clone, Debug, Hash)]
