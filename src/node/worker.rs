@@ -416,15 +416,14 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         }
         if is_board_due {
             let Markers { digests, sessions, checkpoints } = markers;
-            // Whoever catches up has nothing to ask for.
-            let first = seats.first().filter(|seat| !seat.worker.is_muted());
-            if let Some(shared) = first.map(|seat| seat.worker.shared()) {
+            let Seat { me, worker, .. } = &seats[0];
+            let shared = worker.shared();
+            if worker.config().me.index() == 0 {
                 board.publish_checkpoint(shared.checkpoints(), shared.recovery());
-                if let Some(timer) = checkpoints {
-                    timer.look(shared.checkpoints(), now, |command| {
-                        means.of(seats[0].me).multicast(command);
-                    });
-                }
+            }
+            // Whoever catches up has nothing to ask for.
+            if let Some(timer) = checkpoints.as_mut().filter(|_| !worker.is_muted()) {
+                timer.look(shared.checkpoints(), now, |command| means.of(*me).multicast(command));
             }
             if let Some(digests) = digests {
                 digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
@@ -477,10 +476,12 @@ fn aside<S: Optimistic, T: Transmit>(
         }
         Ok(Message::MembersRequest(request)) => desk.registrar.on_request(&request, from, out),
         Ok(Message::Members(told)) => desk.registrar.on_members(&told)?,
-        Ok(Message::CheckpointRequest(request)) => worker.on_request(&request, |piece| {
-            let piece = Message::CheckpointPiece(*piece);
-            out.send(Destination::Node(sender), RingId(0), &piece);
-        }),
+        Ok(Message::CheckpointRequest(request)) => {
+            worker.on_request((sender, &request), now, |piece| {
+                let piece = Message::CheckpointPiece(*piece);
+                out.send(Destination::Node(sender), RingId(0), &piece);
+            });
+        }
         Ok(Message::CheckpointPiece(piece)) => {
             worker.on_piece(sender, &piece, now);
         }

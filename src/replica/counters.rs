@@ -65,4 +65,6 @@ counters! {
     values,
     /// Replies sent, parts of one counted as one.
     replies,
+    /// Pieces of a checkpoint not sent, since their asker has had its share, or is no replica.
+    pieces_refused,
 }

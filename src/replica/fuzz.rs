@@ -49,14 +49,17 @@ fn sealed(mut data: &[u8]) -> Vec<Vec<u8>> {
     pieces
 }
 
-fn replica() -> Arc<Shared<BTree>> {
+pub(super) fn replica() -> Arc<Shared<BTree>> {
     let settings = Settings { groups: GROUPS, key_space: 64, capacity: 4, ..Settings::default() };
     let tree = BTree::load(settings, (0..20).map(|key| Pair { key: 2 * key, value: key }));
     let limits = SessionLimits { sessions: 4, window: 8 };
     Arc::new(Shared::new(Arc::new(tree.expect("sound settings")), limits))
 }
 
-fn worker(shared: &Arc<Shared<BTree>>, number: usize) -> (PsmrWorker<BTree>, Subscription) {
+pub(super) fn worker(
+    shared: &Arc<Shared<BTree>>,
+    number: usize,
+) -> (PsmrWorker<BTree>, Subscription) {
     let config = WorkerConfig::new(GROUPS, GroupId::new(number), ReplicaId(0), 1);
     let learner =
         |ring| LearnerConfig { window: 4, ..LearnerConfig::new(RingId(ring), vec![NodeId(0)], 0) };
@@ -91,7 +94,7 @@ impl WorkerOutbox for Nobody {
 }
 
 /// Opens a session and makes a checkpoint, by a marker at `slot`.
-fn take(shared: &Arc<Shared<BTree>>, slot: Slot) -> Arc<Checkpoint> {
+pub(super) fn take(shared: &Arc<Shared<BTree>>, slot: Slot) -> Arc<Checkpoint> {
     shared.checkpoints().turn_on(false, u64::MAX);
     let mut bytes = Vec::new();
     for kind in [ControlKind::Open, ControlKind::Checkpoint] {

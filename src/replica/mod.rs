@@ -29,7 +29,7 @@ pub use markers::CheckpointTimer;
 pub use psmr::PsmrWorker;
 pub use recovery::Recovery;
 pub use shared::Shared;
-pub use transfer::Fetched;
+pub use transfer::{Fetched, Fetching};
 
 pub(crate) use chunks::cut;
 

@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "a lock a recovery, which is not the data path")]
 
 use super::checkpoint::Checkpoint;
-use super::transfer::{Fetch, Fetched};
+use super::transfer::{Fetch, Fetched, Fetching};
 use super::{PsmrWorker, Shared, WorkerOutbox};
 use crate::mem::Pool;
 use crate::multi_ring::Subscription;
@@ -35,6 +35,10 @@ pub struct Recovery {
     count: AtomicU64,
     /// What it comes back with.
     checkpoint: Mutex<Option<Arc<Checkpoint>>>,
+    /// The slot of the checkpoint that was taken over last, plus 1.
+    restored: AtomicU64,
+    /// For whoever watches: who is asked, plus 1, bytes that are here, and bytes of all of it.
+    fetching: [AtomicU64; 3],
 }
 
 impl Recovery {
@@ -44,6 +48,8 @@ impl Recovery {
             halted: AtomicU64::new(0),
             count: AtomicU64::new(0),
             checkpoint: Mutex::new(None),
+            restored: AtomicU64::new(0),
+            fetching: [const { AtomicU64::new(0) }; 3],
         }
     }
 
@@ -57,6 +63,32 @@ impl Recovery {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
+    }
+
+    /// The slot of the checkpoint that it went on from last, own or not; `None`: it began with none.
+    #[must_use]
+    pub fn restored(&self) -> Option<Slot> {
+        self.restored.load(Relaxed).checked_sub(1).map(Slot)
+    }
+
+    pub(super) fn note_restored(&self, slot: Slot) {
+        self.restored.store(slot.0 + 1, Relaxed);
+    }
+
+    /// How far a checkpoint is on its way here, while one is.
+    #[must_use]
+    pub fn fetching(&self) -> Option<Fetching> {
+        let [from, bytes, length] = self.fetching.each_ref().map(|word| word.load(Relaxed));
+        let from = NodeId(u16::try_from(from.checked_sub(1)?).ok()?);
+        Some(Fetching { from: Some(from), bytes, length })
+    }
+
+    fn note_fetching(&self, fetching: Fetching) {
+        let Fetching { from, bytes, length } = fetching;
+        let from = from.map_or(0, |node| u64::from(node.0) + 1);
+        for (word, value) in self.fetching.iter().zip([from, bytes, length]) {
+            word.store(value, Relaxed);
+        }
     }
 
     fn keep(&self, checkpoint: Option<Arc<Checkpoint>>) {
@@ -186,6 +218,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let new = || Fetch::new(self.config.room, known, *first, now);
         let fetch = fetch.get_or_insert_with(new);
         fetch.step(peers, now, |to, request| out.ask(to, request));
+        shared.recovery().note_fetching(fetch.fetching());
         // Acquire: pairs with the Release of the workers that have halted.
         let is_alone = shared.recovery().halted.load(Acquire) == self.all.to_bits();
         if !is_alone || !fetch.is_complete() {
@@ -203,6 +236,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let checkpoint = Arc::new(checkpoint);
         shared.recovery().keep(Some(Arc::clone(&checkpoint)));
         shared.checkpoints().take_over(checkpoint);
+        shared.recovery().note_fetching(Fetching::default());
         shared.recovery().count.fetch_add(1, Relaxed);
         // Release: whoever sees it (Acquire) sees the state in place.
         shared.recovery().phase.store(RESTORING, Release);
@@ -213,15 +247,23 @@ impl<S: Optimistic> PsmrWorker<S> {
         self.recoverer.fetch.as_mut().map_or(Fetched::Unwanted, |f| f.on_piece(from, piece, now))
     }
 
-    /// At the worker of group 0: another replica asks for pieces, which `send` takes.
+    /// At the worker of group 0: node `from` asks for pieces, which `send` takes. A request is much
+    /// shorter than its answer: only the other replicas have one, each at the pace of who fetches.
     pub fn on_request(
         &mut self,
-        request: &CheckpointRequest,
+        (from, request): (NodeId, &CheckpointRequest),
+        now: Time,
         send: impl FnMut(&CheckpointPiece<'_>),
     ) {
-        if !self.shared.recovery().is_under_way() {
-            self.server.answer(self.shared.checkpoints(), request, send);
+        if self.shared.recovery().is_under_way() {
+            return;
         }
+        let refused = if self.recoverer.peers.contains(&from) {
+            self.server.answer(self.shared.checkpoints(), (from, request), now, send)
+        } else {
+            request.count
+        };
+        self.counters.pieces_refused += u64::from(refused);
     }
 
     /// When a fetch wants to ask again.
@@ -232,5 +274,32 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// Whether a planted bug lets it answer while it catches up.
     pub(super) fn is_silent(&self) -> bool {
         self.is_muted && !Bug::RepliesWhileRecovering.is_planted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fuzz;
+    use super::*;
+
+    #[test]
+    fn only_other_replicas_are_sent_pieces_and_as_many_as_they_may_ask_for() {
+        let shared = fuzz::replica();
+        let checkpoint = fuzz::take(&shared, Slot(9));
+        let (mut worker, _) = fuzz::worker(&shared, 0);
+        worker.set_peers(vec![NodeId(7), NodeId(9)]);
+        let request =
+            CheckpointRequest { slot: checkpoint.slot(), offset: 0, size: 8, count: u32::MAX };
+        let mut ask = |from: u16, now: u64| {
+            let mut pieces = 0;
+            worker.on_request((NodeId(from), &request), Time(now), |_| pieces += 1);
+            pieces
+        };
+        assert_eq!(ask(8, 1), 0, "it is no replica");
+        let sent: u32 = (0..100).map(|_| ask(7, 1)).sum();
+        assert!((12..=25).contains(&sent), "{sent} pieces at one moment");
+        assert_eq!(ask(9, 1), 12, "the other one has its own share");
+        assert_eq!(ask(7, 1_000_000_000), 12);
+        assert!(worker.counters().pieces_refused > 1000);
     }
 }

@@ -1,7 +1,8 @@
 //! State transfer by datagrams: a window of pieces at a time, asked for by whoever lacks them.
 //!
 //! The asker sets the pace, so that whoever answers does so in a few microseconds a request and goes
-//! on with its work. A peer that does not answer is left for the next one; checkpoints of two
+//! on with its work. That pace is also the most at which anybody is answered, whatever comes under its
+//! name: requests are short, and windows are not. A peer that does not answer is left for the next one; checkpoints of two
 //! replicas at one marker are the same state in another order of bytes, so there it begins anew.
 
 use super::checkpoint::{Checkpoint, Checkpoints};
@@ -16,6 +17,9 @@ const PIECE: u32 = 8 * 1024;
 const WINDOW: u32 = 12;
 /// The least time between two windows: at most 170 MB/s.
 const PACE: Duration = Duration::from_micros(500);
+/// How far an asker may be ahead of that pace: one request may have been on its way for longer than
+/// the next.
+const AHEAD: Duration = Duration::from_micros(2 * 500);
 /// Silence after which it asks again.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// After so many requests without an answer another peer is asked.
@@ -34,6 +38,17 @@ pub enum Fetched {
     Kept,
     /// It is kept and completes a window: [`super::PsmrWorker::stands_by`] goes on.
     Window,
+}
+
+/// How far a checkpoint is on its way here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetching {
+    /// Who is asked for it.
+    pub from: Option<NodeId>,
+    /// Bytes that are here.
+    pub bytes: u64,
+    /// Bytes of all of it; 0 while that is not known.
+    pub length: u64,
 }
 
 /// A checkpoint on its way here.
@@ -165,6 +180,15 @@ impl Fetch {
         self.bytes
     }
 
+    /// How far it is.
+    pub(super) fn fetching(&self) -> Fetching {
+        Fetching {
+            from: self.asked_peer,
+            bytes: self.bytes.len() as u64,
+            length: self.found.map_or(0, |(_, length)| length),
+        }
+    }
+
     /// When it asks next.
     pub(super) fn next_timeout(&self) -> Time {
         let Some(asked_at) = self.asked_at else { return Time::ZERO };
@@ -188,37 +212,55 @@ pub(super) struct Server {
     serving: Option<Arc<Checkpoint>>,
     /// Whether anybody asked since the last one was completed.
     was_asked: bool,
+    shares: Shares,
+}
+
+/// How much is sent to each asker.
+#[derive(Debug, Default)]
+struct Shares(Vec<(NodeId, Time)>);
+
+impl Shares {
+    /// Whether `asker` may have another piece at `now`; it has, then.
+    fn take(&mut self, asker: NodeId, now: Time) -> bool {
+        let index = self.0.iter().position(|(known, _)| *known == asker);
+        let index = index.unwrap_or_else(|| {
+            self.0.push((asker, now));
+            self.0.len() - 1
+        });
+        // The time at which what it has had is due at that pace.
+        let due = &mut self.0[index].1;
+        let has_share = due.since(now) < AHEAD;
+        if has_share {
+            *due = (*due).max(now) + PACE / WINDOW;
+        }
+        has_share
+    }
 }
 
 impl Server {
+    /// Answers a `request` of `from`. Returns how many pieces are not sent, since there is no share
+    /// of it left.
     pub(super) fn answer(
         &mut self,
         checkpoints: &Checkpoints,
-        request: &CheckpointRequest,
+        (from, request): (NodeId, &CheckpointRequest),
+        now: Time,
         mut send: impl FnMut(&CheckpointPiece<'_>),
-    ) {
-        let CheckpointRequest { slot, offset, size, count } = *request;
-        self.was_asked = true;
-        let (slot, mut offset) = match slot {
-            // It asks again until a new one is complete.
-            CheckpointRequest::LATEST if !checkpoints.serves(Slot(offset)) => return,
-            CheckpointRequest::LATEST => (slot, 0),
-            _ => (slot, offset),
-        };
-        if self.serving.as_ref().is_none_or(|serving| serving.slot() != slot) {
-            let latest = checkpoints.latest();
-            if latest.as_ref().is_none_or(|latest| latest.slot() != slot) {
-                offset = 0;
-            }
-            self.serving = latest;
-        }
-        let Some(checkpoint) = &self.serving else { return };
+    ) -> u32 {
+        let Some(mut offset) = self.choose(checkpoints, request) else { return 0 };
+        let Some(checkpoint) = &self.serving else { return 0 };
         let (slot, length) = (checkpoint.slot(), checkpoint.length());
-        let most = u64::from(size.min(PIECE));
-        for _ in 0..count.min(WINDOW) {
+        let most = u64::from(request.size.min(PIECE));
+        for left in (1..=request.count.min(WINDOW)).rev() {
+            let end = offset.saturating_add(most).min(length);
+            if offset >= end {
+                return 0;
+            }
+            if !self.shares.take(from, now) {
+                return left;
+            }
             // A piece may lie across two of the checkpoint's own.
             let mut whole = Vec::new();
-            let end = offset.saturating_add(most).min(length);
             let mut at = offset;
             while at < end {
                 let room = usize::try_from(end - at).expect("at most a piece");
@@ -226,12 +268,30 @@ impl Server {
                 at += bytes.len() as u64;
                 whole.extend_from_slice(bytes);
             }
-            if whole.is_empty() {
-                return;
-            }
             send(&CheckpointPiece { slot, length, offset, bytes: &whole });
             offset = end;
         }
+        0
+    }
+
+    /// Serves the checkpoint that is asked for, or what there is instead. Returns where to begin.
+    fn choose(&mut self, checkpoints: &Checkpoints, request: &CheckpointRequest) -> Option<u64> {
+        self.was_asked = true;
+        let CheckpointRequest { slot, mut offset, .. } = *request;
+        if slot == CheckpointRequest::LATEST {
+            if !checkpoints.serves(Slot(offset)) {
+                return None; // It asks again until a new one is complete.
+            }
+            offset = 0;
+        }
+        if self.serving.as_ref().is_none_or(|serving| serving.slot() != slot) {
+            let latest = checkpoints.latest();
+            if latest.as_ref().is_none_or(|latest| latest.slot() != slot) {
+                offset = 0;
+            }
+            self.serving = latest;
+        }
+        Some(offset)
     }
 
     /// Another one is complete: lets go of one that nobody has asked for since the last was.
@@ -241,5 +301,32 @@ impl Server {
         {
             checkpoints.release(serving);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asker_is_answered_at_the_pace_of_one_that_asks_as_it_should() {
+        let mut shares = Shares::default();
+        let mut window = |asker, now| (0..WINDOW).filter(|_| shares.take(asker, now)).count();
+        let whole = WINDOW as usize;
+        let mut now = Time(1);
+        // In good order, and with one request that catches up with the one before it.
+        for _ in 0..1000 {
+            now = now + PACE;
+            assert_eq!(window(NodeId(7), now), whole);
+        }
+        assert_eq!(window(NodeId(7), now), whole);
+        // As fast as somebody can who pays a datagram for twelve: the same ten milliseconds.
+        let mut pieces = 0;
+        for _ in 0..1000 {
+            now = now + PACE / 50;
+            pieces += window(NodeId(7), now);
+        }
+        assert!((whole * 19..=whole * 20 + 1).contains(&pieces), "{pieces} in 20 paces");
+        assert_eq!(window(NodeId(8), now), whole, "another one has a share of its own");
     }
 }

@@ -168,7 +168,7 @@ fn on_transfer<S: SimService>(
     mut post: Post<'_>,
 ) {
     match message {
-        Message::CheckpointRequest(request) => worker.on_request(request, |piece| {
+        Message::CheckpointRequest(request) => worker.on_request((sender, request), now, |piece| {
             post.send(Destination::Node(sender), RingId(0), &Message::CheckpointPiece(*piece));
         }),
         Message::CheckpointPiece(piece) => {

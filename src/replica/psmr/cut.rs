@@ -198,7 +198,9 @@ impl<S: Optimistic> Shared<S> {
             }
         }
         let mut lease = Lease::mint(crate::service::Access::Whole);
-        self.service().restore(&mut lease, &snapshot)
+        self.service().restore(&mut lease, &snapshot)?;
+        self.recovery().note_restored(checkpoint.slot());
+        Ok(())
     }
 }
 

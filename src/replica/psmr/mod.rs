@@ -60,7 +60,7 @@ pub struct PsmrWorker<S> {
     retries: Retries,
     reply: Vec<u8>,
     part: Vec<u8>,
-    counters: WorkerCounters,
+    pub(super) counters: WorkerCounters,
     /// The checkpoint under way; how many cuts, and how many complete checkpoints, it has seen.
     cut: Cut,
     cuts: u64,
