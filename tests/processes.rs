@@ -4,6 +4,8 @@
 
 #[path = "processes/deployment.rs"]
 mod deployment;
+#[path = "processes/events.rs"]
+mod events;
 #[path = "processes/io.rs"]
 mod io;
 #[path = "processes/keys.rs"]

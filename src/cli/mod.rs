@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod fallback;
 mod idle;
+mod journal;
 mod key;
 mod manager;
 mod member;

@@ -1,5 +1,6 @@
 //! `psmr node`: nodes of a cluster, until SIGTERM.
 
+use super::journal::Journal;
 use super::manager::Manager;
 use super::metrics::Metrics;
 use super::{Failure, complain, config, fallback, key, show};
@@ -7,12 +8,12 @@ use crate::config::{Cluster, duration};
 use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
-    BuildError, ClusterError, Ended, Growth, Launch, NodeError, Process, WithService,
-    latest_members, with_service,
+    BuildError, ClusterError, Ended, Event, Growth, Launch, NodeError, Process, Weight,
+    WithService, latest_members, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
-use crate::wire::DecodeError;
+use crate::types::Time;
 use clap::Args;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// How often the main thread looks at the others.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often it asks for events.
+const EVENTS: Duration = Duration::from_millis(100);
 
 /// The options of `psmr node`.
 #[derive(Debug, Args)]
@@ -144,28 +147,17 @@ impl WithService for Starts<'_> {
 /// Until the nodes are told to stop, or have stopped.
 fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Result<(), Failure> {
     let (mut is_told, mut has_failed) = (false, false);
-    let mut manager = Manager::of_environment();
-    // What comes from another epoch is no wonder while one begins.
-    let mut dropped: Vec<(String, DecodeError)> = Vec::new();
-    let (mut epoch, _) = process.epoch();
+    let (mut manager, journal) = (Manager::of_environment(), Journal::of_environment());
+    let mut events_at = Time::ZERO;
     loop {
-        for (id, reason, _) in process.drops() {
-            // Once each: who wants the counts asks for the status.
-            let is_news = reason != DecodeError::Epoch;
-            if is_news
-                && !dropped.iter().any(|(known, cause)| (known.as_str(), *cause) == (id, reason))
-            {
-                dropped.push((id.to_owned(), reason));
-                complain(&format!("{id}: drops a datagram: {reason}; more of them are counted"));
-            }
-        }
-        let (number, members) = process.epoch();
-        if number > epoch {
-            complain(&format!("epoch {number} begins: {}", members.join(", ")));
-            epoch = number;
+        let now = clock::now();
+        if now >= events_at {
+            events_at = now + EVENTS;
+            process.take_events(now).iter().for_each(|event| journal.say(event));
         }
         for Ended { id, cause, is_removed } in process.take_ended() {
-            complain(&format!("{id}: stopped: {cause}"));
+            let weight = if is_removed { Weight::Notice } else { Weight::Error };
+            journal.say(&Event { node: id.clone(), weight, text: format!("stopped: {cause}") });
             manager.on_ended(&id);
             has_failed |= !is_removed;
         }
@@ -183,7 +175,6 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
             is_told = true;
         }
         if is_told {
-            let now = clock::now();
             manager.look(process.most_silent(now), now);
         }
         if termination.wait(LOOK) {
@@ -191,8 +182,8 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
         }
     }
     manager.on_stop();
-    for (id, cause) in process.stop() {
-        complain(&format!("{id}: {cause}"));
+    for (node, text) in process.stop() {
+        journal.say(&Event { node, weight: Weight::Error, text });
     }
     Ok(())
 }

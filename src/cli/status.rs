@@ -78,6 +78,8 @@ struct NodeStatus {
     checkpoint: Option<u64>,
     checkpoints: Option<u64>,
     transfers: Option<u64>,
+    /// Of a replica: checkpoints of this life that could not be written to its file.
+    failed_saves: Option<u64>,
     drops: BTreeMap<&'static str, u64>,
     rss_bytes: Option<u64>,
 }
@@ -189,7 +191,10 @@ impl Status {
             let digest = node.digests.last().map_or("-", |point| &point.digest);
             let memory = node.rss_bytes.map(size);
             let drops = node.drops.iter().map(|(reason, count)| format!("{reason} {count}"));
-            let drops = drops.chain(node.refusal.map(str::to_owned)).collect::<Vec<_>>().join(", ");
+            let failed = node.failed_saves.filter(|count| *count > 0);
+            let failed = failed.map(|count| format!("failed-saves {count}"));
+            let drops = drops.chain(failed).chain(node.refusal.map(str::to_owned));
+            let drops = drops.collect::<Vec<_>>().join(", ");
             let line = format!(
                 "{:<8} {:<9} {up:<5} {:>10} {:>6} {digest:<16} {:>8} {drops}",
                 node.id,
@@ -255,6 +260,7 @@ impl NodeStatus {
             node.checkpoint = slot.checked_sub(1);
             (node.checkpoints, node.transfers) = (Some(completed), Some(transfers));
         }
+        node.failed_saves = facts(said, Topic::Kept).next().map(|fact| fact.values[0]);
         let of_replica = role == "replica";
         let topic = if of_replica { Topic::Applied } else { Topic::Ring };
         let slot = if of_replica { 1 } else { 2 };

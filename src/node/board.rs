@@ -1,10 +1,13 @@
 //! What the threads of one node tell each other and whoever asks: how far each worker is, digest
 //! points, dropped datagrams. Relaxed atomics: each word stands for itself.
 
-use super::observer::{NodeFigures, RingFigures, RingLine};
+use super::observer::{
+    Dropped, KeptFigures, KeptLine, NodeFigures, ReplicaFigures, RingFigures, RingLine,
+    StateFigures, StateLine,
+};
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::{Checkpoints, Recovery, WorkerCounters};
-use crate::types::{Digest, GroupSet, Instance, RingId, Slot};
+use crate::types::{Address, Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, Fact, Topic};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
@@ -30,6 +33,8 @@ struct Line {
     rings: [[AtomicU64; 4]; 2],
     /// What must be fetched, of either ring.
     lost: AtomicU64,
+    /// It answers nobody, since it catches up.
+    is_muted: AtomicBool,
     executed: AtomicU64,
     rejected: AtomicU64,
     no_session: AtomicU64,
@@ -64,6 +69,8 @@ pub(super) struct Board {
     /// Commands that were executed when the last of them was taken.
     executed: AtomicU64,
     drops: [AtomicU64; DecodeError::ALL.len()],
+    /// Where the last of each reason came from.
+    sources: [AtomicU64; DecodeError::ALL.len()],
     /// Below the wire format, of all threads.
     network: [AtomicU64; NETWORK.len()],
     /// Of an acceptor, by ring.
@@ -72,10 +79,9 @@ pub(super) struct Board {
     has_ended: AtomicBool,
     /// The life that this replica's markers bear.
     life: AtomicU64,
-    /// Complete checkpoints, the last one's slot plus 1, and state transfers.
-    checkpoints: AtomicU64,
-    checkpoint: AtomicU64,
-    recoveries: AtomicU64,
+    /// Of a replica: its checkpoints, and their file.
+    state: StateLine,
+    kept: KeptLine,
 }
 
 impl Board {
@@ -95,21 +101,22 @@ impl Board {
             taken: AtomicU64::new(0),
             executed: AtomicU64::new(0),
             drops: Default::default(),
+            sources: Default::default(),
             life: AtomicU64::new(0),
-            checkpoints: AtomicU64::new(0),
-            checkpoint: AtomicU64::new(0),
-            recoveries: AtomicU64::new(0),
+            state: StateLine::default(),
+            kept: KeptLine::default(),
         }
     }
 
-    /// Worker `group` is there, and has counted that.
+    /// Worker `group` is there, and has counted that; whether it answers nobody.
     pub(super) fn publish(
         &self,
         group: usize,
         subscription: &Subscription,
-        counters: &WorkerCounters,
+        (counters, is_muted): (&WorkerCounters, bool),
     ) {
         let Some(line) = self.workers.get(group) else { return };
+        line.is_muted.store(is_muted, Ordering::Relaxed);
         let positions = subscription.position().zip(subscription.learners());
         for (words, (position, learner)) in line.rings.iter().zip(positions) {
             let RingPosition { ring, next, slot } = position;
@@ -184,9 +191,48 @@ impl Board {
     /// How many checkpoints there are and how often the replica came back, and where the last
     /// checkpoint is.
     pub(super) fn publish_checkpoint(&self, checkpoints: &Checkpoints, recovery: &Recovery) {
-        self.checkpoints.store(checkpoints.completed(), Ordering::Relaxed);
-        self.checkpoint.store(checkpoints.slot().map_or(0, |slot| slot.0 + 1), Ordering::Relaxed);
-        self.recoveries.store(recovery.count(), Ordering::Relaxed);
+        let after = |slot: Option<Slot>| slot.map_or(0, |slot| slot.0 + 1);
+        let fetching = recovery.fetching().unwrap_or_default();
+        self.state.store(&StateFigures {
+            checkpoint: after(checkpoints.slot()),
+            completed: checkpoints.completed(),
+            transfers: recovery.count(),
+            restored: after(recovery.restored()),
+            source: fetching.from.map_or(0, |node| u64::from(node.0) + 1),
+            fetched: fetching.bytes,
+            length: fetching.length,
+        });
+    }
+
+    /// How the file of the checkpoints is.
+    pub(super) fn publish_kept(&self, kept: &KeptFigures) {
+        self.kept.store(kept);
+    }
+
+    /// How it was said to be last.
+    pub(super) fn kept(&self) -> KeptFigures {
+        self.kept.load()
+    }
+
+    /// Of a replica whose workers have all begun.
+    fn replica(&self) -> Option<ReplicaFigures> {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let has_begun = |line: &CachePadded<Line>| load(&line.rings[0][0]) > 0;
+        if self.workers.is_empty() || !self.workers.iter().all(has_begun) {
+            return None;
+        }
+        // The ring of all groups is the last one of each worker: with one group, the only one.
+        let last = |line: &Line| {
+            let [first, second] = &line.rings;
+            load(if load(&second[0]) > 0 { &second[2] } else { &first[2] })
+        };
+        Some(ReplicaFigures {
+            is_lost: self.workers.iter().any(|line| load(&line.lost) > 0),
+            is_muted: self.workers.iter().any(|line| line.is_muted.load(Ordering::Relaxed)),
+            position: self.workers.iter().map(|line| last(line)).min().unwrap_or_default(),
+            state: self.state.load(),
+            kept: self.kept(),
+        })
     }
 
     /// A digest was taken at `slot` of the ring of all groups. Of several at one place the last
@@ -249,24 +295,30 @@ impl Board {
                 *lag = (*lag).max((heard + 1).saturating_sub(next));
             }
         }
-        NodeFigures { is_up: !self.has_ended.load(Ordering::Relaxed), facts, rings, lags }
+        let is_up = !self.has_ended.load(Ordering::Relaxed);
+        let drops = self.drops().collect();
+        NodeFigures { is_up, facts, rings, lags, drops, replica: self.replica() }
     }
 
-    /// A datagram was dropped.
-    pub(super) fn count_drop(&self, reason: DecodeError) {
+    /// A datagram of `from` was dropped.
+    pub(super) fn count_drop(&self, reason: DecodeError, from: Address) {
+        self.sources[reason.index()].store(from.to_bits(), Ordering::Relaxed);
         self.drops[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Datagrams that were dropped for each reason.
-    pub(super) fn drops(&self) -> impl Iterator<Item = (DecodeError, u64)> {
-        let count =
-            |(reason, count): (DecodeError, &AtomicU64)| (reason, count.load(Ordering::Relaxed));
-        DecodeError::ALL.into_iter().zip(&self.drops).map(count).filter(|(_, count)| *count > 0)
+    fn drops(&self) -> impl Iterator<Item = Dropped> {
+        let dropped = DecodeError::ALL.into_iter().map(|reason| Dropped {
+            reason,
+            count: self.drops[reason.index()].load(Ordering::Relaxed),
+            from: Address::from_bits(self.sources[reason.index()].load(Ordering::Relaxed)),
+        });
+        dropped.filter(|dropped| dropped.count > 0)
     }
 
     /// What there is to say of drops and, of a replica, of positions and digests.
     pub(super) fn facts(&self, facts: &mut Vec<Fact>) {
-        for (reason, count) in self.drops() {
+        for Dropped { reason, count, .. } in self.drops() {
             let index = u16::try_from(reason.index()).expect("few reasons");
             facts.push(Fact::new(Topic::Drop, index, [count, 0, 0]));
         }
@@ -288,9 +340,10 @@ impl Board {
                 facts.push(Fact::new(Topic::Conflict, ring.0, [count, instance, 0]));
             }
         }
-        let [checkpoint, made, transfers] = [&self.checkpoint, &self.checkpoints, &self.recoveries]
-            .map(|word| word.load(Ordering::Relaxed));
-        facts.push(Fact::new(Topic::Checkpoint, 0, [checkpoint, made, transfers]));
+        let StateFigures { checkpoint, completed, transfers, .. } = self.state.load();
+        facts.push(Fact::new(Topic::Checkpoint, 0, [checkpoint, completed, transfers]));
+        let KeptFigures { saves, failures, error, .. } = self.kept();
+        facts.push(Fact::new(Topic::Kept, 0, [failures, error, saves]));
         let taken = self.taken.load(Ordering::Acquire);
         for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
             let Point { position, digest } = self.points[place(at)].load();

@@ -122,11 +122,12 @@ impl Builder {
                 };
                 let (log, recovered) = logs.open(node, ring, config.instances)?;
                 let (seed, now) = (random.next(), clock::now());
-                let mut member =
-                    Member::new(config, (node, life), recovered.memory(), log, seed, now);
+                let memory = recovered.memory();
+                let mut member = Member::new(config, (node, life), memory, log, seed, now);
                 member.restore(&recovered);
                 let skips = SkipPolicy::new(blueprint.lambda_per_s, SkipPolicy::INTERVAL);
-                hosted.push(Hosted::new(ring, node, member, skips.in_turns_of(blueprint.m)));
+                let skips = skips.in_turns_of(blueprint.m);
+                hosted.push(Hosted::new(ring, node, (member, memory), skips));
             }
         }
         Ok(hosted)

@@ -72,10 +72,10 @@ impl Desk {
         &self.board
     }
 
-    /// A message that nobody here reads.
-    pub(super) fn drop(&mut self, reason: DecodeError) {
+    /// A message of `from` that nobody here reads.
+    pub(super) fn drop(&mut self, reason: DecodeError, from: Address) {
         self.drops.count(reason);
-        self.board.count_drop(reason);
+        self.board.count_drop(reason, from);
     }
 
     /// A datagram that cannot be read, and why. A client or asker that may not talk to us is told
@@ -88,7 +88,7 @@ impl Desk {
         now: Time,
         out: &mut Post<'_, T>,
     ) {
-        self.drop(reason);
+        self.drop(reason, from);
         if self.registrar.on_refused((reason, datagram), from, now, out) {
             return;
         }

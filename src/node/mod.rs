@@ -20,6 +20,7 @@ mod desk;
 mod digests;
 mod drops;
 mod endpoint;
+mod events;
 mod home;
 mod inquiry;
 mod keeper;
@@ -51,12 +52,15 @@ pub use client::ClientFigures;
 pub use cluster::{ClusterFigures, Finished, run};
 pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, Transport};
 pub use drops::DropCounters;
+pub use events::{Event, Weight};
 pub use home::{HomeError, latest_members};
 pub use inquiry::{Said, drop_reason, inquire};
 pub use keys::{KeyFileError, read_keyring};
 pub use load::{Load, Submission};
 pub use logs::Durability;
-pub use observer::{NodeFigures, Observer, RingFigures};
+pub use observer::{
+    Dropped, KeptFigures, NodeFigures, Observer, ReplicaFigures, RingFigures, StateFigures,
+};
 pub use ordering::OrderingFigures;
 pub use process::{Ended, Launch, NodeError, Process};
 pub use remote::{Clients, RemoteClient};

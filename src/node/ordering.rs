@@ -14,7 +14,7 @@ use super::{Book, DropCounters, Positions};
 use crate::host::{affinity, clock};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
-use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Role};
+use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Memory, Role};
 use crate::storage::{AcceptorLog, LogCounters};
 use crate::sync::Waker;
 use crate::transport::Files;
@@ -39,6 +39,8 @@ pub(super) struct Hosted {
     pub(super) node: NodeId,
     pub(super) member: Member<AcceptorLog>,
     pub(super) skips: SkipPolicy,
+    /// What it began with.
+    memory: Memory,
     /// Whether its log has anything to write.
     is_durable: bool,
     /// Up to where its member knows that the log is persistent.
@@ -46,14 +48,14 @@ pub(super) struct Hosted {
 }
 
 impl Hosted {
-    pub(super) const fn new(
+    pub(super) fn new(
         ring: RingId,
         node: NodeId,
-        member: Member<AcceptorLog>,
+        (member, memory): (Member<AcceptorLog>, Memory),
         skips: SkipPolicy,
     ) -> Self {
         let is_durable = member.log().is_durable();
-        Self { ring, node, member, skips, is_durable, persisted: Lsn(0) }
+        Self { ring, node, member, skips, memory, is_durable, persisted: Lsn(0) }
     }
 
     /// Whether a datagram with this header is for this acceptor.
@@ -302,9 +304,9 @@ impl<E: Endpoint> OrderingAgent<E> {
     }
 
     /// Writes the board.
-    fn publish(&mut self) {
-        for Hosted { ring, member, .. } in &self.hosted {
-            self.desk.board().publish_ring(*ring, &RingFigures::of(member));
+    fn publish(&mut self, now: Time) {
+        for Hosted { ring, member, memory, .. } in &self.hosted {
+            self.desk.board().publish_ring(*ring, &RingFigures::of(member, *memory, now));
         }
         let (receive, transmit) = self.endpoint.split();
         self.desk.publish_losses(receive.counters(), transmit.counters());
@@ -409,7 +411,7 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         work += self.write(now)?;
         if now >= self.board_at {
             self.board_at = now + BOARD_INTERVAL;
-            self.publish();
+            self.publish(now);
         }
         let (_, transmit) = self.endpoint.split();
         transmit.flush()?;

@@ -10,6 +10,7 @@ use super::census::Census;
 use super::config::ClusterError;
 use super::digests::{DigestTimer, Markers};
 use super::endpoint::Seed;
+use super::events::{Event, Events, Names, Weight};
 use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::observer::Observer;
@@ -26,7 +27,7 @@ use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::udp;
 use crate::types::{NodeId, Random, ReplicaId, RingId, Time};
-use crate::wire::{DecodeError, Keyring};
+use crate::wire::Keyring;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,7 @@ struct Bound<'a> {
 struct Part {
     id: String,
     team: Team<()>,
+    events: Events,
     /// Locked as long as the node lives.
     home: Home,
 }
@@ -152,6 +154,8 @@ pub struct Ended {
 pub struct Process {
     parts: Vec<Part>,
     census: Arc<Census>,
+    /// The epoch that was told, and who is who in it.
+    names: (u32, Names),
 }
 
 impl std::fmt::Debug for Process {
@@ -181,7 +185,9 @@ impl Process {
         let equip = |bound: &Bound<'_>| bound.role.equip(&build);
         let roles: Vec<_> = bound.iter().map(equip).collect::<Result<_, _>>()?;
         let census = starter.census.clone();
-        let mut process = Self { parts: Vec::new(), census };
+        let epoch = census.current();
+        let names = (epoch.number(), Names::of(&epoch.cluster, &epoch.roster));
+        let mut process = Self { parts: Vec::new(), census, names };
         for (bound, role) in bound.into_iter().zip(roles) {
             let id = &bound.node.id;
             starter.make_logs(&bound).map_err(|error| failed(id, error.into()))?;
@@ -196,13 +202,6 @@ impl Process {
             }
         }
         Ok(process)
-    }
-
-    /// The epoch that the nodes live in, and the names of its members.
-    #[must_use]
-    pub fn epoch(&self) -> (u32, Vec<String>) {
-        let epoch = self.census.current();
-        (epoch.number(), epoch.cluster.nodes().map(|node| node.id.clone()).collect())
     }
 
     /// Whether every thread of every node serves.
@@ -232,15 +231,24 @@ impl Process {
         Observer::new(self.parts.iter().map(watched).collect())
     }
 
-    /// Datagrams that each node has dropped so far, by reason.
-    pub fn drops(&self) -> impl Iterator<Item = (&str, DecodeError, u64)> {
-        let of = |part: &Part| {
-            let drops: Vec<_> = part.team.thread.board.drops().collect();
-            drops
-        };
-        self.parts.iter().flat_map(move |part| {
-            of(part).into_iter().map(|(reason, count)| (part.id.as_str(), reason, count))
-        })
+    /// What has happened to each node since the last look. To be called a few times a second.
+    pub fn take_events(&mut self, now: Time) -> Vec<Event> {
+        let epoch = self.census.current();
+        let mut members = None;
+        if epoch.number() > self.names.0 {
+            self.names = (epoch.number(), Names::of(&epoch.cluster, &epoch.roster));
+            let ids: Vec<&str> = epoch.cluster.nodes().map(|node| node.id.as_str()).collect();
+            let text = format!("epoch {} begins: {}", epoch.number(), ids.join(", "));
+            members = Some((Weight::Notice, text));
+        }
+        let mut events = Vec::new();
+        for Part { id, team, events: of_part, .. } in &mut self.parts {
+            let mut told = Vec::from_iter(members.clone());
+            of_part.look(&team.thread.board.figures(), &self.names.1, now, &mut told);
+            let event = |(weight, text)| Event { node: id.clone(), weight, text };
+            events.extend(told.into_iter().map(event));
+        }
+        events
     }
 
     /// Ends the nodes of which a thread has ended by itself.
@@ -432,7 +440,8 @@ impl<'a> Starter<'a> {
                 self.start_replica(&mut team, (node, me), &home, seeds, service)
             }
         };
-        let part = Part { id: node.id.clone(), team, home };
+        let events = Events::new(CheckpointFile::at(home.path()));
+        let part = Part { id: node.id.clone(), team, events, home };
         match started {
             Ok(()) => Ok(part),
             Err(error) => {
@@ -526,7 +535,7 @@ impl<'a> Starter<'a> {
             let identity = storage::Identity { cluster: cluster.id, configuration, node: worker };
             let file = CheckpointFile::new(home.path().to_owned(), identity);
             let log = self.builder.blueprint.ring.instances as u64;
-            keeper::begin(&file, &shared, log)?;
+            keeper::begin(&file, &shared, log, &team.thread.board)?;
             team.start_keeper(&format!("{}-keeper", node.id), file, &shared)?;
         }
         for (crew, seed) in seeds.into_iter().enumerate() {

@@ -100,8 +100,9 @@ impl<L: Send + 'static> Team<L> {
         shared: &Arc<Shared<S>>,
     ) -> Result<(), ClusterError> {
         let (shared, stop) = (shared.clone(), self.thread.stop.clone());
+        let board = self.thread.board.clone();
         let run = move || {
-            keeper::run(&file, shared.checkpoints(), &stop);
+            keeper::run(&file, shared.checkpoints(), &stop, &board);
             Ok(Ran::Workers(Vec::new()))
         };
         Ok(self.threads.spawn(name, None, run)?)

@@ -249,7 +249,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             if matches!(kind, Some(Kind::Redirect | Kind::Refused | Kind::Heartbeat)) {
                 match Message::decode(header.kind, body) {
                     Ok(message) => self.proposals.on_answer(header.ring, &message),
-                    Err(reason) => self.desk.drop(reason),
+                    Err(reason) => self.desk.drop(reason, frame.from),
                 }
                 if kind != Some(Kind::Heartbeat) {
                     receive.release(frame);
@@ -338,7 +338,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         for seat in &self.seats {
             let Seat { subscription, worker, .. } = seat;
             let group = worker.config().me.index();
-            board.publish(group, subscription, &worker.counters());
+            board.publish(group, subscription, (&worker.counters(), worker.is_muted()));
             worker.note_progress(subscription);
             board.stand(group, seat.stand());
         }
@@ -486,7 +486,7 @@ fn aside<S: Optimistic, T: Transmit>(
             worker.on_piece(sender, &piece, now);
         }
         Ok(_) => {}
-        Err(reason) => desk.drop(reason),
+        Err(reason) => desk.drop(reason, from),
     }
     Ok(())
 }

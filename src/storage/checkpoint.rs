@@ -40,7 +40,7 @@ impl CheckpointFile {
             let _ = fs::remove_file(&new);
             return written;
         }
-        fs::rename(&new, self.directory.join(NAME))?;
+        fs::rename(&new, self.path())?;
         File::open(&self.directory)?.sync_all()
     }
 
@@ -50,7 +50,7 @@ impl CheckpointFile {
     /// # Errors
     /// What the file system says.
     pub fn load(&self) -> io::Result<Option<Vec<u8>>> {
-        let mut file = match File::open(self.directory.join(NAME)) {
+        let mut file = match File::open(self.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -74,7 +74,17 @@ impl CheckpointFile {
     /// # Errors
     /// What the file system says.
     pub fn set_aside(&self) -> io::Result<()> {
-        fs::rename(self.directory.join(NAME), self.directory.join(DAMAGED))
+        fs::rename(self.path(), self.directory.join(DAMAGED))
+    }
+
+    /// The file in `directory`.
+    #[must_use]
+    pub fn at(directory: &Path) -> PathBuf {
+        directory.join(NAME)
+    }
+
+    fn path(&self) -> PathBuf {
+        Self::at(&self.directory)
     }
 
     fn write(&self, path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {

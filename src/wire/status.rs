@@ -99,6 +99,10 @@ pub enum Topic {
     /// Of a replica. Values: slot of its last complete checkpoint plus 1 (0: none), complete
     /// checkpoints of this life, state transfers.
     Checkpoint = 10,
+    /// Of a replica that keeps its checkpoints in a file. Values: checkpoints of this life that could
+    /// not be written, the operating system's error at the last one (0: it was written), those that
+    /// were written.
+    Kept = 11,
 }
 
 impl Topic {
@@ -115,6 +119,7 @@ impl Topic {
             7 => Self::Executed,
             9 => Self::Conflict,
             10 => Self::Checkpoint,
+            11 => Self::Kept,
             _ => return None,
         })
     }

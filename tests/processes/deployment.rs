@@ -159,7 +159,10 @@ impl Deployment {
     }
 
     fn spawn(&mut self, ids: &[&str], options: &[&str]) {
-        self.spawn_with(ids, options, Stdio::inherit());
+        // What several lives of a node say is in one file.
+        let mut errors = std::fs::OpenOptions::new();
+        let errors = errors.create(true).append(true).open(self.path(&format!("{}.err", ids[0])));
+        self.spawn_with(ids, options, errors.expect("a writable directory").into());
     }
 
     fn spawn_with(&mut self, ids: &[&str], options: &[&str], errors: Stdio) {
@@ -190,6 +193,24 @@ impl Deployment {
         let child = node.child.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &child]).status();
         assert!(status.is_ok_and(|status| status.success()), "{id} does not run any more");
+    }
+
+    /// What the process of node `id`, the first of its process, has written to standard error.
+    pub(crate) fn said(&self, id: &str) -> Vec<String> {
+        lines(&std::fs::read(self.path(&format!("{id}.err"))).expect("it was started"))
+    }
+
+    /// Waits until one of the nodes `ids` has said a line that has all of `parts`: that line.
+    pub(crate) fn said_when(&self, ids: &[&str], parts: &[&str]) -> String {
+        let has_parts = |line: &String| parts.iter().all(|part| line.contains(part));
+        for _ in 0..400 {
+            if let Some(line) = ids.iter().flat_map(|id| self.said(id)).find(has_parts) {
+                return line;
+            }
+            std::thread::park_timeout(Duration::from_millis(25));
+        }
+        let said: Vec<_> = ids.iter().map(|id| self.said(id)).collect();
+        panic!("nobody says {parts:?}: {said:?}");
     }
 
     /// Ends a node at once, as a crash does.
@@ -283,6 +304,13 @@ impl Drop for Deployment {
         for Running { child, .. } in &mut self.nodes {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let said =
+            files.map(|file| file.path()).filter(|path| path.extension() == Some("err".as_ref()));
+        for path in said.filter(|_| std::thread::panicking()) {
+            let said = std::fs::read_to_string(path).unwrap_or_default();
+            let _ = write!(std::io::stderr(), "{said}");
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }

@@ -5,6 +5,7 @@ use crate::host::usage::{cpu_time, resident_bytes};
 use crate::node::{NodeFigures, Observer, RingFigures, drop_reason};
 use crate::wire::{Fact, Topic};
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 /// A family of samples.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +28,7 @@ impl Family {
 type OfRing = fn(&RingFigures) -> u64;
 
 /// Of acceptor and ring.
-const RING: [(Family, OfRing); 15] = [
+const RING: [(Family, OfRing); 17] = [
     (
         family("psmr_acceptor_decided_instance", "Instance up to which all are known as decided."),
         |ring| ring.decided,
@@ -84,6 +85,16 @@ const RING: [(Family, OfRing); 15] = [
         ),
         |ring| ring.refused_full,
     ),
+    (family("psmr_acceptor_log_free_instances", "Instances of its log that are free."), |ring| {
+        ring.free
+    }),
+    (
+        family(
+            "psmr_acceptor_unknown_learners_total",
+            "Reports of learners that the ring does not have.",
+        ),
+        |ring| ring.unknown_learners,
+    ),
 ];
 
 /// Of replica and ring: values of [`Topic::Applied`].
@@ -93,7 +104,7 @@ const APPLIED: [(Family, usize); 2] = [
 ];
 
 /// Of a replica: a value of a topic.
-const REPLICA: [(Family, Topic, usize); 5] = [
+const REPLICA: [(Family, Topic, usize); 6] = [
     (
         family("psmr_replica_commands_total", "Commands executed that may change state."),
         Topic::Executed,
@@ -114,6 +125,11 @@ const REPLICA: [(Family, Topic, usize); 5] = [
         family("psmr_replica_transfers_total", "Times that it came back by another's checkpoint."),
         Topic::Checkpoint,
         2,
+    ),
+    (
+        family("psmr_replica_failed_saves_total", "Checkpoints that could not be written."),
+        Topic::Kept,
+        0,
     ),
 ];
 
@@ -229,6 +245,18 @@ impl Page {
                 self.sample(checkpoint, &[("node", id)], slot);
             }
         }
+        let help = "Bytes of the last checkpoint that was written; 0 without one.";
+        let bytes = self.open(family("psmr_replica_checkpoint_bytes", help));
+        for (id, node) in &replicas {
+            let kept = node.replica.unwrap_or_default().kept;
+            self.sample(bytes, &[("node", id)], kept.bytes);
+        }
+        let help = "Time that writing it took; 0 without one.";
+        let seconds = self.open(family("psmr_replica_checkpoint_save_seconds", help));
+        for (id, node) in &replicas {
+            let took = Duration::from_nanos(node.replica.unwrap_or_default().kept.nanoseconds);
+            self.sample(seconds, &[("node", id)], took.as_secs_f64());
+        }
     }
 
     /// The head of a family; its samples follow.
@@ -265,6 +293,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::{KeptFigures, ReplicaFigures};
     use std::collections::BTreeMap;
 
     #[test]
@@ -275,10 +304,16 @@ mod tests {
             facts: vec![Fact::new(Topic::Drop, 0, [3, 0, 0])],
             rings: vec![ring, ring],
             lags: BTreeMap::new(),
+            drops: Vec::new(),
+            replica: None,
         };
         let facts = vec![Fact::new(Topic::Applied, 1, [5, 9, 0])];
         let lags = BTreeMap::from([(1, 2)]);
-        let replica = NodeFigures { is_up: false, facts, rings: Vec::new(), lags };
+        let kept = KeptFigures { bytes: 99, nanoseconds: 1_500_000_000, ..KeptFigures::default() };
+        let figures = ReplicaFigures { kept, ..ReplicaFigures::default() };
+        let (rings, drops) = (Vec::new(), Vec::new());
+        let replica =
+            NodeFigures { is_up: false, facts, rings, lags, drops, replica: Some(figures) };
         let nodes = [("a1", acceptor), ("r\"1", replica)];
         let mut page = Page(String::new());
         page.nodes(&nodes);
@@ -293,6 +328,9 @@ mod tests {
             "psmr_acceptor_decided_instance{node=\"a1\",ring=\"1\"} 7",
             "psmr_replica_lag_instances{node=\"r\\\"1\",ring=\"1\"} 2",
             "psmr_replica_position_slot{node=\"r\\\"1\",ring=\"1\"} 9",
+            "psmr_replica_failed_saves_total{node=\"r\\\"1\"} 0",
+            "psmr_replica_checkpoint_bytes{node=\"r\\\"1\"} 99",
+            "psmr_replica_checkpoint_save_seconds{node=\"r\\\"1\"} 1.5",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
         }
