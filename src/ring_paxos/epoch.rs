@@ -15,7 +15,6 @@
 //! [`Member::is_established`] tells, and must be seen of every ring before a change is put forward.
 
 use super::member::Member;
-use super::trim::Positions;
 use super::{Envelope, Epoch, Instance, Log, Outbox};
 use crate::types::Time;
 use crate::wire::{self, Message, Refusal, Refused, Taken, Value};
@@ -155,7 +154,7 @@ impl<L: Log> Member<L> {
         self.acceptor.birth = None; // Others had a life, in the epoch before.
         self.acceptor.next = NextEpoch::default();
         self.acceptor.votes.clear();
-        self.acceptor.positions = Positions::new(&self.config);
+        self.acceptor.positions.take_up(&self.config);
         self.find_members();
         self.election.begin_epoch(&self.config, index, now);
         let coordinator = self.acceptor.current.node;

@@ -66,6 +66,9 @@ pub(super) struct Positions {
     reports: Vec<Report>,
     /// The numbers of the learners that there are.
     expected: Vec<u64>,
+    /// Those of them that a new coordinator waits to hear of: not who came with an epoch and was not
+    /// heard yet, for its node may not run, and it has no state that anybody could need.
+    awaited: Vec<u64>,
     retention: Retention,
     /// Whether enough of them were heard, when it was looked last, for checkpoints to be forgotten by.
     pub(super) can_trim: bool,
@@ -99,11 +102,23 @@ impl Positions {
         Self {
             reports: Vec::with_capacity(config.learners.len()),
             expected: config.learners.clone(),
+            awaited: config.learners.clone(),
             retention: config.retention,
             can_trim: false,
             slowest: None,
             surveyed: Surveyed::default(),
         }
+    }
+
+    /// Another epoch begins: those who left count no more. How far the others are is as true as it
+    /// was, so that no change stops a ring until everybody was heard again.
+    pub(super) fn take_up(&mut self, config: &RingConfig) {
+        let stays = |learner: &u64| config.learners.contains(learner);
+        self.reports.retain(|report| stays(&report.position.learner));
+        self.awaited.retain(stays);
+        self.expected.clone_from(&config.learners);
+        self.retention = config.retention;
+        self.surveyed = Surveyed(None);
     }
 
     /// Takes a report; the learner's entry, if the ring has such a learner.
@@ -112,6 +127,9 @@ impl Positions {
             return None;
         }
         self.surveyed = Surveyed(None);
+        if !self.awaited.contains(&position.learner) {
+            self.awaited.push(position.learner);
+        }
         let index = self.reports.iter().position(|r| r.position.learner == position.learner);
         let index = index.unwrap_or_else(|| {
             self.reports.push(Report {
@@ -213,7 +231,8 @@ impl Positions {
         let is_heard = |at: Time| now.since(at) <= patience;
         // What others reported to an earlier coordinator says nothing of now.
         let fresh = self.reports.iter().filter(|report| report.heard_at >= since);
-        if fresh.count() < self.expected.len() && is_heard(since) {
+        let fresh = fresh.filter(|report| self.awaited.contains(&report.position.learner));
+        if fresh.count() < self.awaited.len() && is_heard(since) {
             return None; // Others may be there that have not been heard yet.
         }
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
@@ -390,6 +409,31 @@ mod tests {
         assert_eq!(kept.holder(at(3)), Holder::Applies(4));
         assert_eq!((kept.hindmost(at(3)), kept.hindmost(at(22))), (Some(4), Some(4)));
         assert_eq!(kept.holder(at(23)), Holder::TooFew, "only one is heard still");
+    }
+
+    #[test]
+    fn who_came_with_an_epoch_is_waited_for_once_it_was_heard_of() {
+        let patience = 20 * MILLI;
+        let retention = Retention::Checkpoints { copies: 1, is_strict: false, patience };
+        let mut positions = positions(retention);
+        let report = |positions: &mut Positions, learner, applied, now| {
+            let (applied, checkpointed) = (Instance(applied), Instance(0));
+            let position = Position { applied, needed: applied, checkpointed, learner };
+            positions.take(&position, now);
+        };
+        (3..6).for_each(|learner| report(&mut positions, learner, 10 * learner, Time(1)));
+        let survey = |positions: &mut Positions| {
+            (positions.survey((Time(1), Time(1)), LogRoom::Half), positions.slowest())
+        };
+        assert_eq!(survey(&mut positions), (Some(Instance(30)), Some(Instance(30))));
+        let defaults = RingConfig::new(RingId(0), vec![NodeId(0)]);
+        let next = RingConfig { learners: vec![4, 5, 6], retention, ..defaults };
+        positions.take_up(&next);
+        assert_eq!(survey(&mut positions), (Some(Instance(40)), Some(Instance(40))), "3 has left");
+        report(&mut positions, 6, 20, Time(1));
+        assert_eq!(survey(&mut positions), (Some(Instance(20)), Some(Instance(20))));
+        let later = Time(1) + MILLI;
+        assert_eq!(positions.survey((later, later), LogRoom::Half), None, "6 is awaited, too");
     }
 
     #[test]
