@@ -73,6 +73,8 @@ fn a_replica_that_is_killed_under_load_comes_back_by_its_checkpoint_and_by_anoth
     assert_served(second);
     let status = cluster.status_when(|status| are_level(status) && transfers(status, "r1") > 0);
     assert_eq!(transfers(&status, "r2"), 0);
+    cluster.said_when(&["r1"], &["r1: is lost: "]);
+    cluster.said_when(&["r1"], &["r1: has the checkpoint of ", " at slot "]);
     assert_eq!(cluster.client(&["insert", "9000000", "1"], ""), ["ok"]);
     cluster.stop();
 }

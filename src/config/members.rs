@@ -396,8 +396,8 @@ mod tests {
         let same = Members { epoch: 4, ..members() };
         let twice = Members { epoch: 4, ..added.remove("a4").expect("others stay") };
         let later = Members { epoch: 5, ..removed.clone() };
-        let other = Members { immutable: 78, ..removed.clone() };
-        let mut old = replaced.clone();
+        let other = Members { immutable: 78, ..removed };
+        let mut old = replaced;
         old.acceptors[1].since = 1;
         let wrong = [&before, &same, &twice, &later, &other, &old];
         assert!(wrong.iter().all(|next| !next.follow(&before)));
