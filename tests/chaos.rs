@@ -64,7 +64,7 @@ struct Test {
     run: fn(&Trial),
 }
 
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 10] = [
     Test {
         name: "an_operator_runs_a_cluster_on_three_hosts",
         share: 0.0,
@@ -119,7 +119,19 @@ const TESTS: [Test; 8] = [
         name: "an_acceptor_whose_disk_was_wiped_has_no_vote",
         share: 0.0,
         seconds: 0.0,
-        run: wiped::run,
+        run: |trial| wiped::run(trial, wiped::Disk::Wiped),
+    },
+    Test {
+        name: "an_acceptor_whose_disk_was_rolled_back_to_an_earlier_life_has_no_vote",
+        share: 0.0,
+        seconds: 0.0,
+        run: |trial| wiped::run(trial, wiped::Disk::OldLife),
+    },
+    Test {
+        name: "an_acceptor_whose_disk_was_rolled_back_within_its_life_has_no_vote",
+        share: 0.0,
+        seconds: 0.0,
+        run: |trial| wiped::run(trial, wiped::Disk::SameLife),
     },
     Test {
         name: "disks_that_lie_about_flushes_are_found_out",

@@ -7,6 +7,8 @@ mod birth;
 mod chaos;
 #[path = "ring/epochs.rs"]
 mod epochs;
+#[path = "ring/lives.rs"]
+mod lives;
 #[path = "ring/log.rs"]
 mod log;
 #[path = "ring/memory.rs"]
@@ -24,14 +26,16 @@ mod takeover;
 #[path = "ring/votes.rs"]
 mod votes;
 
-fn agrees_and_recovers(changes: bool) {
+use chaos::Course;
+
+fn agrees_and_recovers(course: Course) {
     let mut decided = 0;
     let seeds = match std::env::var("RING_SEED") {
         Ok(seed) => vec![seed.parse().expect("a seed is a number")],
         Err(_) => (1..=150).collect(),
     };
     for seed in seeds {
-        let outcome = chaos::run(seed, changes);
+        let outcome = chaos::run(seed, course);
         assert!(outcome.violations.is_empty(), "seed {seed}: {:?}", outcome.violations);
         assert!(outcome.is_alive, "seed {seed} does not recover");
         decided += outcome.decided;
@@ -41,10 +45,15 @@ fn agrees_and_recovers(changes: bool) {
 
 #[test]
 fn under_loss_reordering_crashes_pauses_and_partitions_a_ring_agrees_and_recovers() {
-    agrees_and_recovers(false);
+    agrees_and_recovers(Course::Steady);
 }
 
 #[test]
 fn it_does_so_while_its_acceptors_come_and_go() {
-    agrees_and_recovers(true);
+    agrees_and_recovers(Course::Members);
+}
+
+#[test]
+fn it_does_so_while_directories_are_put_back_from_copies() {
+    agrees_and_recovers(Course::OldCopies);
 }

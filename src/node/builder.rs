@@ -56,12 +56,19 @@ pub(super) struct CheckpointPlan {
     pub(super) is_strict: bool,
     /// Replicas may begin after others: such a one answers nobody before it has caught up.
     pub(super) joins: bool,
+    /// See [`RingConfig::keeps_lives`].
+    pub(super) keeps_lives: bool,
 }
 
 impl CheckpointPlan {
     /// No checkpoints, and all replicas begin together.
-    pub(super) const NONE: Self =
-        Self { interval: Duration::ZERO, patience: Duration::ZERO, is_strict: false, joins: false };
+    pub(super) const NONE: Self = Self {
+        interval: Duration::ZERO,
+        patience: Duration::ZERO,
+        is_strict: false,
+        joins: false,
+        keeps_lives: false,
+    };
 
     /// What `ring` keeps for the replicas of `roster`.
     fn retention(&self, roster: &Roster, ring: RingId) -> Retention {
@@ -80,7 +87,8 @@ impl CheckpointPlan {
     /// Who belongs to `ring` in epoch `number`, of which `roster` is.
     pub(super) fn epoch(&self, roster: &Roster, ring: RingId, number: u32) -> Epoch {
         let (acceptors, learners) = (roster.acceptors(), roster.learners(ring));
-        Epoch { number, acceptors, learners, retention: self.retention(roster, ring) }
+        let (retention, keeps_lives) = (self.retention(roster, ring), self.keeps_lives);
+        Epoch { number, acceptors, learners, retention, keeps_lives }
     }
 }
 
@@ -118,6 +126,7 @@ impl Builder {
                     decides_members: ring == roster.last_ring(),
                     learners: of_ring.learners.clone(),
                     retention: of_ring.retention,
+                    keeps_lives: of_ring.keeps_lives,
                     ..blueprint.ring.clone()
                 };
                 let (log, recovered) = logs.open(node, ring, config.instances)?;

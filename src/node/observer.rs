@@ -185,6 +185,8 @@ figures! {
     admissions,
     /// Reports of learners that the ring does not have.
     unknown_learners,
+    /// 1 if its log was found to be a copy of earlier days.
+    old_copies,
 }
 
 impl RingFigures {
@@ -206,7 +208,7 @@ impl RingFigures {
             round: member.ballot().round.into(),
             leader: member.ballot().node.0.into(),
             coordinates: member.is_coordinator().into(),
-            votes: (!member.is_inert()).into(),
+            votes: member.has_vote().into(),
             began: match memory {
                 Memory::Amnesiac => 1,
                 Memory::Newborn => 2,
@@ -225,6 +227,7 @@ impl RingFigures {
             refused_no_quorum: counters.refused_no_quorum,
             admissions: counters.admissions,
             unknown_learners: counters.unknown_learners,
+            old_copies: counters.old_copies,
         }
     }
 }

@@ -70,7 +70,7 @@ impl Hosted {
         facts.push(Fact::new(Topic::Ring, ring.0, values));
         let ballot = member.ballot();
         let standing = u64::from(member.is_coordinator())
-            | u64::from(member.is_inert()) << 1
+            | u64::from(!member.has_vote()) << 1
             | u64::from(member.is_established()) << 2;
         let values = [ballot.round.into(), ballot.node.0.into(), standing];
         facts.push(Fact::new(Topic::Ballot, ring.0, values));
@@ -390,6 +390,9 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
                 member.on_timeout(now, &mut out);
                 work += 1;
             }
+        }
+        if self.hosted.iter().any(|hosted| hosted.member.has_old_copy()) {
+            self.hosted.iter_mut().for_each(|hosted| hosted.member.distrust());
         }
         work += self.skip(now);
         let (_, transmit) = self.endpoint.split();

@@ -87,6 +87,7 @@ pub(super) fn checkpoints(cluster: &Cluster) -> CheckpointPlan {
         patience: cluster.execution.replica_patience,
         is_strict: cluster.durability == config::Durability::Sync,
         joins: true,
+        keeps_lives: cluster.durability == config::Durability::Sync,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::birth::Birth;
 use super::epoch::NextEpoch;
+use super::lives::Lives;
 use super::member::{Member, Memory};
 use super::trim::Positions;
 use super::votes::{Occasion, VoteQueue};
@@ -43,7 +44,7 @@ pub(super) struct Acceptor {
     pub(super) decided: Instance,
     /// Every instance up to here is decided, as the coordinator of `current` said: what was
     /// accepted at `current` is what is decided.
-    marked: Instance,
+    pub(super) marked: Instance,
     /// A decided instance, and the first slot that it and those before leave free.
     pub(super) known: (Instance, Slot),
     /// The last instance of an unbroken run that was accepted here, decided or not, and the first
@@ -56,6 +57,8 @@ pub(super) struct Acceptor {
     pub(super) is_inert: bool,
     /// It does not know whether there was one.
     pub(super) birth: Option<Birth>,
+    /// Those that it knows of, and what it asks the others of its own.
+    pub(super) lives: Lives,
     /// The fresh ballot that re-admits it, and the last instance that it must hold.
     pub(super) grant: Option<(Ballot, Instance)>,
     /// The last instance that it asked for on the way there.
@@ -84,6 +87,7 @@ impl Acceptor {
             is_inert: matches!(memory, Memory::Amnesiac | Memory::Newborn)
                 && !Bug::AmnesiacVotes.is_planted(),
             birth: Birth::new(config.acceptors.len(), memory),
+            lives: Lives::new(config, memory),
             grant: None,
             awaited: Instance(0),
             unpersisted: VecDeque::with_capacity(config.instances),
@@ -98,6 +102,7 @@ impl Acceptor {
         if ballot == self.current {
             return;
         }
+        self.lives.note_votes(self.layout.members(), self.current, self.marked);
         self.current = ballot;
         self.layout = *layout;
         self.position = layout.position(me);
@@ -113,6 +118,7 @@ impl<L: Log> Member<L> {
     /// come back through here.
     pub fn restore(&mut self, log: &impl Replay) {
         log.replay(&mut |record| self.restore_record(record));
+        self.acceptor.lives.begin_with(self.acceptor.promised);
     }
 
     fn restore_record(&mut self, record: &Record<'_>) {
@@ -136,8 +142,9 @@ impl<L: Log> Member<L> {
                     self.await_members(instance, &value);
                 }
             }
-            // Who comes back with a memory votes anyway.
-            Record::Admitted => {}
+            Record::Lost => self.acceptor.is_inert = !Bug::AmnesiacVotes.is_planted(),
+            Record::Admitted => self.acceptor.is_inert = false,
+            Record::Life { node, life } => self.acceptor.lives.note(node, life, Lsn(0)),
         }
     }
 
@@ -178,7 +185,7 @@ impl<L: Log> Member<L> {
             self.request_admission(envelope.sender, ballot, out);
             return;
         }
-        if !self.heed(envelope, ballot, now, out) {
+        if !self.has_vote() || !self.heed(envelope, ballot, now, out) {
             return;
         }
         self.promise(ballot);
@@ -293,6 +300,7 @@ impl<L: Log> Member<L> {
             self.progress(instance, Occasion::First, out);
         }
         self.send_due_promise(out);
+        self.release_lives(out);
         self.follow_grant(out);
         self.check_promises(now, out);
         self.flush_votes(out);
@@ -370,6 +378,11 @@ impl<L: Log> Member<L> {
         }
         self.acceptor.decided = self.acceptor.decided.max(decided);
         self.advance_known();
+    }
+
+    /// Up to where everything is decided at the ballot that it follows, as far as it knows.
+    pub(super) fn decided_at_current(&self) -> Instance {
+        if self.coordinator.is_leading() { self.coordinator.decided } else { self.acceptor.marked }
     }
 
     /// Counts the slots of what is decided, without a gap, behind the last known place.

@@ -167,10 +167,17 @@ impl<L: Log> Member<L> {
             self.acceptor.awaited = instance;
             asked += 1;
         }
+        if is_earned && !self.acceptor.lives.are_settled() {
+            return; // Its next life could be taken for one of those before.
+        }
         if is_earned && self.is_promise_persisted() {
             self.acceptor.is_inert = false;
             self.acceptor.birth = None;
             self.acceptor.grant = None;
+            if self.config.keeps_lives {
+                // What comes behind the mark is all that the next life will be asked for.
+                self.log_trim();
+            }
             // Until this is persistent, another life would ask to be admitted again: late, not wrong.
             self.log.append(&Record::Admitted);
         } else if !missing.is_empty() {

@@ -34,6 +34,8 @@ pub struct Epoch {
     pub learners: Vec<u64>,
     /// As [`RingConfig::retention`].
     pub retention: Retention,
+    /// As [`RingConfig::keeps_lives`].
+    pub keeps_lives: bool,
 }
 
 /// The settings of one ring, the same at each of its acceptors. But for what an [`Epoch`] changes
@@ -54,6 +56,9 @@ pub struct RingConfig {
     pub learners: Vec<u64>,
     /// What must not be forgotten yet.
     pub retention: Retention,
+    /// Acceptors that restart ask the others whether their log is a copy of earlier days: where it is
+    /// kept on disk, and all of them know these messages.
+    pub keeps_lives: bool,
     /// Instances that an acceptor's log holds; a power of two.
     pub instances: usize,
     /// How much a datagram holds.
@@ -96,6 +101,7 @@ impl RingConfig {
             acceptors,
             learners: Vec::new(),
             retention: Retention::Applied,
+            keeps_lives: false,
             instances: 1024,
             room: Room::MOST,
             batch_limit: Room::MOST.batch(),

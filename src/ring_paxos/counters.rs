@@ -41,6 +41,8 @@ pub struct Counters {
     pub new_rings: u64,
     /// Acceptors without memory that it re-admitted.
     pub admissions: u64,
+    /// 1 if its log was found to be a copy of earlier days.
+    pub old_copies: u64,
     /// Messages of a ballot below the promise.
     pub stale: u64,
     /// Messages about instances outside the log.

@@ -36,9 +36,10 @@ impl Election {
         let patience = config.election_timeout + config.election_timeout / 2 * rank;
         let tick = config.election_timeout / 8;
         let stands_at_once = rank == 0 && memory == Memory::Fresh;
+        let asks_at_once = config.keeps_lives && memory != Memory::Fresh;
         Self {
             seen: Ballot::ZERO,
-            tick_at: if stands_at_once { now } else { now + tick },
+            tick_at: if stands_at_once || asks_at_once { now } else { now + tick },
             rebuke_at: Time::ZERO,
             stand_at: if stands_at_once { now } else { now + patience },
             patience,
@@ -116,7 +117,8 @@ impl<L: Log> Member<L> {
             return;
         }
         self.declare_birth(out);
-        if self.coordinator.is_leading() || self.acceptor.is_inert {
+        self.inquire(now, out);
+        if self.coordinator.is_leading() || !self.has_vote() {
             return;
         }
         if was_paused {

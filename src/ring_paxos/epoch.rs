@@ -138,13 +138,14 @@ impl<L: Log> Member<L> {
     /// # Panics
     /// If the epoch is not a later one.
     pub fn take_up(&mut self, epoch: Epoch, now: Time, out: &mut impl Outbox) -> bool {
-        let Epoch { number, acceptors, learners, retention } = epoch;
+        let Epoch { number, acceptors, learners, retention, keeps_lives } = epoch;
         assert!(number > self.config.epoch, "epochs follow each other");
         let was_leading = self.coordinator.is_leading();
         self.retire();
         let config = &mut self.config;
         (config.epoch, config.acceptors) = (number, acceptors);
         (config.learners, config.retention) = (learners, retention);
+        config.keeps_lives = keeps_lives;
         let Some(index) = self.config.index(self.me) else { return false };
         self.index = index;
         // What was asked, answered or granted was so in another epoch.
@@ -152,6 +153,7 @@ impl<L: Log> Member<L> {
         self.acceptor.promise_due = None;
         self.acceptor.grant = None;
         self.acceptor.birth = None; // Others had a life, in the epoch before.
+        self.acceptor.lives.begin_epoch(&self.config);
         self.acceptor.next = NextEpoch::default();
         self.acceptor.votes.clear();
         self.acceptor.positions.take_up(&self.config);
@@ -160,7 +162,7 @@ impl<L: Log> Member<L> {
         let coordinator = self.acceptor.current.node;
         let is_orphaned = self.config.index(coordinator).is_none();
         let stands = was_leading || (is_orphaned && self.config.rank(index) == 0);
-        if stands && !self.acceptor.is_inert {
+        if stands && self.has_vote() {
             self.stand(now, out);
         }
         true

@@ -3,7 +3,7 @@
 //! Promise, 2B, and the coordinator's own vote leave only once the record that they speak of is
 //! persistent (rule 4). A log that completes later is followed by a call of `on_persisted`.
 
-use crate::types::{Ballot, Instance, Slot, ValueId};
+use crate::types::{Ballot, Instance, Life, NodeId, Slot, ValueId};
 use crate::wire::Value;
 
 /// A log sequence number: records persist in its order.
@@ -35,6 +35,15 @@ pub enum Record<'a> {
     },
     /// It had lost its memory and is re-admitted: from here on it votes.
     Admitted,
+    /// What it knew is lost, or was never there: until it is admitted it has no vote.
+    Lost,
+    /// An acceptor, perhaps this one, has begun a life.
+    Life {
+        /// Which acceptor.
+        node: NodeId,
+        /// The life.
+        life: Life,
+    },
 }
 
 /// What a log holds of a former life.

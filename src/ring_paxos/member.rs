@@ -2,7 +2,7 @@
 //! coordinator. The one type that simulator and host drive.
 //!
 //! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`, `birth`,
-//! `election`, `epoch` and `coordinator`.
+//! `lives`, `election`, `epoch` and `coordinator`.
 
 use super::acceptor::Acceptor;
 use super::coordinator::Coordinator;
@@ -235,6 +235,10 @@ impl<L: Log> Role for Member<L> {
             Message::Admission(admission) => self.on_admission(envelope, admission, now, out),
             Message::Repair(repair) => self.on_repair(repair, out),
             Message::Newborn(newborn) => self.on_newborn(envelope, newborn, now, out),
+            Message::Recall(recall) => self.on_recall(envelope, recall, now, out),
+            Message::Recollection(recollection) => {
+                self.on_recollection(envelope, recollection, now, out);
+            }
             Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)

@@ -12,6 +12,7 @@ mod counters;
 mod election;
 mod epoch;
 mod learner;
+mod lives;
 mod log;
 mod member;
 mod proposal;

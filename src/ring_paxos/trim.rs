@@ -296,6 +296,7 @@ impl<L: Log> Member<L> {
         // What a new coordinator needs to count slots is never forgotten: a mark beyond what is known
         // here waits for the next heartbeat.
         self.advance_known();
+        self.acceptor.lives.note_trim(trim);
         let trim = trim.min(self.acceptor.known.0);
         if trim <= self.window.trim() {
             return;

@@ -121,7 +121,7 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Some(position) = self.acceptor.position else { return };
-        let persisted = self.log.persisted();
+        let (persisted, has_vote) = (self.log.persisted(), self.has_vote());
         if self.acceptor.current < self.acceptor.promised && !Bug::AcceptBelowPromise.is_planted() {
             return;
         }
@@ -131,7 +131,7 @@ impl<L: Log> Member<L> {
         let may_vote = entry.is_accepted()
             && entry.ballot == self.acceptor.current
             && (entry.lsn <= persisted || is_too_early)
-            && !self.acceptor.is_inert;
+            && has_vote;
         if !may_vote {
             return;
         }
@@ -209,7 +209,7 @@ impl<L: Log> Member<L> {
         request: &RepairRequest<'_>,
         out: &mut impl Outbox,
     ) {
-        let Some(position) = self.acceptor.position.filter(|_| !self.acceptor.is_inert) else {
+        let Some(position) = self.acceptor.position.filter(|_| self.has_vote()) else {
             return;
         };
         let ballot = self.acceptor.current;

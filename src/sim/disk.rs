@@ -2,7 +2,7 @@
 //! which survives the process with what had become persistent by then.
 
 use crate::ring_paxos::{Log, Lsn, Record, Replay};
-use crate::types::{Ballot, Instance, Random, Slot, Time, ValueId};
+use crate::types::{Ballot, Instance, Life, NodeId, Random, Slot, Time, ValueId};
 use crate::wire::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,6 +14,8 @@ enum Stored {
     Accept { instance: Instance, ballot: Ballot, id: ValueId, value: StoredValue },
     Trim { trim: Instance, known: (Instance, Slot) },
     Admitted,
+    Lost,
+    Life(NodeId, Life),
 }
 
 /// What a simulated disk still held when its process ended.
@@ -149,6 +151,8 @@ impl Stored {
             }
             Record::Trim { trim, known } => Self::Trim { trim, known },
             Record::Admitted => Self::Admitted,
+            Record::Lost => Self::Lost,
+            Record::Life { node, life } => Self::Life(node, life),
         }
     }
 
@@ -167,6 +171,8 @@ impl Stored {
             }
             Self::Trim { trim, known } => Record::Trim { trim: *trim, known: *known },
             Self::Admitted => Record::Admitted,
+            Self::Lost => Record::Lost,
+            Self::Life(node, life) => Record::Life { node: *node, life: *life },
         }
     }
 }

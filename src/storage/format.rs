@@ -9,7 +9,7 @@
 
 use crate::mem::SECTOR;
 use crate::ring_paxos::Record;
-use crate::types::{Ballot, Instance, Random, RingId, Slot};
+use crate::types::{Ballot, Instance, Life, NodeId, Random, RingId, Slot};
 use crate::wire::{MAX_BATCH, PromiseRecord, PromiseRecords, Reader, Writer};
 use bytemuck::{Pod, Zeroable};
 
@@ -23,8 +23,10 @@ pub(super) const BLOCK: usize = 64 * 1024;
 pub(super) const HEADER: usize = size_of::<Header>();
 /// The most bytes that a record takes.
 pub(super) const LONGEST: usize = RECORD + ACCEPT + MAX_BATCH.next_multiple_of(ALIGNMENT);
-/// Room for the records that open a segment: loss, promise, trim.
-pub(super) const OPENING: usize = 3 * RECORD + 16 + 24;
+/// The most lives that a log knows: one an acceptor.
+pub(super) const MOST_LIVES: usize = 15;
+/// Room for the records that open a segment: loss, promise, trim, lives.
+pub(super) const OPENING: usize = 3 * RECORD + 16 + 24 + MOST_LIVES * (RECORD + 24);
 
 const RECORD: usize = size_of::<RecordHeader>();
 /// The fixed part of an accept: instance, ballot, id, kind of value.
@@ -147,15 +149,7 @@ pub(super) struct LogName {
     pub(super) digest: u64,
 }
 
-/// A record as it is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Entry<'a> {
-    /// What the acceptor wrote.
-    Acceptor(Record<'a>),
-    /// A former life is lost: until it is admitted, the acceptor has no vote.
-    Lost,
-}
-
+/// In front of each record on the disk.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct RecordHeader {
@@ -169,6 +163,7 @@ const ACCEPTED: u32 = 2;
 const TRIM: u32 = 3;
 const ADMITTED: u32 = 4;
 const LOST: u32 = 5;
+const LIFE: u32 = 6;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -178,7 +173,14 @@ struct TrimFixed {
     slot: Slot,
 }
 
-impl Entry<'_> {
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LifeFixed {
+    node: u64,
+    life: Life,
+}
+
+impl Record<'_> {
     /// Bytes on the disk.
     #[inline]
     pub(super) const fn encoded_length(&self) -> usize {
@@ -193,15 +195,18 @@ impl Entry<'_> {
         let length = u32::try_from(self.length()).expect("at most LONGEST");
         writer.pod(&RecordHeader { kind: self.kind(), length });
         match self {
-            Self::Acceptor(Record::Promise(ballot)) => writer.pod(ballot),
-            Self::Acceptor(Record::Accept { instance, ballot, id, value }) => {
+            Self::Promise(ballot) => writer.pod(ballot),
+            Self::Accept { instance, ballot, id, value } => {
                 let (instance, ballot, id, value) = (*instance, *ballot, *id, *value);
                 PromiseRecord { instance, ballot, id, value }.encode(&mut writer);
             }
-            Self::Acceptor(Record::Trim { trim, known: (known, slot) }) => {
+            Self::Trim { trim, known: (known, slot) } => {
                 writer.pod(&TrimFixed { trim: *trim, known: *known, slot: *slot });
             }
-            Self::Acceptor(Record::Admitted) | Self::Lost => {}
+            Self::Admitted | Self::Lost => {}
+            Self::Life { node, life } => {
+                writer.pod(&LifeFixed { node: node.0.into(), life: *life });
+            }
         }
         let written = writer.written();
         target[written..encoded].fill(0);
@@ -210,22 +215,24 @@ impl Entry<'_> {
 
     const fn kind(&self) -> u32 {
         match self {
-            Self::Acceptor(Record::Promise(_)) => PROMISE,
-            Self::Acceptor(Record::Accept { .. }) => ACCEPTED,
-            Self::Acceptor(Record::Trim { .. }) => TRIM,
-            Self::Acceptor(Record::Admitted) => ADMITTED,
+            Self::Promise(_) => PROMISE,
+            Self::Accept { .. } => ACCEPTED,
+            Self::Trim { .. } => TRIM,
+            Self::Admitted => ADMITTED,
             Self::Lost => LOST,
+            Self::Life { .. } => LIFE,
         }
     }
 
     const fn length(&self) -> usize {
         match *self {
-            Self::Acceptor(Record::Promise(_)) => size_of::<Ballot>(),
-            Self::Acceptor(Record::Accept { instance, ballot, id, value }) => {
+            Self::Promise(_) => size_of::<Ballot>(),
+            Self::Accept { instance, ballot, id, value } => {
                 PromiseRecord { instance, ballot, id, value }.encoded_length()
             }
-            Self::Acceptor(Record::Trim { .. }) => size_of::<TrimFixed>(),
-            Self::Acceptor(Record::Admitted) | Self::Lost => 0,
+            Self::Trim { .. } => size_of::<TrimFixed>(),
+            Self::Admitted | Self::Lost => 0,
+            Self::Life { .. } => size_of::<LifeFixed>(),
         }
     }
 }
@@ -235,7 +242,7 @@ impl Entry<'_> {
 pub(super) fn entries<'a>(
     header: &Header,
     block: &'a [u8],
-) -> impl Iterator<Item = Result<Entry<'a>, Malformed>> + use<'a> {
+) -> impl Iterator<Item = Result<Record<'a>, Malformed>> + use<'a> {
     let mut left = header.records;
     let records = &block[..(header.length as usize).min(block.len())];
     let mut reader = Reader::new(records.get(HEADER..).unwrap_or(&[]));
@@ -253,25 +260,29 @@ pub(super) fn entries<'a>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-fn entry<'a>(reader: &mut Reader<'a>) -> Option<Entry<'a>> {
+fn entry<'a>(reader: &mut Reader<'a>) -> Option<Record<'a>> {
     let RecordHeader { kind, length } = reader.pod().ok()?;
     let length = length as usize;
     let padded = reader.take((RECORD + length).next_multiple_of(ALIGNMENT) - RECORD).ok()?;
     let mut body = Reader::new(&padded[..length]);
     let entry = match kind {
-        PROMISE => Entry::Acceptor(Record::Promise(body.pod().ok()?)),
+        PROMISE => Record::Promise(body.pod().ok()?),
         ACCEPTED => {
             let record = PromiseRecords::new(body.take(length).ok()?).iter().next()?;
             let PromiseRecord { instance, ballot, id, value } = record;
             let is_whole = record.encoded_length() == length && length <= ACCEPT + MAX_BATCH;
-            is_whole.then_some(Entry::Acceptor(Record::Accept { instance, ballot, id, value }))?
+            is_whole.then_some(Record::Accept { instance, ballot, id, value })?
         }
         TRIM => {
             let TrimFixed { trim, known, slot } = body.pod().ok()?;
-            Entry::Acceptor(Record::Trim { trim, known: (known, slot) })
+            Record::Trim { trim, known: (known, slot) }
         }
-        ADMITTED => Entry::Acceptor(Record::Admitted),
-        LOST => Entry::Lost,
+        ADMITTED => Record::Admitted,
+        LOST => Record::Lost,
+        LIFE => {
+            let LifeFixed { node, life } = body.pod().ok()?;
+            Record::Life { node: NodeId(u16::try_from(node).ok()?), life }
+        }
         _ => return None,
     };
     body.rest().is_empty().then_some(entry)
@@ -286,7 +297,7 @@ mod tests {
 
     const LOG: LogName = LogName { ring: RingId(3), digest: 77 };
 
-    fn block(entries: &[Entry<'_>]) -> Vec<u8> {
+    fn block(entries: &[Record<'_>]) -> Vec<u8> {
         let mut bytes = vec![0; BLOCK];
         let mut used = HEADER;
         for entry in entries {
@@ -297,20 +308,23 @@ mod tests {
         bytes
     }
 
-    fn samples(batch: &[u8]) -> Vec<Entry<'_>> {
+    fn samples(batch: &[u8]) -> Vec<Record<'_>> {
         let ballot = Ballot::new(3, NodeId(1), Incarnation(9));
         let id = ValueId::new(NodeId(1), Incarnation(9), 12);
-        let accept = |instance, value| {
-            Entry::Acceptor(Record::Accept { instance: Instance(instance), ballot, id, value })
-        };
+        let accept =
+            |instance, value| Record::Accept { instance: Instance(instance), ballot, id, value };
         vec![
-            Entry::Lost,
-            Entry::Acceptor(Record::Promise(ballot)),
-            Entry::Acceptor(Record::Trim { trim: Instance(7), known: (Instance(8), Slot(30)) }),
+            Record::Lost,
+            Record::Promise(ballot),
+            Record::Trim { trim: Instance(7), known: (Instance(8), Slot(30)) },
             accept(9, Value::Noop),
             accept(10, Value::Skip(1 << 40)),
             accept(11, Value::Batch(batch)),
-            Entry::Acceptor(Record::Admitted),
+            Record::Admitted,
+            Record::Life {
+                node: NodeId(14),
+                life: Life { number: 1 << 40, incarnation: Incarnation(8) },
+            },
         ]
     }
 
@@ -330,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_block_of_another_log_or_version_is_named() {
-        let bytes = block(&[Entry::Lost]);
+        let bytes = block(&[Record::Lost]);
         let other = LogName { digest: 78, ..LOG };
         assert_eq!(Header::read(&bytes, other), Err(Invalid::Foreign));
         let mut header = Header::read(&bytes, LOG).unwrap();

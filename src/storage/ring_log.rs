@@ -9,14 +9,14 @@
 //! [`RingLog::clean`], which runs when an acceptor accepts again and again what cannot be forgotten.
 
 use super::StorageError;
-use super::format::{BLOCK, Entry, HEADER, Header, LONGEST, LogName, OPENING, entries};
+use super::format::{BLOCK, HEADER, Header, LONGEST, LogName, MOST_LIVES, OPENING, entries};
 use super::live::Live;
 use super::scan::{End, Finding, Scan};
 use super::segment::Segments;
 use crate::mem::{DirectBuffer, SECTOR};
 use crate::ring_paxos::{Log, Lsn, Record};
 use crate::transport::{Files, Place, Written};
-use crate::types::{Ballot, Instance, Slot, Time};
+use crate::types::{Ballot, Instance, Life, NodeId, Slot, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -95,12 +95,13 @@ pub struct LogCounters {
 }
 
 /// What opens every segment, so that older ones are not needed for it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Standing {
     is_lost: bool,
     promised: Ballot,
     trim: Instance,
     known: (Instance, Slot),
+    lives: Vec<(NodeId, Life)>,
 }
 
 /// The block that is gathered.
@@ -373,7 +374,7 @@ impl RingLog {
         }
     }
 
-    fn append_entry(&mut self, entry: &Entry<'_>) -> u64 {
+    fn append_entry(&mut self, entry: &Record<'_>) -> u64 {
         let length = entry.encoded_length();
         debug_assert!(length <= LONGEST, "a record of {length} bytes");
         if self.open.as_ref().is_some_and(|open| open.used + length > BLOCK) {
@@ -385,31 +386,35 @@ impl RingLog {
         let open = self.open.as_mut().expect("just opened");
         open.used += entry.encode(&mut open.buffer[open.used..]);
         open.records += 1;
-        open.is_urgent |=
-            !matches!(entry, Entry::Acceptor(Record::Accept { .. } | Record::Trim { .. }));
+        open.is_urgent |= !matches!(entry, Record::Accept { .. } | Record::Trim { .. });
         self.account(entry, self.segment);
         self.sequence
     }
 
     /// Keeps what opens the next segments, and where each instance is.
-    fn account(&mut self, entry: &Entry<'_>, segment: u64) {
+    fn account(&mut self, entry: &Record<'_>, segment: u64) {
         let standing = &mut self.standing;
         match *entry {
-            Entry::Lost => standing.is_lost = true,
-            Entry::Acceptor(Record::Admitted) => standing.is_lost = false,
-            Entry::Acceptor(Record::Promise(ballot)) => {
+            Record::Lost => standing.is_lost = true,
+            Record::Admitted => standing.is_lost = false,
+            Record::Promise(ballot) => {
                 standing.promised = standing.promised.max(ballot);
             }
-            Entry::Acceptor(Record::Accept { instance, ballot, .. }) => {
+            Record::Accept { instance, ballot, .. } => {
                 standing.promised = standing.promised.max(ballot);
                 if instance > standing.trim {
                     self.live.accept(instance, segment);
                 }
             }
-            Entry::Acceptor(Record::Trim { trim, known }) => {
+            Record::Trim { trim, known } => {
                 standing.trim = standing.trim.max(trim);
                 standing.known = standing.known.max(known);
                 self.live.trim(standing.trim);
+            }
+            Record::Life { node, life } => {
+                standing.lives.retain(|(known, _)| *known != node);
+                standing.lives.push((node, life));
+                assert!(standing.lives.len() <= MOST_LIVES, "a life an acceptor");
             }
         }
     }
@@ -428,15 +433,16 @@ impl RingLog {
         } else if !is_first {
             return;
         }
-        let Standing { is_lost, promised, trim, known } = self.standing;
+        let Standing { is_lost, promised, trim, known, ref lives } = self.standing;
         let open = self.open.as_mut().expect("just opened");
         let opening = [
-            is_lost.then_some(Entry::Lost),
-            Some(Entry::Acceptor(Record::Promise(promised))),
-            Some(Entry::Acceptor(Record::Trim { trim, known })),
+            is_lost.then_some(Record::Lost),
+            Some(Record::Promise(promised)),
+            Some(Record::Trim { trim, known }),
         ];
-        for entry in opening.iter().flatten() {
-            open.used += entry.encode(&mut open.buffer[open.used..]);
+        let lives = lives.iter().map(|&(node, life)| Record::Life { node, life });
+        for record in opening.into_iter().flatten().chain(lives) {
+            open.used += record.encode(&mut open.buffer[open.used..]);
             open.records += 1;
         }
         debug_assert!(open.used <= HEADER + OPENING);
@@ -549,7 +555,7 @@ impl RingLog {
                 break;
             }
             for entry in entries(&header, block).map_while(Result::ok) {
-                if let Entry::Acceptor(record @ Record::Accept { instance, .. }) = entry
+                if let record @ Record::Accept { instance, .. } = entry
                     && self.live.is_in(instance, segment)
                 {
                     last.insert(instance, record);
@@ -558,7 +564,7 @@ impl RingLog {
             offset += header.stride();
         }
         for record in last.into_values() {
-            self.append_entry(&Entry::Acceptor(record));
+            self.append_entry(&record);
         }
     }
 }
@@ -566,7 +572,7 @@ impl RingLog {
 impl Log for RingLog {
     fn append(&mut self, record: &Record<'_>) -> Lsn {
         self.counters.records += 1;
-        self.last_record = self.append_entry(&Entry::Acceptor(*record));
+        self.last_record = self.append_entry(record);
         Lsn(self.last_record)
     }
 

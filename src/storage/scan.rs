@@ -6,9 +6,10 @@
 //! written. The first is the end of a log, the second is damage.
 
 use super::StorageError;
-use super::format::{BLOCK, Entry, FORMAT, HEADER, Header, Invalid, LogName, entries};
+use super::format::{BLOCK, FORMAT, HEADER, Header, Invalid, LogName, entries};
 use super::segment::{Geometry, Segments};
 use crate::mem::{DirectBuffer, SECTOR};
+use crate::ring_paxos::Record;
 
 /// All bytes of a log, as they were read.
 #[derive(Debug)]
@@ -200,7 +201,7 @@ impl Image {
 impl Scan {
     /// Shows `take` each entry with the segment that it is in. An entry that no writer makes ends it
     /// with what is wrong.
-    pub(super) fn each(&self, mut take: impl FnMut(&Entry<'_>, u64)) -> Result<(), Finding> {
+    pub(super) fn each(&self, mut take: impl FnMut(&Record<'_>, u64)) -> Result<(), Finding> {
         for Block { slot, offset, header } in &self.blocks {
             for entry in entries(header, self.image.at(*slot, *offset)) {
                 let entry = entry.map_err(|_| {

@@ -1,7 +1,7 @@
 //! A data directory: its lock, its manifest, and one log a ring.
 
 use super::StorageError;
-use super::format::{Entry, LogName};
+use super::format::LogName;
 use super::manifest::{Manifest, RingEntry};
 use super::ring_log::RingLog;
 use super::scan::{Image, Scan};
@@ -269,11 +269,7 @@ impl Recovered {
 impl Replay for Recovered {
     fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
         let Some(scan) = &self.scan else { return };
-        let shown = scan.each(|entry, _| {
-            if let Entry::Acceptor(record) = entry {
-                take(record);
-            }
-        });
+        let shown = scan.each(|record, _| take(record));
         shown.expect("a log that was opened was read to its end");
     }
 }

@@ -9,6 +9,16 @@ use std::fmt;
 #[repr(transparent)]
 pub struct Incarnation(pub u64);
 
+/// A life of an acceptor that keeps a log. They are numbered from 1, each above those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct Life {
+    /// Its number; 0: it has none.
+    pub number: u64,
+    /// The process that lives it.
+    pub incarnation: Incarnation,
+}
+
 /// A ballot: ordered by round, then node, then incarnation. The zero ballot is below every real one.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]

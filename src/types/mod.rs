@@ -11,7 +11,7 @@ mod random;
 mod replicas;
 mod time;
 
-pub use ballot::{Ballot, Incarnation, ValueId};
+pub use ballot::{Ballot, Incarnation, Life, ValueId};
 pub use group::{GroupId, GroupSet, MAX_GROUPS};
 pub use id::{
     Address, Digest, Instance, KeyNumber, NodeId, ReplicaId, RingId, Sequence, SessionId, Slot,

@@ -51,6 +51,8 @@ bugs! {
     DecisionBeforePersist = "decision-before-persist",
     /// An acceptor that has lost its memory promises and votes as if there had been none.
     AmnesiacVotes = "amnesiac-votes",
+    /// An acceptor whose disk was put back to an older image votes as if nothing had happened.
+    OldCopyVotes = "old-copy-votes",
     /// A learner delivers a value by its instance alone, whatever id was decided.
     DeliverWithoutId = "deliver-without-id",
     /// The merge counts SKIP(n) as one slot.

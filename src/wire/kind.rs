@@ -56,13 +56,17 @@ pub enum Kind {
     Members = 25,
     /// An acceptor knows of no former life of its own.
     Newborn = 26,
+    /// A life of an acceptor with a log has begun: what is known of it?
+    Recall = 27,
+    /// That.
+    Recollection = 28,
 }
 
 impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 26] = [
+        const KINDS: [Kind; 28] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -89,6 +93,8 @@ impl Kind {
             Kind::MembersRequest,
             Kind::Members,
             Kind::Newborn,
+            Kind::Recall,
+            Kind::Recollection,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

@@ -5,7 +5,7 @@ use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
     CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout,
-    Propose, Reader, Redirect, Refused, Taken, Value, WantedRanges, Writer,
+    Propose, Reader, Recall, Recollection, Redirect, Refused, Taken, Value, WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
@@ -295,6 +295,8 @@ pub enum Message<'a> {
     MembersRequest(MembersRequest<'a>),
     Members(Epoch<'a>),
     Newborn(Newborn),
+    Recall(Recall),
+    Recollection(Recollection),
 }
 
 impl<'a> Message<'a> {
@@ -328,6 +330,8 @@ impl<'a> Message<'a> {
             Self::MembersRequest(_) => Kind::MembersRequest,
             Self::Members(_) => Kind::Members,
             Self::Newborn(_) => Kind::Newborn,
+            Self::Recall(_) => Kind::Recall,
+            Self::Recollection(_) => Kind::Recollection,
         }
     }
 
@@ -364,6 +368,8 @@ impl<'a> Message<'a> {
                 Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encoded_length(),
                 Self::MembersRequest(request) => request.room.len(),
                 Self::Newborn(_) => size_of::<Newborn>(),
+                Self::Recall(_) => size_of::<Recall>(),
+                Self::Recollection(_) => size_of::<Recollection>(),
             }
     }
 
@@ -419,6 +425,8 @@ impl<'a> Message<'a> {
             Self::Reconfigure(epoch) | Self::Members(epoch) => epoch.encode(writer),
             Self::MembersRequest(request) => writer.bytes(request.room),
             Self::Newborn(newborn) => writer.pod(newborn),
+            Self::Recall(recall) => writer.pod(recall),
+            Self::Recollection(recollection) => writer.pod(recollection),
         }
     }
 
@@ -469,6 +477,8 @@ impl<'a> Message<'a> {
             }
             Kind::Members => Self::Members(Epoch::decode(r)?),
             Kind::Newborn => Self::Newborn(r.pod()?),
+            Kind::Recall => Self::Recall(r.pod()?),
+            Kind::Recollection => Self::Recollection(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

@@ -12,6 +12,7 @@ mod control;
 mod cursor;
 mod header;
 mod kind;
+mod lives;
 mod members;
 mod message;
 mod parts;
@@ -32,6 +33,7 @@ pub use header::{
     DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, claimed, kind_of, open, seal,
 };
 pub use kind::Kind;
+pub use lives::{Recall, Recollection};
 pub use members::{Epoch, MembersRequest};
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Newborn, Position, Prepare,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::types::{
-    Ballot, Incarnation, Instance, NodeId, RingId, Sequence, SessionId, Slot, ValueId,
+    Ballot, Incarnation, Instance, Life, NodeId, RingId, Sequence, SessionId, Slot, ValueId,
 };
 use proptest::prelude::*;
 
@@ -142,6 +142,24 @@ fn messages_between_rings_and_on_members_survive_the_wire() {
         Message::Newborn(Newborn { life: Incarnation(3), yours: Incarnation(4), is_ready: 1 }),
     ];
     messages.iter().for_each(assert_round_trip);
+}
+
+#[test]
+fn what_acceptors_ask_at_their_start_survives_the_wire() {
+    let life = |number| Life { number, incarnation: Incarnation(number + 70) };
+    let ballot = |round| Ballot::new(round, NodeId(2), Incarnation(5));
+    let recollection = Recollection {
+        to: Incarnation(73),
+        known: life(3),
+        own: life(9),
+        promised: ballot(8),
+        voted: ballot(7),
+        trim: Instance(100),
+        decided: Instance(140),
+        remembers: 1,
+    };
+    assert_round_trip(&Message::Recall(Recall { life: life(3) }));
+    assert_round_trip(&Message::Recollection(recollection));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use crate::table::{Digest, Table};
 use psmr::ring_paxos::{
     Destination, Envelope, Log, Lsn, Member, Memory, Outbox, Record, Replay, RingConfig, Role,
 };
-use psmr::types::{Address, Ballot, Incarnation, Instance, NodeId, RingId, Slot, Time, ValueId};
+use psmr::types::{
+    Address, Ballot, Incarnation, Instance, Life, NodeId, RingId, Slot, Time, ValueId,
+};
 use psmr::wire::{HEADER_LENGTH, Kind, Message, Propose, Room, Value, Writer};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -85,6 +87,8 @@ enum Written {
     Accept(Instance, Ballot, ValueId, Content),
     Trim(Instance, (Instance, Slot)),
     Admitted,
+    Lost,
+    Life(NodeId, Life),
 }
 
 /// A value, by itself.
@@ -142,6 +146,8 @@ impl Log for ModelLog {
             }
             Record::Trim { trim, known } => Written::Trim(trim, known),
             Record::Admitted => Written::Admitted,
+            Record::Lost => Written::Lost,
+            Record::Life { node, life } => Written::Life(node, life),
         });
         if self.durability == Durability::Disk {
             self.persisted = self.records.len();
@@ -167,6 +173,8 @@ impl Replay for ModelLog {
                 },
                 Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
                 Written::Admitted => Record::Admitted,
+                Written::Lost => Record::Lost,
+                Written::Life(node, life) => Record::Life { node: *node, life: *life },
             });
         }
     }

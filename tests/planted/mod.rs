@@ -23,7 +23,7 @@ pub(crate) enum Catcher {
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 27] = [
+const CAUGHT: [(Bug, Catcher); 28] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -32,6 +32,7 @@ const CAUGHT: [(Bug, Catcher); 27] = [
     (Bug::AcceptBelowPromise, Catcher::Ring),
     (Bug::PhaseOneAnyValue, Catcher::Ring),
     (Bug::VoteBeforePersist, Catcher::Ring),
+    (Bug::OldCopyVotes, Catcher::Ring),
     (Bug::DecisionBeforePersist, Catcher::ModelCheck),
     (Bug::AmnesiacVotes, Catcher::ModelCheck),
     (Bug::DeliverWithoutId, Catcher::Merge),

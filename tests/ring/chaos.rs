@@ -1,8 +1,9 @@
 //! Seeded runs of one ring under every fault at once, each switched on by its own coin.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use super::log::TestLog;
 use super::net::{Faults, Net};
-use psmr::ring_paxos::{Memory, RingConfig};
+use psmr::ring_paxos::{Member, Memory, RingConfig};
 use psmr::types::{NodeId, Random, RingId};
 use std::time::Duration;
 
@@ -17,9 +18,20 @@ pub(crate) struct Outcome {
     pub(crate) decided: usize,
 }
 
-/// One run: 3 or 5 acceptors, which come and go if they `change`, about a second of proposals and
-/// faults, then peace.
-pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
+/// What there is beside the faults of every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// Nothing.
+    Steady,
+    /// Acceptors come and go.
+    Members,
+    /// What an acceptor has on disk is put back from a copy of earlier days.
+    OldCopies,
+}
+
+/// One run: 3 or 5 acceptors, about a second of proposals and faults, then peace.
+pub(crate) fn run(seed: u64, course: Course) -> Outcome {
+    let changes = course == Course::Members;
     let mut random = Random::new(seed);
     let count = if random.chance(1, 2) { 3 } else { 5 };
     let mut config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
@@ -28,13 +40,14 @@ pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
     config.learners = if random.chance(1, 2) { vec![1] } else { Vec::new() };
     config.decides_members = changes;
+    config.keeps_lives = course == Course::OldCopies;
     let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
         loss: if random.chance(2, 3) { random.below(200) } else { 0 },
         duplicates: if random.chance(1, 2) { random.below(200) } else { 0 },
         delay_us: if random.chance(1, 2) { 5_000 } else { 50 },
     };
-    net.has_slow_disks = random.chance(1, 2);
+    net.has_slow_disks = random.chance(1, 2) || course == Course::OldCopies;
     // With memory alone a life lost is a memory lost; with disks both kinds come back.
     let restores = net.has_slow_disks;
     if restores {
@@ -49,6 +62,7 @@ pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
         restores,
     };
     let mut number = 0;
+    let mut copies = vec![None; usize::from(count)];
     for _ in 0..160 {
         for _ in 0..random.below(6) {
             number += 1;
@@ -60,6 +74,9 @@ pub(crate) fn run(seed: u64, changes: bool) -> Outcome {
         }
         if changes && random.chance(1, 8) {
             change(&mut net, &mut random);
+        }
+        if course == Course::OldCopies {
+            copy(&mut net, &mut random, &mut copies);
         }
         disturb(&mut net, &mut random, kinds);
         report(&mut net, &mut random);
@@ -135,6 +152,33 @@ fn change(net: &mut Net, random: &mut Random) {
         net.reconfigure(coordinator, epoch + 1, &next);
         net.pending = epoch + 1;
     }
+}
+
+/// Copies what an acceptor has on disk, or puts that back. The latter is a failure like any other
+/// until the acceptor is admitted again: beside it so many have failed that f have in all, and what
+/// it asks at its start reaches the others.
+fn copy(net: &mut Net, random: &mut Random, copies: &mut [Option<TestLog>]) {
+    let index = pick(random, net);
+    if random.chance(1, 10) {
+        copies[index] = net.members[index].as_mut().map(|member| member.log_mut().clone());
+        return;
+    }
+    let others = (0..net.members.len()).filter(|other| *other != index);
+    let sound = others.filter(|other| {
+        net.members[*other].as_ref().is_some_and(Member::has_vote) && !net.is_paused(*other)
+    });
+    let is_sound = sound.count() > net.members.len() / 2;
+    if !is_sound || net.members[index].is_none() || random.chance(11, 12) {
+        return;
+    }
+    let Some(copy) = copies[index].take() else { return };
+    net.filter = Box::new(|_| true);
+    // A copy is older than what the others have heard since.
+    net.run(Duration::from_millis(20));
+    net.crash(index);
+    net.put_back(index, copy);
+    net.start(index, Memory::Restored);
+    net.run(Duration::from_millis(400));
 }
 
 fn disturb(net: &mut Net, random: &mut Random, kinds: Kinds) {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::ring_paxos::{Log, Lsn, Record, Replay};
-use psmr::types::{Ballot, Instance, Slot, ValueId};
+use psmr::types::{Ballot, Instance, Life, NodeId, Slot, ValueId};
 use psmr::wire::Value;
 
 /// A value off the wire.
@@ -40,6 +40,8 @@ pub(super) enum Written {
     Accept(Instance, Ballot, ValueId, Owned),
     Trim(Instance, (Instance, Slot)),
     Admitted,
+    Lost,
+    Life(NodeId, Life),
 }
 
 /// A log that keeps its records, and persists them when it is told to.
@@ -70,6 +72,8 @@ impl Replay for TestLog {
                 },
                 Written::Trim(trim, known) => Record::Trim { trim: *trim, known: *known },
                 Written::Admitted => Record::Admitted,
+                Written::Lost => Record::Lost,
+                Written::Life(node, life) => Record::Life { node: *node, life: *life },
             });
         }
     }
@@ -84,6 +88,8 @@ impl Log for TestLog {
             }
             Record::Trim { trim, known } => Written::Trim(trim, known),
             Record::Admitted => Written::Admitted,
+            Record::Lost => Written::Lost,
+            Record::Life { node, life } => Written::Life(node, life),
         });
         if !self.is_slow {
             self.persisted = self.records.len() as u64;

@@ -161,6 +161,17 @@ impl Net {
         self.disks[index] = TestLog::default();
     }
 
+    /// What it left on disk is replaced by `copy`, as far as that was persistent.
+    pub(crate) fn put_back(&mut self, index: usize, mut copy: TestLog) {
+        copy.records.truncate(copy.kept());
+        self.disks[index] = copy;
+    }
+
+    /// Whether it stands still.
+    pub(crate) fn is_paused(&self, index: usize) -> bool {
+        self.paused_until[index] > self.now
+    }
+
     /// How often it has begun.
     pub(crate) fn lives(&self, index: usize) -> u64 {
         self.lives[index]
@@ -293,8 +304,8 @@ impl Net {
     pub(crate) fn take_up(&mut self, index: usize, epoch: u32) {
         let acceptors = self.epochs[&epoch].clone();
         self.epoch_of[index] = epoch;
-        let RingConfig { learners, retention, .. } = self.config.clone();
-        let next = Epoch { number: epoch, acceptors, learners, retention };
+        let RingConfig { learners, retention, keeps_lives, .. } = self.config.clone();
+        let next = Epoch { number: epoch, acceptors, learners, retention, keeps_lives };
         let (mut is_member, now) = (true, self.now);
         self.step(index, |member, out| is_member = member.take_up(next, now, out));
         if !is_member {

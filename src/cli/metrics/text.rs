@@ -28,7 +28,7 @@ impl Family {
 type OfRing = fn(&RingFigures) -> u64;
 
 /// Of acceptor and ring.
-const RING: [(Family, OfRing); 17] = [
+const RING: [(Family, OfRing); 18] = [
     (
         family("psmr_acceptor_decided_instance", "Instance up to which all are known as decided."),
         |ring| ring.decided,
@@ -70,6 +70,10 @@ const RING: [(Family, OfRing); 17] = [
     (
         family("psmr_acceptor_admissions_total", "Acceptors without memory that it re-admitted."),
         |ring| ring.admissions,
+    ),
+    (
+        family("psmr_acceptor_old_copy", "1 if its log was found to be a copy of earlier days."),
+        |ring| ring.old_copies,
     ),
     (
         family(

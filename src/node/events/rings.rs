@@ -46,6 +46,7 @@ enum Holder {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Inert,
+    OldCopy,
     Newborn,
     Votes,
     NoQuorum,
@@ -160,13 +161,16 @@ impl Known {
 
     /// Whether it has a vote. It may have got one before the first look.
     fn votes(&self, is_new: bool, figures: &RingFigures) -> [Option<Change>; 2] {
+        let is_old = figures.old_copies > 0;
         let lost = match figures.began {
             1 => Change::Inert,
             2 => Change::Newborn,
+            _ if is_old => Change::OldCopy,
             _ => return [None, None],
         };
         let votes = figures.votes > 0;
-        let has_begun = is_new.then_some(lost);
+        let is_news = is_new || (is_old && self.last.old_copies == 0);
+        let has_begun = is_news.then_some(lost);
         [has_begun, (votes && (is_new || self.last.votes == 0)).then_some(Change::Votes)]
     }
 
@@ -211,6 +215,14 @@ impl Change {
                     "is inert in {rings}: it has lost what it promised and has no vote until the \
                      coordinator admits it, which takes an answer of every other acceptor; restart \
                      none of them before that"
+                ),
+            ),
+            Self::OldCopy => (
+                Weight::Warning,
+                format!(
+                    "is inert in {rings}: the log is a copy of earlier days, for others know of later \
+                     lives or votes of it; it has no vote until the coordinator admits it, which \
+                     takes an answer of every other acceptor; restart none of them before that"
                 ),
             ),
             Self::Newborn => (
@@ -360,6 +372,14 @@ mod tests {
         let told = scene.look(&[inert, admitted, follows(1, 1)]);
         assert_eq!(told, ["is admitted to ring 1: it votes"]);
         assert_eq!(scene.look(&[inert, admitted, follows(1, 1)]), [""; 0]);
+        let asks = RingFigures { votes: 0, ..follows(1, 1) };
+        let old = RingFigures { old_copies: 1, ..asks };
+        let mut scene = Scene::new();
+        assert_eq!(scene.look(&[asks, asks]), [""; 0]);
+        starts(&scene.look(&[old, old]), "is inert in rings 0, 1: the log is a copy");
+        assert_eq!(scene.look(&[old, old]), [""; 0]);
+        let told = scene.look(&[RingFigures { votes: 1, ..old }, old]);
+        assert_eq!(told, ["is admitted to ring 0: it votes"]);
         let newborn = RingFigures { began: 2, ..inert };
         starts(&Scene::new().look(&[newborn]), "knows of no former life in ring 0: ");
     }

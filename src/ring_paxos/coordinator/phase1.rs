@@ -41,7 +41,7 @@ impl Preparing {
 impl<L: Log> Member<L> {
     /// Begins a ballot of its own.
     pub(in crate::ring_paxos) fn stand(&mut self, now: Time, out: &mut impl Outbox) {
-        debug_assert!(!self.acceptor.is_inert, "without memory nobody stands");
+        debug_assert!(self.has_vote(), "without memory nobody stands");
         self.retire();
         let highest = self.ballot().max(self.coordinator.ballot);
         let ballot = highest.above(self.me, self.incarnation);
@@ -172,7 +172,7 @@ impl<L: Log> Member<L> {
     /// Whether so many acceptors are silent or without memory that no ballot can be had.
     pub(super) fn lacks_quorum(&self, now: Time) -> bool {
         let Phase::Preparing(preparing) = &self.coordinator.phase else {
-            return self.acceptor.is_inert && self.election.is_silent(now);
+            return !self.has_vote() && self.election.is_silent(now);
         };
         let is_stuck = now.since(self.coordinator.stood_at) >= self.config.election_timeout;
         is_stuck || self.config.acceptors.len() - preparing.inert() < self.config.quorum()
@@ -198,6 +198,7 @@ impl<L: Log> Member<L> {
         self.counters.take_overs += 1;
         let ballot = self.coordinator.ballot;
         self.acceptor.follow(ballot, layout, self.me);
+        self.acceptor.lives.note_trim(self.window.trim());
         let (trim, highest) = (self.window.trim(), self.window.highest());
         for instance in trim.next().0..=highest.0 {
             let entry = self.window.claim(Instance(instance)).expect("at most the highest");
@@ -241,6 +242,9 @@ impl<L: Log> Member<L> {
     /// will ask again.
     pub(in crate::ring_paxos) fn retire(&mut self) {
         if self.coordinator.is_leading() {
+            if self.config.keeps_lives {
+                self.acceptor.marked = self.acceptor.marked.max(self.coordinator.decided);
+            }
             let (sent, next) = (self.coordinator.sent, self.coordinator.next);
             for instance in sent.next().0.max(self.coordinator.inherited.next().0)..=next.0 {
                 if let Some(entry) = self.window.entry_mut(Instance(instance)) {

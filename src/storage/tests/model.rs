@@ -4,12 +4,14 @@
 use crate::mem::DirectBuffer;
 use crate::ring_paxos::{Log, Lsn, Record};
 use crate::storage::RingLog;
-use crate::storage::format::{Entry, LogName};
+use crate::storage::format::LogName;
 use crate::storage::ring_log::Sealed;
 use crate::storage::scan::{Image, Scan};
 use crate::storage::segment::{Geometry, Segments};
 use crate::transport::Written;
-use crate::types::{Ballot, Incarnation, Instance, NodeId, Random, RingId, Slot, Time, ValueId};
+use crate::types::{
+    Ballot, Incarnation, Instance, Life, NodeId, Random, RingId, Slot, Time, ValueId,
+};
 use crate::wire::{MAX_BATCH, Value};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -51,6 +53,7 @@ pub(super) struct Memory {
     known: (Instance, Slot),
     /// With length and sum of the value.
     accepted: BTreeMap<Instance, (Ballot, ValueId, (usize, u32))>,
+    lives: BTreeMap<NodeId, Life>,
 }
 
 impl Memory {
@@ -76,17 +79,16 @@ impl Memory {
                 self.known = self.known.max(known);
                 self.accepted.retain(|instance, _| *instance > trim);
             }
-            Record::Admitted => {}
+            Record::Admitted | Record::Lost => {}
+            Record::Life { node, life } => {
+                self.lives.insert(node, life);
+            }
         }
     }
 
     pub(super) fn of(scan: &Scan) -> Self {
         let mut memory = Self::default();
-        let shown = scan.each(|entry, _| {
-            if let Entry::Acceptor(record) = entry {
-                memory.take(record);
-            }
-        });
+        let shown = scan.each(|record, _| memory.take(record));
         assert_eq!(shown, Ok(()));
         memory
     }
@@ -262,6 +264,10 @@ impl Run {
             let round = self.ballot.round + 1;
             self.ballot = Ballot::new(round, NodeId(1), Incarnation(7));
             self.record(&Record::Promise(self.ballot));
+        } else if kind == 3 && self.random.chance(1, 4) {
+            let node = NodeId(u16::try_from(self.random.below(5)).unwrap());
+            let life = Life { number: self.random.below(9), incarnation: Incarnation(3) };
+            self.record(&Record::Life { node, life });
         } else if kind < 3 + self.trims || self.next > self.trim + capacity {
             let most = self.next - 1 - self.trim;
             self.trim +=

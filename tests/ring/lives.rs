@@ -1,0 +1,219 @@
+//! Acceptors that restart with what their disks have, which may be a copy of earlier days.
+
+use super::log::TestLog;
+use super::net::Net;
+use psmr::ring_paxos::{Memory, RingConfig};
+use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId};
+use psmr::wire::{Kind, Message, Prepare, Recall};
+use std::time::Duration;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// `count` acceptors that keep lives, and have decided ten values.
+fn ring(count: u16) -> Net {
+    let config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
+    let mut net = Net::with(RingConfig { keeps_lives: true, ..config }, 9);
+    net.run(5 * MILLI);
+    for number in 1..=10 {
+        net.propose(0, number, format!("<{number}>").as_bytes());
+        net.run(MILLI);
+    }
+    net
+}
+
+fn cut_off(net: &mut Net, node: u16) {
+    net.filter = Box::new(move |packet| packet.to != NodeId(node) && packet.from != NodeId(node));
+}
+
+fn restart(net: &mut Net, index: usize) {
+    net.crash(index);
+    net.start(index, Memory::Restored);
+}
+
+fn copy(net: &mut Net, index: usize) -> TestLog {
+    net.member(index).log_mut().clone()
+}
+
+fn put_back(net: &mut Net, index: usize, copy: TestLog) {
+    net.crash(index);
+    net.put_back(index, copy);
+    net.start(index, Memory::Restored);
+}
+
+#[track_caller]
+fn decide(net: &mut Net, number: u64, commands: &[u8]) {
+    let coordinator = net.coordinator().expect("a coordinator");
+    net.propose(coordinator, number, commands);
+    net.run(20 * MILLI);
+    assert!(net.has_decided(commands));
+    assert!(net.violations.is_empty(), "{:?}", net.violations);
+}
+
+#[test]
+fn all_restart_at_once_and_answer_each_other() {
+    for count in [1, 3, 5] {
+        let mut net = ring(count);
+        (0..usize::from(count)).for_each(|index| restart(&mut net, index));
+        net.run(5 * MILLI);
+        for index in 0..usize::from(count) {
+            assert!(net.member(index).has_vote(), "{index} of {count}");
+        }
+        net.run(400 * MILLI);
+        decide(&mut net, 11, b"eleven");
+        assert!((0..count).all(|index| net.member(index.into()).counters().old_copies == 0));
+    }
+}
+
+#[test]
+fn who_restarts_while_another_is_down_waits_a_little_and_votes() {
+    let mut net = ring(3);
+    net.crash(2);
+    restart(&mut net, 1);
+    net.run(100 * MILLI);
+    assert!(!net.member(1).has_vote(), "the third may know better");
+    net.run(400 * MILLI);
+    assert!(net.member(1).has_vote());
+    decide(&mut net, 11, b"eleven");
+    // Alone it cannot know.
+    net.crash(0);
+    restart(&mut net, 1);
+    net.run(2_000 * MILLI);
+    assert!(!net.member(1).has_vote());
+    assert_eq!(net.coordinator(), None);
+}
+
+#[test]
+fn a_later_life_that_another_one_has_heard_of_gives_an_old_copy_away() {
+    let mut net = ring(3);
+    let old = copy(&mut net, 0);
+    restart(&mut net, 0);
+    net.run(500 * MILLI);
+    // 2 misses what 0 and 1 decide.
+    cut_off(&mut net, 2);
+    net.run(500 * MILLI);
+    decide(&mut net, 11, b"eleven");
+    cut_off(&mut net, 1);
+    put_back(&mut net, 0, old);
+    net.run(2_000 * MILLI);
+    assert!(!net.member(0).has_vote() && net.member(0).is_inert());
+    assert_eq!(net.member(0).counters().old_copies, 1);
+    net.filter = Box::new(|_| true);
+    net.run(3_000 * MILLI);
+    assert!(net.member(0).has_vote(), "it was admitted");
+    decide(&mut net, 12, b"twelve");
+    assert!(net.has_decided(b"eleven"));
+}
+
+#[test]
+fn votes_that_another_one_knows_of_give_a_copy_of_the_same_life_away() {
+    let mut net = ring(3);
+    let layout = net.member(0).layout().members().to_vec();
+    let (first, coordinator) = (usize::from(layout[0].0), usize::from(layout[1].0));
+    let old = copy(&mut net, first);
+    decide(&mut net, 11, b"eleven");
+    let spare = 3 - first - coordinator;
+    cut_off(&mut net, u16::try_from(coordinator).expect("small"));
+    put_back(&mut net, first, old);
+    net.run(2_000 * MILLI);
+    assert_eq!(net.member(first).counters().old_copies, 1, "{spare} has heard that it voted");
+    assert!(net.member(first).is_inert());
+    // Another life of the copy does not know better.
+    restart(&mut net, first);
+    net.run(2_000 * MILLI);
+    assert!(net.member(first).is_inert());
+    net.filter = Box::new(|_| true);
+    net.run(3_000 * MILLI);
+    assert!(net.member(first).has_vote());
+    decide(&mut net, 12, b"twelve");
+}
+
+#[test]
+fn a_copy_that_lacks_nothing_but_its_life_has_a_vote_only_if_nobody_lived_since() {
+    let mut net = ring(3);
+    net.run(100 * MILLI);
+    let same = copy(&mut net, 2);
+    put_back(&mut net, 2, same);
+    net.run(100 * MILLI);
+    assert!(net.member(2).has_vote());
+    let before = copy(&mut net, 2);
+    restart(&mut net, 2);
+    net.run(100 * MILLI);
+    put_back(&mut net, 2, before);
+    net.run(100 * MILLI);
+    assert_eq!(net.member(2).counters().old_copies, 1);
+}
+
+#[test]
+fn a_promise_that_is_not_in_the_log_is_made_again() {
+    let mut net = ring(3);
+    net.filter = Box::new(|packet| matches!(packet.kind, Kind::Recall | Kind::Recollection));
+    let ballot = Ballot::new(99, NodeId(1), Incarnation(1));
+    let prepare = Prepare { ballot, first: Instance(1) };
+    net.inject(0, (NodeId(1), Incarnation(1)), &Message::Prepare(prepare));
+    restart(&mut net, 2);
+    net.run(100 * MILLI);
+    assert!(net.member(2).has_vote() && net.member(2).ballot() >= ballot);
+}
+
+#[test]
+fn who_was_admitted_is_not_taken_for_an_old_copy_later() {
+    let mut net = ring(3);
+    for _ in 0..3 {
+        restart(&mut net, 1);
+        net.run(500 * MILLI);
+    }
+    // Its directory is lost, and with it the number of its life.
+    net.crash(1);
+    net.forget(1);
+    net.start(1, Memory::Amnesiac);
+    net.run(3_000 * MILLI);
+    assert!(net.member(1).has_vote());
+    decide(&mut net, 11, b"eleven");
+    (0..3).for_each(|index| restart(&mut net, index));
+    net.run(1_000 * MILLI);
+    for index in 0..3 {
+        assert!(net.member(index).has_vote());
+        assert_eq!(net.member(index).counters().old_copies, 0);
+    }
+    decide(&mut net, 12, b"twelve");
+}
+
+#[test]
+fn who_was_admitted_knows_the_lives_of_the_others() {
+    let mut net = ring(3);
+    let old = copy(&mut net, 0);
+    net.crash(2);
+    restart(&mut net, 0);
+    net.run(1_000 * MILLI);
+    // 1 alone has written down that 0 lives again, and loses it.
+    net.start(2, Memory::Restored);
+    net.run(1_000 * MILLI);
+    net.crash(1);
+    net.forget(1);
+    net.start(1, Memory::Amnesiac);
+    net.run(3_000 * MILLI);
+    assert!(net.member(1).has_vote());
+    cut_off(&mut net, 2);
+    put_back(&mut net, 0, old);
+    net.run(1_000 * MILLI);
+    assert_eq!(net.member(0).counters().old_copies, 1);
+}
+
+#[test]
+fn a_life_is_answered_once_it_is_persistent() {
+    let mut net = ring(3);
+    net.member(1).log_mut().is_slow = true;
+    net.heard.clear();
+    let life = Life { number: 7, incarnation: Incarnation(5) };
+    net.inject(1, (NodeId(2), life.incarnation), &Message::Recall(Recall { life }));
+    assert_eq!(net.count(Kind::Recollection), 0);
+    net.run(MILLI);
+    assert_eq!(net.count(Kind::Recollection), 1);
+    // A word of an earlier life changes nothing.
+    let earlier = Life { number: 6, incarnation: Incarnation(4) };
+    let recall = Recall { life: earlier };
+    net.inject(1, (NodeId(2), earlier.incarnation), &Message::Recall(recall));
+    let answer = net.heard.last().expect("it answers").clone();
+    let Message::Recollection(told) = answer.message() else { panic!("{answer:?}") };
+    assert_eq!((told.to, told.known), (earlier.incarnation, life));
+}
