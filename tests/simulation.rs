@@ -77,6 +77,19 @@ fn after_the_faults_every_command_ends_and_the_replicas_stand_at_one_position() 
 }
 
 #[test]
+fn members_come_and_go_and_every_promise_is_kept() {
+    let _guard = without_bugs();
+    let mut changes = 0;
+    for seed in 200..220 {
+        let options = Options { commands: Some(400), ..Options::default() };
+        let run = run(seed, &options);
+        assert!(run.violations.is_empty(), "seed {seed}: {:#?}", run.violations);
+        changes += run.changes;
+    }
+    assert!(changes >= 5, "{changes} epochs began");
+}
+
+#[test]
 fn seeds_that_once_failed_pass() {
     let _guard = without_bugs();
     for line in lines(include_str!("scenarios/seeds.txt")) {

@@ -86,7 +86,8 @@ impl<M: GroupMap> Proxy<M> {
     pub fn new(config: ProxyConfig, map: M, now: Time) -> Self {
         assert_eq!(config.groups, map.groups(), "the map's groups are the model's");
         let rings = if config.groups == 1 { 1 } else { config.groups + 1 };
-        let session = |n: usize| Session::new(n as u64 + 1, config.window);
+        let first = resume::first_opening(config.client);
+        let session = |n: usize| Session::new(first + n as u64, config.window);
         Self {
             map,
             rings: Rings::new(rings, &config, now),
@@ -316,11 +317,11 @@ impl<M: GroupMap> Proxy<M> {
         let Ok(report) = bytemuck::try_pod_read_unaligned::<SessionReport>(reply.payload) else {
             return;
         };
-        let Some(place) = usize::try_from(reply.sequence.0).ok().and_then(|n| n.checked_sub(1))
-        else {
-            return;
+        let first = resume::first_opening(self.config.client);
+        let place = reply.sequence.0.checked_sub(first).and_then(|n| usize::try_from(n).ok());
+        let Some((place, session)) = place.and_then(|n| Some((n, self.sessions.get(n)?))) else {
+            return self.on_control(reply);
         };
-        let Some(session) = self.sessions.get(place) else { return self.on_control(reply) };
         let is_open = session.is_open();
         if is_open || report.session == SessionId(0) || !self.is_resumed(place, reply, &report) {
             return;

@@ -3,11 +3,20 @@
 //! Every table of one replica must have reported: then the replica has come to the resuming in every
 //! group, and its word of the highest sequence is of all that was executed before. Commands of the
 //! earlier client may still be on their way; they lie at most a window above that, so the first
-//! number that is used again lies beyond.
+//! number that is used again lies beyond. A report to the earlier client that is late says nothing of
+//! them, and may come to the same address: the number of an opening names the life that asks.
 
 use super::Proxy;
 use crate::types::{Bug, MAX_REPLICAS, Sequence, SessionId};
 use crate::wire::{Reply, SessionReport};
+
+/// Bits of a life that the numbers of its openings begin with, above 32 bits for the session's place.
+const LIFE: u64 = (1 << 29) - 1;
+
+/// The number of the opening of the first session of the life `client`; the others follow.
+pub(super) const fn first_opening(client: u64) -> u64 {
+    (client & LIFE) << 32 | 1
+}
 
 /// A session that is to be gone on with.
 #[derive(Clone, Debug)]

@@ -105,8 +105,8 @@ fn ready_with<M: GroupMap>(config: ProxyConfig, map: M) -> Proxy<M> {
     proxy.flush(Time(0), &mut sent);
     let controls: Vec<_> = sent.commands.iter().map(|(_, _, header, _)| header.mode).collect();
     assert_eq!(controls, [Mode::SESSION, Mode::SESSION]);
-    for number in 1..=2 {
-        let session = SessionId(16 * number);
+    for (place, (_, _, number)) in (1..).zip(self::controls(&sent)) {
+        let session = SessionId(16 * place);
         let report = SessionReport { session, window: 4, table: 0, highest: 0 };
         let bytes = reply(Status::SessionOpened, session, number, bytemuck::bytes_of(&report));
         assert!(!proxy.is_ready());
@@ -478,6 +478,26 @@ fn cycle(proxy: &mut Proxy<impl GroupMap>, now: Time) -> Sent {
     proxy.on_timeout(now, &mut sent, |_| {});
     proxy.flush(now, &mut sent);
     sent
+}
+
+#[test]
+fn a_report_to_an_earlier_life_does_not_open_a_session() {
+    let mut proxy = Proxy::new(config(), Null::new(2), Time(0));
+    proxy.resume(0, SessionId(16));
+    let sent = controls(&cycle(&mut proxy, Time(0)));
+    let mut earlier = Proxy::new(ProxyConfig { client: 78, ..config() }, Null::new(2), Time(0));
+    earlier.resume(0, SessionId(16));
+    let before = controls(&cycle(&mut earlier, Time(0)));
+    for (answered, is_open) in [(before[0], false), (sent[0], true)] {
+        assert_eq!((answered.0, answered.1), (ControlKind::Resume, 16));
+        for table in 0..2 {
+            let report = SessionReport { session: SessionId(16), window: 4, table, highest: 9 };
+            let report = bytemuck::bytes_of(&report);
+            let bytes = reply(Status::SessionOpened, SessionId(16), answered.2, report);
+            assert_eq!(ends(&mut proxy, &bytes, Time(1)), []);
+        }
+        assert_eq!(proxy.session(0).is_some(), is_open, "{answered:?}");
+    }
 }
 
 #[test]

@@ -85,7 +85,8 @@ impl Acceptor {
             heard: (Instance(0), Slot(0)),
             logged_trim: Instance(0),
             is_inert: matches!(memory, Memory::Amnesiac | Memory::Newborn)
-                && !Bug::AmnesiacVotes.is_planted(),
+                && !Bug::AmnesiacVotes.is_planted()
+                && !(config.epoch > 1 && Bug::NewcomerVotes.is_planted()),
             birth: Birth::new(config.acceptors.len(), memory),
             lives: Lives::new(config, memory),
             grant: None,

@@ -15,8 +15,9 @@
 //! [`Member::is_established`] tells, and must be seen of every ring before a change is put forward.
 
 use super::member::Member;
+use super::window::Held;
 use super::{Envelope, Epoch, Instance, Log, Outbox};
-use crate::types::Time;
+use crate::types::{Ballot, Bug, Time};
 use crate::wire::{self, Message, Refusal, Refused, Taken, Value};
 
 /// What an acceptor knows of the members of the next epoch.
@@ -31,6 +32,18 @@ pub(super) struct NextEpoch {
 }
 
 impl<L: Log> Member<L> {
+    /// The planted bug of that name.
+    #[cold]
+    fn forget_undecided(&mut self) {
+        for instance in self.window.trim().next().0..=self.window.highest().0 {
+            if let Some(entry) = self.window.entry_mut(Instance(instance))
+                && !entry.is_decided()
+            {
+                (entry.held, entry.ballot) = (Held::Nothing, Ballot::ZERO);
+            }
+        }
+    }
+
     /// Somebody puts forward the members of an epoch.
     pub(super) fn on_reconfigure(
         &mut self,
@@ -157,6 +170,9 @@ impl<L: Log> Member<L> {
         self.acceptor.next = NextEpoch::default();
         self.acceptor.votes.clear();
         self.acceptor.positions.take_up(&self.config);
+        if Bug::AcceptedForgottenAtTakeUp.is_planted() {
+            self.forget_undecided();
+        }
         self.find_members();
         self.election.begin_epoch(&self.config, index, now);
         let coordinator = self.acceptor.current.node;

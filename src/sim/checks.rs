@@ -32,10 +32,10 @@ impl Checks {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             groups: plan.groups,
-            order: Order::new(plan.replicas, plan.groups, plan.merge),
+            order: Order::new(plan.most_replicas(), plan.groups, plan.merge),
             digests: Digests::default(),
-            once: AtMostOnce::new(plan.replicas),
-            executions: Executions::new(plan.replicas, plan.groups),
+            once: AtMostOnce::new(plan.most_replicas()),
+            executions: Executions::new(plan.most_replicas(), plan.groups),
             history: Vec::new(),
             done: 0,
             has_rested: false,
@@ -137,8 +137,12 @@ impl Checks {
             Roles::Worker(worker) => {
                 host.status != Status::Down && !worker.worker.is_between_values()
             }
-            Roles::Ordering(_) => false,
+            Roles::Operator(operator) => !operator.is_idle(),
+            Roles::Ordering(_) | Roles::Vacant => false,
         };
+        if !cluster.is_settled(&office.archive) {
+            return false;
+        }
         if cluster.hosts.iter().any(is_busy) {
             return false;
         }
@@ -166,12 +170,16 @@ impl Checks {
                     write!(open, " {:?}:{:?}", worker.place, worker.progress)
                 }
                 Roles::Ordering(ordering) => write!(open, " {}", ordering.describe()),
-                Roles::Worker(_) => Ok(()),
+                Roles::Operator(operator) => write!(open, " {}", operator.describe()),
+                Roles::Worker(_) | Roles::Vacant => Ok(()),
             }
             .expect("a string takes everything");
         }
         let positions = positions(cluster);
-        let text = format!("positions {positions:?}, decided {decided:?}, hosts:{open}");
+        let epochs: Vec<_> = cluster.hosts.iter().map(|host| host.epoch.number()).collect();
+        let text = format!(
+            "positions {positions:?}, decided {decided:?}, epochs {epochs:?}, hosts:{open}"
+        );
         office.violations.report("liveness", || text);
     }
 
@@ -185,7 +193,8 @@ impl Checks {
         let Office { tap, violations, .. } = office;
         tap.agreement().finish(violations);
         if self.has_rested {
-            self.once.finish(|replica| cluster.replicas[replica].is_live, violations);
+            let is_live = |place: usize| cluster.replicas.get(place).is_some_and(|r| r.is_live);
+            self.once.finish(is_live, violations);
         }
         for (number, replica) in cluster.replicas.iter().enumerate() {
             // A replica that has crashed may have stopped in the middle of a change.

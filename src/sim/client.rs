@@ -2,6 +2,7 @@
 
 use super::checkers::{Operation, Outcome};
 use super::host::{Cycle, Received};
+use super::members::{Epoch, client_node};
 use super::plan::Plan;
 use super::post::Post;
 use super::services::SimService;
@@ -70,7 +71,7 @@ impl<S: SimService> Client<S> {
         // A tenth of the commands comes after everything has healed.
         let span = plan.timing.heals_at.0 + plan.timing.heals_at.0 / 10;
         Self {
-            me: plan.client_node(number),
+            me: client_node(number),
             proxy: Proxy::new(config, Arc::clone(&map), Time::ZERO),
             load: Load {
                 plan: Rc::clone(plan),
@@ -100,6 +101,16 @@ impl<S: SimService> Client<S> {
             }
         }
         self.load.abandon();
+    }
+
+    /// Another epoch has begun: its members are asked from now on.
+    pub(super) fn take_up(&mut self, epoch: &Epoch) {
+        self.proxy.take_up(epoch.acceptors(), epoch.replica_set());
+    }
+
+    /// Its node and the counter of what it sends.
+    pub(super) const fn name(&mut self) -> (NodeId, &mut u64) {
+        (self.me, &mut self.counter)
     }
 
     /// One duty cycle.

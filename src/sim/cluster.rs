@@ -1,32 +1,26 @@
-//! The hosts of a run and what runs on them, from their first life to their last.
+//! The hosts of a run, from their first life to their last.
 
 use super::checkers::Agreement;
 use super::client::{Client, ClientParts};
-use super::disk::{Disk, Durability, Image};
+use super::disk::Image;
 use super::host::{Host, Roles, Status};
 use super::keeper::Keeper;
+use super::lives::{self, Life};
+use super::members::{Archive, Epoch, HomeId, Seat};
 use super::observed::Observed;
-use super::ordering::{Hosted, News, Ordering};
-use super::plan::{Model, Plan};
-use super::pool::FramePool;
+use super::operator::Operator;
+use super::plan::Plan;
 use super::replica::WorkerHost;
 use super::services::SimService;
 use super::tap::Tap;
-use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig};
-use crate::proxy::{Grouping, ProxyConfig};
-use crate::replica::{
-    Barrier, Checkpoint, CheckpointTimer, Executor, Progress, PsmrWorker, ReplyPolicy, Retry,
-    SessionLimits, Shared, WorkerConfig,
-};
-use crate::ring_paxos::{LearnerConfig, Member, Memory, Proposer, Retention, RingConfig};
-use crate::types::{
-    Address, GroupId, Incarnation, Random, ReplicaId, ReplicaSet, RingId, Slot, Time,
-};
+use crate::config::Kind;
+use crate::replica::{Checkpoint, Shared};
+use crate::ring_paxos::Memory;
+use crate::types::{Address, GroupId, Incarnation, NodeId, Random, RingId, Time};
 use crate::wire::Identity;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A replica as a whole.
 #[derive(Debug)]
@@ -41,58 +35,204 @@ pub(super) struct Replica<S> {
     pub(super) hosts: Range<usize>,
 }
 
-/// All hosts: those of acceptors first, then the workers replica by replica, then the clients.
+/// A machine with a directory of its own, and the process there.
+#[derive(Debug)]
+pub(super) struct Home {
+    /// Its threads.
+    pub(super) hosts: Vec<usize>,
+    /// What is written down there.
+    pub(super) epoch: Rc<Epoch>,
+    /// Whether its process has begun.
+    pub(super) has_lived: bool,
+    /// Whether it began in the place of another one, or beside others that had: without a memory.
+    is_late: bool,
+}
+
+impl Home {
+    fn new(hosts: Vec<usize>, epoch: &Rc<Epoch>) -> Self {
+        Self { hosts, epoch: Rc::clone(epoch), has_lived: true, is_late: false }
+    }
+
+    /// The thread that has to do with ring or worker `number`.
+    pub(super) fn thread(&self, number: usize) -> usize {
+        self.hosts[number.min(self.hosts.len() - 1)]
+    }
+}
+
+/// All hosts: those of the first acceptors, then the workers replica by replica, then the clients;
+/// where members come and go, also who changes them and the homes of those that may come.
 #[derive(Debug)]
 pub(super) struct Cluster<S: SimService> {
     pub(super) hosts: Vec<Host<S>>,
     pub(super) replicas: Vec<Replica<S>>,
     /// Ring -> hosts that hear its multicasts.
     pub(super) groups: Vec<Vec<usize>>,
-    acceptor_hosts: usize,
+    pub(super) homes: Vec<Home>,
+    /// Where the first thread of each home is reached.
+    pub(super) doors: Vec<Address>,
+    acceptor_hosts: Vec<usize>,
     /// What is left on the disks of hosts that are down.
     disks: Vec<Vec<Image>>,
+    /// K, and the home of the first client.
+    workers: usize,
+    first_client: usize,
 }
 
 /// The tap for a plan's rings and learners.
 pub(super) fn tap(plan: &Plan) -> Tap {
-    let learners = plan.replicas * plan.groups;
+    let learners = plan.most_replicas() * plan.groups;
     Tap::new(Agreement::new(plan.rings(), learners), plan.rings())
 }
 
 impl<S: SimService> Cluster<S> {
-    pub(super) fn new(plan: &Rc<Plan>, source: &Random) -> Self {
+    pub(super) fn new(plan: &Rc<Plan>, source: &Random, epoch: &Rc<Epoch>) -> Self {
         let mut random = source.stream(3);
         let acceptor_hosts = plan.acceptor_hosts();
         let mut cluster = Self {
             hosts: Vec::new(),
             replicas: Vec::new(),
-            groups: plan.ring_ids().map(|ring| plan.listeners(ring)).collect(),
-            acceptor_hosts,
-            disks: vec![Vec::new(); acceptor_hosts],
+            groups: vec![Vec::new(); plan.rings()],
+            homes: Vec::new(),
+            doors: Vec::new(),
+            acceptor_hosts: (0..acceptor_hosts).collect(),
+            disks: Vec::new(),
+            workers: plan.groups,
+            first_client: plan.acceptors + plan.replicas,
         };
-        for host in 0..acceptor_hosts {
-            let life = Life::first(plan, &mut random);
-            let roles = ordering(plan, host, &life, &mut random);
-            cluster.hosts.push(Host::new(Roles::Ordering(Box::new(roles)), life.identity));
+        for home in 0..plan.acceptors {
+            let hosts = (home..acceptor_hosts).step_by(plan.acceptors);
+            cluster.homes.push(Home::new(hosts.collect(), epoch));
         }
-        for replica in 0..plan.replicas {
-            cluster.add_replica(plan, replica, &mut random);
+        for host in 0..acceptor_hosts {
+            let home = HomeId(host % plan.acceptors);
+            let life = Life::first(plan, epoch, &mut random);
+            let roles = lives::ordering(plan, (home, host / plan.acceptors), &life, &mut random);
+            let roles = Roles::Ordering(Box::new(roles));
+            cluster.hosts.push(Host::new(roles, life.identity, (home, epoch)));
+        }
+        for _ in 0..plan.replicas {
+            cluster.add_replica(plan, epoch, &mut random);
         }
         let map = Arc::new(S::build(plan));
         for number in 0..plan.load.clients {
-            let life = Life::first(plan, &mut random);
-            let config = proxy_config(plan, number, &life);
+            let life = Life::first(plan, epoch, &mut random);
+            let home = cluster.add_home(1, epoch);
+            let host = cluster.homes[home.0].hosts[0];
+            let config = lives::proxy_config(plan, host, &life);
             let parts =
                 ClientParts { plan, number, config, map: Arc::clone(&map), seed: random.next() };
-            let client = Client::new(parts);
-            cluster.hosts.push(Host::new(Roles::Client(Box::new(client)), life.identity));
+            let roles = Roles::Client(Box::new(Client::new(parts)));
+            cluster.hosts[host] = Host::new(roles, life.identity, (home, epoch));
         }
+        if plan.has_changes() {
+            cluster.add_spares(plan, epoch, &mut random);
+        }
+        cluster.doors = cluster.homes.iter().map(|home| lives::address(home.hosts[0])).collect();
+        cluster.disks.resize(cluster.hosts.len(), Vec::new());
+        (0..cluster.hosts.len()).for_each(|host| cluster.listen(plan, host));
         cluster
     }
 
+    /// A home with so many threads that do nothing yet.
+    fn add_home(&mut self, threads: usize, epoch: &Rc<Epoch>) -> HomeId {
+        let home = HomeId(self.homes.len());
+        let first = self.hosts.len();
+        let identity = Identity {
+            cluster: epoch.members.immutable,
+            configuration: 1,
+            epoch: epoch.number(),
+            incarnation: Incarnation(0),
+        };
+        for _ in 0..threads {
+            self.hosts.push(Host::new(Roles::Vacant, identity, (home, epoch)));
+        }
+        self.homes.push(Home::new((first..first + threads).collect(), epoch));
+        home
+    }
+
+    /// Who changes members, and the homes of those that may come.
+    fn add_spares(&mut self, plan: &Plan, epoch: &Rc<Epoch>, random: &mut Random) {
+        let life = Life::first(plan, epoch, random);
+        let home = self.add_home(1, epoch);
+        let host = self.homes[home.0].hosts[0];
+        let ring = RingId(u16::try_from(plan.rings() - 1).expect("few rings"));
+        let roles = Roles::Operator(Box::new(Operator::new(plan.load.clients, ring)));
+        self.hosts[host] = Host::new(roles, life.identity, (home, epoch));
+        let kinds = [(Kind::Acceptor, plan.orderers()), (Kind::Replica, plan.groups)];
+        for (kind, threads) in kinds {
+            for _ in 0..plan.spares(kind) {
+                let home = self.add_home(threads, epoch);
+                self.homes[home.0].has_lived = false;
+            }
+        }
+    }
+
+    /// The operator's host, where there is one.
+    pub(super) fn operator(&mut self) -> Option<(usize, &mut Operator)> {
+        self.hosts.iter_mut().enumerate().find_map(|(index, host)| match &mut host.roles {
+            Roles::Operator(operator) => Some((index, &mut **operator)),
+            _ => None,
+        })
+    }
+
+    /// A home in which nobody has lived, for a member of `kind`.
+    pub(super) fn spare(&self, plan: &Plan, kind: Kind, taken: &[HomeId]) -> Option<HomeId> {
+        let acceptors = self.first_client + plan.load.clients + 1;
+        let replicas = acceptors + plan.spares(Kind::Acceptor);
+        let mut homes = match kind {
+            Kind::Acceptor => acceptors..replicas,
+            Kind::Replica => replicas..self.homes.len(),
+        };
+        let is_free =
+            |home: &usize| !self.homes[*home].has_lived && !taken.contains(&HomeId(*home));
+        homes.find(is_free).map(HomeId)
+    }
+
+    /// Hears the multicasts of the rings that it has to do with.
+    fn listen(&mut self, plan: &Plan, host: usize) {
+        let rings: Vec<RingId> = match &self.hosts[host].roles {
+            Roles::Ordering(ordering) => ordering.hosted.iter().map(|h| h.ring).collect(),
+            Roles::Worker(worker) => plan.rings_of(worker.place.1).collect(),
+            Roles::Client(_) | Roles::Operator(_) | Roles::Vacant => return,
+        };
+        for RingId(ring) in rings {
+            self.groups[usize::from(ring)].push(host);
+        }
+    }
+
+    /// Where `node`'s role for `ring` runs, as somebody in `epoch` knows it.
+    pub(super) fn route(&self, epoch: &Epoch, node: NodeId, ring: RingId) -> Option<usize> {
+        let (home, thread) = match Seat::of(node, self.workers) {
+            Seat::Acceptor(node) => (epoch.home_of_acceptor(node)?, usize::from(ring.0)),
+            Seat::Worker(replica, worker) => (epoch.home_of_replica(replica)?, worker),
+            Seat::Client(client) => (HomeId(self.first_client + client), 0),
+        };
+        self.homes.get(home.0).map(|home| home.thread(thread))
+    }
+
+    /// The host of client `number`.
+    pub(super) fn client_host(&self, number: usize) -> usize {
+        self.homes[self.first_client + number].hosts[0]
+    }
+
     /// The hosts of acceptors.
-    pub(super) const fn acceptor_hosts(&self) -> Range<usize> {
-        0..self.acceptor_hosts
+    pub(super) fn acceptor_hosts(&self) -> &[usize] {
+        &self.acceptor_hosts
+    }
+
+    /// Whether everybody lives in the last epoch, and nobody else lives.
+    pub(super) fn is_settled(&self, archive: &Archive) -> bool {
+        let latest = archive.latest();
+        let is_late = |home: &HomeId| !self.homes[home.0].has_lived;
+        let is_behind = |host: &Host<S>| {
+            let lives = match &host.roles {
+                Roles::Ordering(_) => true,
+                Roles::Worker(worker) => self.replicas[worker.place.0].is_live,
+                Roles::Client(_) | Roles::Operator(_) | Roles::Vacant => false,
+            };
+            lives && (!latest.has(host.home) || host.epoch.number() != latest.number())
+        };
+        !latest.homes().any(|home| is_late(&home)) && !self.hosts.iter().any(is_behind)
     }
 
     /// The process of a host with acceptors ends.
@@ -109,13 +249,59 @@ impl<S: SimService> Cluster<S> {
     /// The process of a host with acceptors begins another life.
     pub(super) fn restart(&mut self, plan: &Plan, host: usize, now: Time, random: &mut Random) {
         let disks = std::mem::take(&mut self.disks[host]);
+        let home = self.hosts[host].home;
+        let Home { epoch, is_late, hosts, .. } = &self.homes[home.0];
+        let epoch = Rc::clone(epoch);
         let memory = if plan.is_durable { Memory::Restored } else { Memory::Amnesiac };
-        let life = Life { memory, disks, now, ..Life::first(plan, random) };
-        let roles = ordering(plan, host, &life, random);
-        let is_scheduled = self.hosts[host].is_scheduled;
-        let overflows = self.hosts[host].overflows;
-        let fresh = Host::new(Roles::Ordering(Box::new(roles)), life.identity);
-        self.hosts[host] = Host { is_scheduled, overflows, ..fresh };
+        let first = Life::first(plan, &epoch, random);
+        let life = Life { memory, disks, is_late: *is_late, now, ..first };
+        let thread = hosts.iter().position(|other| *other == host).expect("its own home's");
+        let roles = lives::ordering(plan, (home, thread), &life, random);
+        self.renew(host, Roles::Ordering(Box::new(roles)), &life);
+    }
+
+    /// Another life begins on a host.
+    fn renew(&mut self, index: usize, roles: Roles<S>, life: &Life) {
+        let Host { home, is_scheduled, overflows, .. } = self.hosts[index];
+        let fresh = Host::new(roles, life.identity, (home, &life.epoch));
+        self.hosts[index] = Host { is_scheduled, overflows, ..fresh };
+    }
+
+    /// A member's process ends for good.
+    pub(super) fn vacate(&mut self, index: usize) {
+        self.hosts[index].vacate();
+        self.acceptor_hosts.retain(|host| *host != index);
+        self.groups.iter_mut().for_each(|hosts| hosts.retain(|host| *host != index));
+    }
+
+    /// The process of a member begins that came with `epoch`.
+    pub(super) fn join(
+        &mut self,
+        plan: &Plan,
+        (home, epoch): (HomeId, &Rc<Epoch>),
+        now: Time,
+        random: &mut Random,
+    ) -> Vec<usize> {
+        let place = &mut self.homes[home.0];
+        (place.epoch, place.has_lived, place.is_late) = (Rc::clone(epoch), true, true);
+        let hosts = place.hosts.clone();
+        if epoch.acceptor_at(home).is_some() {
+            for (thread, &host) in hosts.iter().enumerate() {
+                let first = Life::first(plan, epoch, random);
+                let life = Life { memory: Memory::Amnesiac, now, ..first };
+                let roles = lives::ordering(plan, (home, thread), &life, random);
+                self.renew(host, Roles::Ordering(Box::new(roles)), &life);
+                self.acceptor_hosts.push(host);
+            }
+        } else {
+            let (service, shared) = lives::build_replica(plan);
+            let range = hosts[0]..hosts[0] + hosts.len();
+            let fresh = Replica { service, shared, is_live: true, disk: None, hosts: range };
+            self.replicas.push(fresh);
+            self.begin_replica(plan, self.replicas.len() - 1, now, random);
+        }
+        hosts.iter().for_each(|host| self.listen(plan, *host));
+        hosts
     }
 
     /// The process of client `number` begins another life.
@@ -126,25 +312,29 @@ impl<S: SimService> Cluster<S> {
         now: Time,
         random: &mut Random,
     ) {
-        let life = Life::first(plan, random);
-        let host = &mut self.hosts[plan.host(plan.client_node(number), RingId(0))];
+        let index = self.client_host(number);
+        let host = &mut self.hosts[index];
+        let life = Life::first(plan, &self.homes[host.home.0].epoch, random);
         let Roles::Client(client) = &mut host.roles else {
             unreachable!("a client's host is a client");
         };
-        client.restart(proxy_config(plan, number, &life), now);
+        client.restart(lives::proxy_config(plan, index, &life), now);
         host.identity = life.identity;
+        host.epoch = life.epoch;
         host.inbox.clear();
     }
 
-    fn add_replica(&mut self, plan: &Plan, replica: usize, random: &mut Random) {
-        let life = Life::first(plan, random);
-        let (service, shared) = build_replica(plan);
-        let first = self.hosts.len();
-        for number in 0..plan.groups {
-            let host = worker_host(plan, (replica, number), &shared, &life, random);
-            self.hosts.push(Host::new(Roles::Worker(Box::new(host)), life.identity));
+    fn add_replica(&mut self, plan: &Plan, epoch: &Rc<Epoch>, random: &mut Random) {
+        let life = Life::first(plan, epoch, random);
+        let (service, shared) = lives::build_replica(plan);
+        let place = self.replicas.len();
+        let home = self.add_home(plan.groups, epoch);
+        let hosts = self.homes[home.0].hosts.clone();
+        for (number, &index) in hosts.iter().enumerate() {
+            let host = lives::worker_host(plan, (place, home, number), &shared, &life, random);
+            self.renew(index, Roles::Worker(Box::new(host)), &life);
         }
-        let hosts = first..self.hosts.len();
+        let hosts = hosts[0]..hosts[0] + hosts.len();
         self.replicas.push(Replica { service, shared, is_live: true, disk: None, hosts });
     }
 
@@ -165,8 +355,8 @@ impl<S: SimService> Cluster<S> {
     pub(super) fn covers(&self, replica: usize, other: usize) -> bool {
         let checkpoint = self.replicas[other].shared.checkpoints().latest();
         let trim = |ring: RingId| {
-            let trims = self.hosts[self.acceptor_hosts()].iter().filter_map(|host| {
-                let Roles::Ordering(ordering) = &host.roles else { return None };
+            let trims = self.acceptor_hosts.iter().filter_map(|host| {
+                let Roles::Ordering(ordering) = &self.hosts[*host].roles else { return None };
                 let hosted = ordering.hosted.iter().find(|hosted| hosted.ring == ring)?;
                 Some(hosted.member.trim())
             });
@@ -207,16 +397,18 @@ impl<S: SimService> Cluster<S> {
         now: Time,
         random: &mut Random,
     ) -> Option<Arc<Checkpoint>> {
-        let life = Life { now, ..Life::first(plan, random) };
-        let (service, shared) = build_replica(plan);
         let Replica { hosts, disk, .. } = &self.replicas[replica];
         let (hosts, disk) = (hosts.clone(), disk.clone());
+        let home = self.hosts[hosts.start].home;
+        let life = Life { now, ..Life::first(plan, &self.homes[home.0].epoch, random) };
+        let (service, shared) = lives::build_replica(plan);
         if let Some(checkpoint) = &disk {
             shared.restore(checkpoint).expect("its own checkpoint");
             shared.checkpoints().publish(Arc::clone(checkpoint));
         }
         for (number, index) in hosts.clone().enumerate() {
-            let mut host = worker_host(plan, (replica, number), &shared, &life, random);
+            let mut host =
+                lives::worker_host(plan, (replica, home, number), &shared, &life, random);
             if let Some(keeper) = &mut host.keeper {
                 keeper.begin(disk.clone());
             }
@@ -225,10 +417,7 @@ impl<S: SimService> Cluster<S> {
                 worker.restore(checkpoint, subscription, pool).expect("its own checkpoint");
             }
             host.worker.join();
-            let is_scheduled = self.hosts[index].is_scheduled;
-            let overflows = self.hosts[index].overflows;
-            let fresh = Host::new(Roles::Worker(Box::new(host)), life.identity);
-            self.hosts[index] = Host { is_scheduled, overflows, ..fresh };
+            self.renew(index, Roles::Worker(Box::new(host)), &life);
         }
         let fresh = Replica { service, shared, is_live: true, disk: None, hosts };
         self.replicas[replica] = fresh;
@@ -243,182 +432,4 @@ pub(super) enum Keeps {
     Checkpoint,
     /// Nothing.
     Nothing,
-}
-
-type Built<S> = (Arc<Observed<S>>, Arc<Shared<Observed<S>>>);
-
-fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
-    let service = Arc::new(Observed::new(S::build(plan)));
-    let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
-    let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
-    if plan.checkpoints.is_some() {
-        shared.checkpoints().turn_on(plan.keeper().is_some(), plan.log as u64);
-    }
-    (service, shared)
-}
-
-fn worker_host<S: SimService>(
-    plan: &Plan,
-    (replica, number): (usize, usize),
-    shared: &Arc<Shared<Observed<S>>>,
-    life: &Life,
-    random: &mut Random,
-) -> WorkerHost<S> {
-    let config = worker_config(plan, replica, number);
-    let mut worker = PsmrWorker::new(config, Arc::clone(shared));
-    let others = (0..plan.replicas).filter(|other| *other != replica);
-    worker.set_peers(others.map(|other| plan.worker_node(other, 0)).collect());
-    let rings = plan.rings_of(number).map(|ring| {
-        let mut acceptors = plan.acceptor_nodes();
-        acceptors.rotate_left(replica % plan.acceptors);
-        let defaults = LearnerConfig::new(ring, acceptors, learner(plan, replica, number));
-        let has_checkpoints = plan.checkpoints.is_some();
-        LearnerConfig { window: plan.learner_window, has_checkpoints, ..defaults }
-    });
-    let config = SubscriptionConfig { rings: rings.collect(), m: plan.merge };
-    let proposers = plan.ring_ids().map(|ring| Proposer::new(ring, plan.acceptor_nodes()));
-    let client = life.identity.incarnation.0;
-    let timer = plan.checkpoints.filter(|_| number == 0).and_then(|interval| {
-        let enough = if plan.is_durable { plan.log as u64 / 4 } else { u64::MAX };
-        CheckpointTimer::new(interval, enough, replica, plan.groups, client)
-    });
-    WorkerHost {
-        me: plan.worker_node(replica, number),
-        place: (replica, number),
-        subscription: Subscription::new(config, random.next(), life.now),
-        worker,
-        pool: FramePool::new(24),
-        proposals: Proposals::new(proposers, plan.room),
-        timer,
-        keeper: plan.keeper().filter(|_| number == 0).map(|keeper| {
-            // A stream of its own: who keeps nothing draws as before.
-            Keeper::new(keeper, Random::new(client).stream(12))
-        }),
-        delivered: Vec::new(),
-        stands_by: false,
-        jumped: None,
-        progress: Progress::Idle,
-        counter: 0,
-    }
-}
-
-/// What a process begins a life with.
-struct Life {
-    identity: Identity,
-    memory: Memory,
-    disks: Vec<Image>,
-    now: Time,
-}
-
-impl Life {
-    fn first(plan: &Plan, random: &mut Random) -> Self {
-        let incarnation = Incarnation(random.next());
-        let identity = Identity { cluster: plan.seed, configuration: 1, epoch: 1, incarnation };
-        Self { identity, memory: Memory::Fresh, disks: Vec::new(), now: Time::ZERO }
-    }
-}
-
-/// The acceptors of a host.
-fn ordering(plan: &Plan, host: usize, life: &Life, random: &mut Random) -> Ordering {
-    let mut disks = life.disks.iter();
-    let hosted = plan.rings_at(host).map(|ring| {
-        let node = plan.acceptor_nodes()[host % plan.acceptors];
-        let durability = if plan.is_durable { Durability::Sync } else { Durability::Memory };
-        let mut disk = Disk::new(plan.timing.write_ns, durability, Random::new(random.next()));
-        let image = disks.next();
-        if let Some(image) = image {
-            disk = disk.reopen(image);
-        }
-        let name = (node, life.identity.incarnation);
-        let config = ring_config(plan, ring);
-        let mut member = Member::new(config, name, life.memory, disk, random.next(), life.now);
-        if let Some(image) = image {
-            member.restore(image);
-        }
-        let skips = SkipPolicy::new(plan.timing.lambda_per_s, plan.timing.skip_interval)
-            .in_turns_of(plan.merge);
-        Hosted { ring, node, member, skips, counter: 0 }
-    });
-    Ordering {
-        hosted: hosted.collect(),
-        rings: u16::try_from(plan.rings()).expect("few rings"),
-        news: if plan.has_beacons {
-            News::Beacons
-        } else if plan.hears_rings {
-            News::Heard(vec![Slot(0); plan.rings()])
-        } else {
-            News::Shared
-        },
-    }
-}
-
-/// The number of the learners of a worker.
-const fn learner(plan: &Plan, replica: usize, number: usize) -> u64 {
-    (replica * plan.groups + number) as u64
-}
-
-fn ring_config(plan: &Plan, ring: RingId) -> RingConfig {
-    let is_own = usize::from(ring.0) < plan.groups;
-    let hears = |number: &usize| !is_own || *number == usize::from(ring.0);
-    let of =
-        |replica: usize| (0..plan.groups).filter(hears).map(move |n| learner(plan, replica, n));
-    let learners: Vec<u64> = (0..plan.replicas).flat_map(of).collect();
-    let defaults = RingConfig::new(ring, plan.acceptor_nodes());
-    RingConfig {
-        retention: retention(plan, learners.len()),
-        learners,
-        instances: plan.log,
-        apply_bound: plan.log as u64 - plan.log as u64 / 4,
-        heartbeat: plan.timing.heartbeat,
-        election_timeout: plan.timing.election,
-        ..defaults.with_room(plan.room)
-    }
-}
-
-/// f + 1 of 2f + 1 replicas keep what is forgotten, with all their learners of a ring.
-fn retention(plan: &Plan, learners: usize) -> Retention {
-    if plan.checkpoints.is_none() {
-        return Retention::Applied;
-    }
-    let copies = (plan.replicas.div_ceil(2)) * learners / plan.replicas;
-    // Some reports of who stands still, one each 100 ms, may be lost.
-    let patience = Duration::from_millis(500);
-    Retention::Checkpoints { copies, is_strict: plan.is_durable, patience }
-}
-
-fn worker_config(plan: &Plan, replica: usize, worker: usize) -> WorkerConfig {
-    let replica = ReplicaId(u8::try_from(replica).expect("few replicas"));
-    WorkerConfig {
-        barrier: if plan.barrier_is_instance { Barrier::Instance } else { Barrier::Command },
-        executor: if plan.executor_is_lowest { Executor::Lowest } else { Executor::Rotate },
-        retry: if plan.retry_is_client { Retry::Client } else { Retry::Replica },
-        reply: if plan.reply_is_all { ReplyPolicy::All } else { ReplyPolicy::One },
-        room: plan.room,
-        // Slowly, so that much is executed meanwhile.
-        sweep: 1,
-        ..WorkerConfig::new(plan.groups, GroupId::new(worker), replica, plan.replicas)
-    }
-}
-
-fn proxy_config(plan: &Plan, number: usize, life: &Life) -> ProxyConfig {
-    let host = plan.host(plan.client_node(number), RingId(0));
-    ProxyConfig {
-        session_timeout: Duration::ZERO,
-        reply_to: Address::memory(u32::try_from(host).expect("few hosts")),
-        client: life.identity.incarnation.0,
-        groups: plan.groups,
-        acceptors: plan.acceptor_nodes(),
-        replicas: ReplicaSet::first(plan.replicas),
-        sessions: plan.load.sessions,
-        window: plan.load.window.next_power_of_two(),
-        grouping: match plan.model {
-            Model::OptPsmr => Grouping::Optimistic,
-            Model::Smr | Model::Psmr => Grouping::Conservative,
-        },
-        map_epoch: 0,
-        attempt_timeout: plan.timing.attempt,
-        deadline: plan.timing.deadline,
-        command_limit: 1 << 20,
-        room: plan.room,
-    }
 }

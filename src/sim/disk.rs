@@ -22,6 +22,13 @@ enum Stored {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image(Vec<Stored>);
 
+impl Image {
+    /// Whether an acceptor that began without a memory has been admitted.
+    pub(super) fn has_admission(&self) -> bool {
+        self.0.contains(&Stored::Admitted)
+    }
+}
+
 impl Replay for Image {
     fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
         self.0.iter().for_each(|stored| take(&stored.as_record()));

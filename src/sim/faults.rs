@@ -16,9 +16,9 @@ impl<S: SimService> World<S> {
     pub(super) fn fault(&mut self, planned: Planned) {
         let Planned { fault, length, choice, .. } = planned;
         let coordinator = self.coordinator(choice);
-        let acceptors = self.cluster.acceptor_hosts();
+        let acceptors = self.cluster.acceptor_hosts().to_vec();
         let any = index(choice, self.cluster.hosts.len());
-        let some_acceptor = acceptors.start + index(choice, acceptors.len());
+        let some_acceptor = acceptors[index(choice, acceptors.len())];
         match fault {
             Fault::CrashAcceptor => self.crash_acceptor(some_acceptor, length),
             Fault::CrashCoordinator => {
@@ -42,10 +42,10 @@ impl<S: SimService> World<S> {
                     self.queue.schedule(planned.at, Event::Fault { planned });
                 }
             }
-            Fault::CrashReplica => self.crash_replica(index(choice, self.plan.replicas)),
+            Fault::CrashReplica => self.crash_replica(index(choice, self.cluster.replicas.len())),
             Fault::RestartReplica => {
                 let keeps = if choice >> 63 == 1 { Keeps::Checkpoint } else { Keeps::Nothing };
-                self.end_replica(index(choice, self.plan.replicas), keeps, length);
+                self.end_replica(index(choice, self.cluster.replicas.len()), keeps, length);
             }
             Fault::RestartClient => {
                 self.restart_client(index(choice, self.plan.load.clients), length);
@@ -82,6 +82,10 @@ impl<S: SimService> World<S> {
             return;
         }
         let now = self.queue.now();
+        let home = self.cluster.hosts[host].home;
+        if self.cluster.homes[home.0].epoch.acceptor_at(home).is_none() {
+            return self.cluster.vacate(host); // It finds that it is no member any more.
+        }
         self.trace.line(now, || format!("host {host} restarts"));
         self.cluster.restart(&self.plan, host, now, &mut self.random);
         self.schedule_run(host);
@@ -102,7 +106,10 @@ impl<S: SimService> World<S> {
                 self.restart(host);
             }
         }
-        (0..self.plan.replicas).for_each(|replica| self.restart_replica(replica));
+        (0..self.cluster.replicas.len()).for_each(|replica| self.restart_replica(replica));
+        if let Some((_, operator)) = self.cluster.operator() {
+            operator.insist();
+        }
         self.queue.schedule(now, Event::Look);
     }
 
@@ -112,6 +119,11 @@ impl<S: SimService> World<S> {
             return;
         }
         if !self.plan.is_durable && !self.can_lose(host) {
+            return;
+        }
+        // Who is removed does not come back: it would be a failure for good.
+        let home = self.cluster.hosts[host].home;
+        if self.cluster.homes[home.0].epoch.acceptor_at(home).is_none() {
             return;
         }
         self.faults += 1;
@@ -129,29 +141,38 @@ impl<S: SimService> World<S> {
         let Some(layout) = hosted.map(|hosted| *hosted.member.layout()) else { return };
         self.crash_acceptor(host, length);
         // The next members of the ring, or those after them, until f are down.
+        let epoch = self.cluster.hosts[host].epoch.clone();
+        let f = (epoch.acceptors().len() - 1) / 2;
         let members = layout.members();
         let others = members.iter().rev().skip(1 + usize::from(choice >> 61 & 1 == 1));
-        for member in others.take((self.plan.acceptors / 2).saturating_sub(1)) {
-            self.crash_acceptor(self.plan.host(*member, ring), length * 2);
+        for member in others.take(f.saturating_sub(1)) {
+            if let Some(host) = self.cluster.route(&epoch, *member, ring) {
+                self.crash_acceptor(host, length * 2);
+            }
         }
     }
 
-    /// Whether every ring has a quorum of acceptors with memory beside those of `host`.
+    /// Whether every ring has a quorum of acceptors with memory beside those of `host`: of the last
+    /// epoch, if nobody lives in another one and none is to come.
     fn can_lose(&self, host: usize) -> bool {
-        let f = self.plan.acceptors / 2;
-        let mut lost = vec![0; self.plan.rings()];
+        if !self.is_calm() {
+            return false;
+        }
+        let quorum = self.office.archive.latest().acceptors().len() / 2 + 1;
+        let mut left = vec![0; self.plan.rings()];
         for (index, other) in self.cluster.hosts.iter().enumerate() {
             let Host { roles: Roles::Ordering(ordering), status, .. } = other else { continue };
             for hosted in &ordering.hosted {
                 let is_lost = index == host || *status == Status::Down || hosted.member.is_inert();
-                lost[usize::from(hosted.ring.0)] += usize::from(is_lost);
+                left[usize::from(hosted.ring.0)] += usize::from(!is_lost);
             }
         }
-        lost.into_iter().all(|lost| lost <= f)
+        left.into_iter().all(|left| left >= quorum)
     }
 
     fn crash_replica(&mut self, replica: usize) {
-        if self.is_healed || !self.has_others(replica) || !self.cluster.replicas[replica].is_live {
+        let is_live = self.cluster.replicas[replica].is_live;
+        if self.is_healed || !is_live || !self.is_calm() || !self.has_others(replica) {
             return;
         }
         let now = self.queue.now();
@@ -166,12 +187,12 @@ impl<S: SimService> World<S> {
 
     /// Whether another replica has its state and serves. One that is not heard for a while counts as
     /// gone: acceptors forget what the others alone have, so these are the last then.
-    fn has_others(&self, replica: usize) -> bool {
-        let mut others = (0..self.plan.replicas).filter(|other| *other != replica);
+    pub(super) fn has_others(&self, replica: usize) -> bool {
+        let mut others = (0..self.cluster.replicas.len()).filter(|other| *other != replica);
         let is_heard = |host: usize| {
-            let mut acceptors = self.cluster.acceptor_hosts();
+            let mut acceptors = self.cluster.acceptor_hosts().iter();
             self.cluster.hosts[host].status == Status::Running
-                && !acceptors.any(|acceptor| self.network.is_cut(host, acceptor))
+                && !acceptors.any(|acceptor| self.network.is_cut(host, *acceptor))
         };
         others.any(|other| {
             self.cluster.is_healthy(other)
@@ -182,7 +203,7 @@ impl<S: SimService> World<S> {
 
     fn end_replica(&mut self, replica: usize, keeps: Keeps, length: Duration) {
         let is_live = self.cluster.is_healthy(replica);
-        if self.is_healed || !is_live || !self.has_others(replica) {
+        if self.is_healed || !is_live || !self.is_calm() || !self.has_others(replica) {
             return;
         }
         let now = self.queue.now();
@@ -200,6 +221,10 @@ impl<S: SimService> World<S> {
             return;
         }
         let now = self.queue.now();
+        let home = self.cluster.hosts[hosts.start].home;
+        if self.cluster.homes[home.0].epoch.replica_at(home).is_none() {
+            return self.end_for_good(replica); // It finds that it is no member any more.
+        }
         let checkpoint = self.cluster.begin_replica(&self.plan, replica, now, &mut self.random);
         let at = checkpoint.as_ref().map(|checkpoint| checkpoint.slot());
         self.trace.line(now, || format!("replica {replica} begins again, at {at:?}"));
@@ -212,7 +237,7 @@ impl<S: SimService> World<S> {
     /// A client's process ends, and another one goes on with its sessions; what the former one had
     /// open may have been executed, or may be.
     fn restart_client(&mut self, number: usize, length: Duration) {
-        let host = self.plan.host(self.plan.client_node(number), RingId(0));
+        let host = self.cluster.client_host(number);
         if self.is_healed || self.cluster.hosts[host].status != Status::Running {
             return;
         }
@@ -256,7 +281,7 @@ impl<S: SimService> World<S> {
     }
 
     /// The host of the coordinator of a ring that `choice` names, if it has one.
-    fn coordinator(&self, choice: u64) -> Option<usize> {
+    pub(super) fn coordinator(&self, choice: u64) -> Option<usize> {
         self.leading(choice).map(|(_, host)| host)
     }
 
@@ -267,9 +292,10 @@ impl<S: SimService> World<S> {
             Roles::Ordering(ordering) => {
                 let mut hosted = ordering.hosted.iter();
                 host.status == Status::Running
+                    && ordering.leaving.is_none()
                     && hosted.any(|h| h.ring == ring && h.member.is_coordinator())
             }
-            Roles::Worker(_) | Roles::Client(_) => false,
+            _ => false,
         })?;
         Some((ring, host))
     }
@@ -280,6 +306,7 @@ const fn side(choice: u64, host: usize) -> bool {
     choice >> (host % 61) & 1 == 1
 }
 
-fn index(choice: u64, length: usize) -> usize {
+/// A place below `length` that `choice` names.
+pub(super) fn index(choice: u64, length: usize) -> usize {
     usize::try_from((choice >> 8) % length as u64).expect("below a length")
 }

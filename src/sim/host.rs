@@ -1,8 +1,11 @@
 //! A simulated process: what it has received, when it runs, and the roles that it hosts.
 
 use super::client::Client;
+use super::members::{Epoch, HomeId};
+use super::operator::Operator;
 use super::ordering::Ordering;
-use super::post::Office;
+use super::post::{Office, Post};
+use super::registrar::Registrar;
 use super::replica::WorkerHost;
 use super::services::SimService;
 use crate::types::{Address, Time};
@@ -42,6 +45,31 @@ pub(super) enum Roles<S: SimService> {
     Worker(Box<WorkerHost<S>>),
     /// Clients behind one proxy.
     Client(Box<Client<S>>),
+    /// Who changes members.
+    Operator(Box<Operator>),
+    /// Nothing: its time has not come, or is over.
+    Vacant,
+}
+
+impl<S: SimService> Roles<S> {
+    /// The way to the network of what concerns the whole process.
+    pub(super) fn post<'a>(
+        &'a mut self,
+        identity: &'a Identity,
+        office: &'a mut Office,
+    ) -> Option<Post<'a>> {
+        let (me, counter) = match self {
+            Self::Ordering(ordering) => {
+                let first = ordering.hosted.first_mut()?;
+                (first.node, &mut first.counter)
+            }
+            Self::Worker(worker) => (worker.me, &mut worker.counter),
+            Self::Client(client) => client.name(),
+            Self::Operator(operator) => (operator.me, &mut operator.counter),
+            Self::Vacant => return None,
+        };
+        Some(Post { me, identity, counter, office })
+    }
 }
 
 /// Whether a process runs.
@@ -60,6 +88,11 @@ pub(super) enum Status {
 pub(super) struct Host<S: SimService> {
     pub(super) roles: Roles<S>,
     pub(super) identity: Identity,
+    /// Whose thread it is.
+    pub(super) home: HomeId,
+    /// The epoch that it has taken up.
+    pub(super) epoch: Rc<Epoch>,
+    pub(super) registrar: Registrar,
     pub(super) status: Status,
     pub(super) inbox: VecDeque<Received>,
     /// A duty cycle is scheduled.
@@ -71,11 +104,19 @@ pub(super) struct Host<S: SimService> {
 }
 
 impl<S: SimService> Host<S> {
-    pub(super) const fn new(roles: Roles<S>, identity: Identity) -> Self {
+    pub(super) fn new(
+        roles: Roles<S>,
+        identity: Identity,
+        (home, epoch): (HomeId, &Rc<Epoch>),
+    ) -> Self {
+        let status = if matches!(roles, Roles::Vacant) { Status::Down } else { Status::Running };
         Self {
             roles,
             identity,
-            status: Status::Running,
+            home,
+            epoch: Rc::clone(epoch),
+            registrar: Registrar::default(),
+            status,
             inbox: VecDeque::new(),
             is_scheduled: false,
             timer_at: Time::NEVER,
@@ -102,6 +143,15 @@ impl<S: SimService> Host<S> {
             Roles::Ordering(ordering) => ordering.next_timeout(),
             Roles::Worker(worker) => worker.next_timeout(),
             Roles::Client(client) => client.next_timeout(),
+            Roles::Operator(operator) => operator.next_timeout(),
+            Roles::Vacant => None,
         }
+    }
+
+    /// It ends for good.
+    pub(super) fn vacate(&mut self) {
+        self.roles = Roles::Vacant;
+        self.status = Status::Down;
+        self.inbox.clear();
     }
 }

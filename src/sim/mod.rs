@@ -6,7 +6,12 @@
 //! and has the checkers look at what was sent, delivered, executed and answered. What runs is what
 //! runs on a real host: members, subscriptions, workers, proxies, services, and every datagram is
 //! encoded, sealed, opened and decoded. Only threads, sockets and clocks are not the real ones.
+//!
+//! In some seeds members come and go meanwhile (docs/adr/0029): an operator puts changes forward, a
+//! ring decides them, and each process takes them up once it has heard of them. `members` says who
+//! lives where, `registrar` how a process learns of an epoch, `reconfigure` what it does then.
 
+mod changes;
 mod checkers;
 mod checks;
 mod client;
@@ -16,12 +21,17 @@ mod event;
 mod faults;
 mod host;
 mod keeper;
+mod lives;
+mod members;
 mod network;
 mod observed;
+mod operator;
 mod ordering;
 mod plan;
 mod pool;
 mod post;
+mod reconfigure;
+mod registrar;
 mod replica;
 mod seeds;
 mod services;
@@ -55,6 +65,8 @@ pub struct Run {
     pub commands: u64,
     /// Datagrams that a fault touched, and faults of processes and links.
     pub faults: u64,
+    /// Changes of members that came to be.
+    pub changes: u64,
     /// Events that happened.
     pub events: u64,
     /// The hash of all of them.
@@ -84,6 +96,7 @@ fn run_plan<S: SimService>(plan: Plan, lines: Lines) -> Run {
     let panic = catch_unwind(AssertUnwindSafe(|| world.run())).err();
     let faults = world.fault_count();
     let World { office, trace, checks, .. } = world;
+    let changes = u64::from(office.archive.latest().number()) - 1;
     let mut violations = office.violations.into_vec();
     if let Some(panic) = panic {
         let text = panic.downcast_ref::<String>().cloned();
@@ -95,6 +108,7 @@ fn run_plan<S: SimService>(plan: Plan, lines: Lines) -> Run {
         seed,
         commands: checks.done(),
         faults,
+        changes,
         events: trace.events(),
         trace_hash: trace.hash(),
         violations,

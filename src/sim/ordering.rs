@@ -3,6 +3,7 @@
 use super::disk::{Disk, Image};
 use super::host::{Cycle, Received};
 use super::post::Post;
+use super::registrar::Leaving;
 use crate::multi_ring::SkipPolicy;
 use crate::ring_paxos::{Destination, Envelope, Member, Outbox, Role};
 use crate::types::{NodeId, RingId, Slot, Time};
@@ -19,7 +20,10 @@ pub(super) struct Hosted {
 }
 
 impl Hosted {
-    fn with_post<'a>(&'a mut self, cycle: &'a mut Cycle<'_>) -> (&'a mut Member<Disk>, Post<'a>) {
+    pub(super) fn with_post<'a>(
+        &'a mut self,
+        cycle: &'a mut Cycle<'_>,
+    ) -> (&'a mut Member<Disk>, Post<'a>) {
         let Self { node, member, counter, .. } = self;
         let identity = cycle.identity;
         (member, Post { me: *node, identity, counter, office: cycle.office })
@@ -33,6 +37,10 @@ pub(super) struct Ordering {
     /// How many rings there are: the groups that a coordinator tells its position.
     pub(super) rings: u16,
     pub(super) news: News,
+    /// Members of the next epoch that one of its acceptors has seen decided.
+    pub(super) decided: Option<Box<[u8]>>,
+    /// Its node is no member any more.
+    pub(super) leaving: Option<Leaving>,
 }
 
 /// How a coordinator learns how far the other rings are.
@@ -51,6 +59,9 @@ impl Ordering {
     /// One duty cycle.
     pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
         let now = cycle.now;
+        if self.leaving.is_some() {
+            return self.leave(received, cycle);
+        }
         for hosted in &mut self.hosted {
             if hosted.member.log_mut().advance(now) {
                 let (member, mut out) = hosted.with_post(cycle);
@@ -76,11 +87,23 @@ impl Ordering {
             self.skip(index, cycle);
             let (member, mut out) = self.hosted[index].with_post(cycle);
             member.on_cycle_end(now, &mut out);
+            self.decided = member.take_members().or(self.decided.take());
         }
+    }
+
+    /// Tells those who stay, whatever else there is to do.
+    fn leave(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
+        received.clear();
+        let (Self { hosted, leaving, .. }, now) = (self, cycle.now);
+        let (_, mut post) = hosted[0].with_post(cycle);
+        leaving.iter_mut().for_each(|leaving| leaving.tell(now, &mut post));
     }
 
     /// When it wants to run again although nothing arrives.
     pub(super) fn next_timeout(&mut self) -> Option<Time> {
+        if let Some(leaving) = &self.leaving {
+            return Some(leaving.next_timeout());
+        }
         let due = |hosted: &mut Hosted| {
             let disk = hosted.member.log_mut().next_completion();
             let is_coordinator = hosted.member.is_coordinator();
@@ -92,7 +115,7 @@ impl Ordering {
 
     /// Whether one of its acceptors coordinates.
     pub(super) fn leads(&self) -> bool {
-        self.hosted.iter().any(|hosted| hosted.member.is_coordinator())
+        self.leaving.is_none() && self.hosted.iter().any(|hosted| hosted.member.is_coordinator())
     }
 
     /// Where its acceptors stand, for the reader of a violation.
@@ -101,8 +124,9 @@ impl Ordering {
             let Hosted { ring, node, member, .. } = hosted;
             let (leads, slot) = (member.is_coordinator(), member.slot());
             format!(
-                "ring {ring} node {node}: leads {leads}, inert {}, slot {slot}",
-                member.is_inert()
+                "ring {ring} node {node}: leads {leads}, inert {}, leaves {}, slot {slot}",
+                member.is_inert(),
+                self.leaving.is_some()
             )
         };
         let members: Vec<_> = self.hosted.iter().map(member).collect();

@@ -3,10 +3,12 @@
 //! Swarm testing (Groce and others, 2012): a seed that never loses a datagram finds what a seed with
 //! every fault at once hides, so each fault is switched on by its own coin.
 
+use super::changes::{self, Change};
 use super::network::NetworkFaults;
+use crate::config::Kind;
 use crate::multi_ring::SkipPolicy;
 use crate::service::btree::Separators;
-use crate::types::{NodeId, Random, RingId, Time};
+use crate::types::{Random, RingId, Time};
 use crate::wire::Room;
 use std::time::Duration;
 
@@ -227,6 +229,8 @@ pub(super) struct Plan {
     pub(super) timing: Timing,
     pub(super) network: NetworkFaults,
     pub(super) faults: Vec<Planned>,
+    /// Members that come and go.
+    pub(super) changes: Vec<Change>,
 }
 
 impl Load {
@@ -340,7 +344,23 @@ impl Plan {
             timing: if loses_replica { timing.without_lambda() } else { timing },
             network: network(&mut source.stream(3), options.loss),
             faults,
+            changes: changes::draw(&mut source.stream(13), timing.heals_at, checkpoints.is_some()),
         }
+    }
+
+    /// Whether members come and go.
+    pub(super) const fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Homes for members of `kind` that may come.
+    pub(super) fn spares(&self, kind: Kind) -> usize {
+        self.changes.iter().filter(|change| change.needs_home(kind)).count()
+    }
+
+    /// Replicas that there may be in the course of the run.
+    pub(super) fn most_replicas(&self) -> usize {
+        self.replicas + self.spares(Kind::Replica)
     }
 
     /// How checkpoints are kept, if their disk plays a part. Where the logs wait for them it is quick
@@ -361,40 +381,19 @@ impl Plan {
         (0..u16::try_from(self.rings()).expect("few rings")).map(RingId)
     }
 
-    /// How many hosts have acceptors. Hosts of acceptors come first, then those of the workers
-    /// replica by replica, then those of the clients.
+    /// How many hosts have acceptors at first.
     pub(super) const fn acceptor_hosts(&self) -> usize {
         if self.shares_acceptors { self.acceptors } else { self.acceptors * self.rings() }
     }
 
-    /// The acceptors, the same for every ring. Nodes are numbered in the order of hosts.
-    pub(super) fn acceptor_nodes(&self) -> Vec<NodeId> {
-        (0..self.acceptors).map(node).collect()
+    /// Threads of a process with acceptors.
+    pub(super) const fn orderers(&self) -> usize {
+        if self.shares_acceptors { 1 } else { self.rings() }
     }
 
-    /// The rings that have an acceptor on a host.
-    pub(super) fn rings_at(&self, host: usize) -> impl Iterator<Item = RingId> {
-        let ring = host / self.acceptors;
-        self.ring_ids().filter(move |id| self.shares_acceptors || usize::from(id.0) == ring)
-    }
-
-    /// Where a node's role for a ring runs.
-    pub(super) fn host(&self, node: NodeId, ring: RingId) -> usize {
-        let node = usize::from(node.0);
-        if node >= self.acceptors {
-            return self.acceptor_hosts() + node - self.acceptors;
-        }
-        if self.shares_acceptors { node } else { usize::from(ring.0) * self.acceptors + node }
-    }
-
-    /// The node of a worker.
-    pub(super) fn worker_node(&self, replica: usize, worker: usize) -> NodeId {
-        node(self.acceptors + replica * self.groups + worker)
-    }
-
-    /// The node of a client.
-    pub(super) fn client_node(&self, client: usize) -> NodeId {
-        node(self.acceptors + self.replicas * self.groups + client)
+    /// The rings that have an acceptor on such a thread.
+    pub(super) fn rings_at(&self, thread: usize) -> impl Iterator<Item = RingId> {
+        self.ring_ids().filter(move |id| self.shares_acceptors || usize::from(id.0) == thread)
     }
 
     /// The rings that a worker subscribes to: its group's and g_all's.
@@ -402,22 +401,6 @@ impl Plan {
         let (own, all) = (worker, self.groups);
         self.ring_ids().filter(move |ring| [own, all].contains(&usize::from(ring.0)))
     }
-
-    /// The hosts that hear the multicasts of a ring.
-    pub(super) fn listeners(&self, ring: RingId) -> Vec<usize> {
-        let acceptors = self.acceptor_nodes().into_iter();
-        let mut listeners: Vec<_> = acceptors.map(|node| self.host(node, ring)).collect();
-        for replica in 0..self.replicas {
-            let subscribed = |worker: &usize| self.rings_of(*worker).any(|other| other == ring);
-            let workers = (0..self.groups).filter(subscribed);
-            listeners.extend(workers.map(|n| self.host(self.worker_node(replica, n), ring)));
-        }
-        listeners
-    }
-}
-
-fn node(index: usize) -> NodeId {
-    NodeId(u16::try_from(index).expect("few hosts"))
 }
 
 /// How often there are checkpoints: drawn apart, so that older draws stay what they were.

@@ -1,6 +1,7 @@
 //! From messages to datagrams on the simulated network: the same bytes as on a real one.
 
 use super::checkers::Violations;
+use super::members::Archive;
 use super::tap::Tap;
 use crate::ring_paxos::{Destination, Outbox};
 use crate::types::{NodeId, RingId, Slot};
@@ -21,6 +22,8 @@ pub(super) struct Office {
     pub(super) outgoing: Vec<Outgoing>,
     pub(super) tap: Tap,
     pub(super) violations: Violations,
+    /// The epochs that there were.
+    pub(super) archive: Archive,
     /// How far the coordinator of each ring is, where coordinators share a process's memory.
     pub(super) positions: Vec<Slot>,
     /// A position has moved since the scheduler looked.
@@ -29,11 +32,12 @@ pub(super) struct Office {
 }
 
 impl Office {
-    pub(super) fn new(tap: Tap, rings: usize) -> Self {
+    pub(super) fn new(tap: Tap, archive: Archive, rings: usize) -> Self {
         Self {
             outgoing: Vec::new(),
             tap,
             violations: Violations::default(),
+            archive,
             positions: vec![Slot(0); rings],
             has_moved: false,
             scratch: Vec::new(),

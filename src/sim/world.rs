@@ -1,10 +1,12 @@
 //! The world of one run: hosts, network and clock, and the loop that lets everything happen in the
 //! one order that the seed names.
 
+use super::changes::Change;
 use super::checks::Checks;
 use super::cluster::{self, Cluster};
 use super::event::EventQueue;
 use super::host::{Cycle, Received, Roles, Status};
+use super::members::{Archive, HomeId};
 use super::network::{Damage, Network};
 use super::plan::{Plan, Planned};
 use super::post::{Office, Outgoing};
@@ -46,6 +48,10 @@ pub(super) enum Event {
     Restart { host: u16 },
     /// A replica's process does.
     RestartReplica { replica: usize },
+    /// Somebody wants other members.
+    Change { change: Change },
+    /// The process of a new member begins.
+    Join { home: HomeId },
     /// Links that a fault cut are mended.
     Mend { links: Box<[(u16, u16)]> },
     /// All faults end.
@@ -69,9 +75,11 @@ pub(super) struct World<S: SimService> {
     /// Faults of processes and links so far.
     pub(super) faults: u64,
     pub(super) is_healed: bool,
+    /// The last epoch that was put forward: its members may be decided at any time.
+    pub(super) pending: u32,
     dropped: u64,
     rests: u32,
-    received: Vec<Received>,
+    pub(super) received: Vec<Received>,
     arrivals: Vec<(Time, Damage)>,
 }
 
@@ -79,10 +87,11 @@ impl<S: SimService> World<S> {
     /// The world of `plan` at its beginning.
     pub(super) fn new(plan: Rc<Plan>, lines: Lines) -> Self {
         let source = Random::new(plan.seed).stream(0x776f_726c);
-        let cluster = Cluster::new(&plan, &source);
+        let archive = Archive::new(&plan);
+        let cluster = Cluster::new(&plan, &source, archive.latest());
         let network = Network::new(cluster.hosts.len(), plan.network, source.stream(1));
         let checks = Checks::new(&plan);
-        let office = Office::new(cluster::tap(&plan), plan.rings());
+        let office = Office::new(cluster::tap(&plan), archive, plan.rings());
         let mut world = Self {
             queue: EventQueue::new(),
             network,
@@ -93,6 +102,7 @@ impl<S: SimService> World<S> {
             random: source.stream(2),
             faults: 0,
             is_healed: false,
+            pending: 0,
             dropped: 0,
             rests: 0,
             received: Vec::new(),
@@ -132,6 +142,9 @@ impl<S: SimService> World<S> {
         for &planned in &self.plan.faults {
             self.queue.schedule(planned.at, Event::Fault { planned });
         }
+        for &change in &self.plan.changes {
+            self.queue.schedule(change.at, Event::Change { change });
+        }
         self.queue.schedule(self.plan.timing.heals_at, Event::Heal);
     }
 
@@ -155,6 +168,8 @@ impl<S: SimService> World<S> {
             Event::Wake { host } => self.wake(usize::from(host)),
             Event::Restart { host } => self.restart(usize::from(host)),
             Event::RestartReplica { replica } => self.restart_replica(replica),
+            Event::Change { change } => self.change(change),
+            Event::Join { home } => self.join(home),
             Event::Mend { links } => {
                 if !self.is_healed {
                     for &(source, target) in &links {
@@ -184,16 +199,19 @@ impl<S: SimService> World<S> {
     /// One duty cycle of a host, and what it sends.
     fn run_host(&mut self, index: usize) {
         let now = self.queue.now();
-        let host = &mut self.cluster.hosts[index];
-        if host.status != Status::Running {
+        if self.cluster.hosts[index].status != Status::Running || !self.take_up(index) {
             return;
         }
+        let host = &mut self.cluster.hosts[index];
         // A cycle takes what a real one would find: sometimes one datagram, sometimes many.
         let most = 1 + usize::try_from(self.random.below(32)).expect("below 32");
         let count = host.inbox.len().min(most);
         self.received.extend(host.inbox.drain(..count));
         self.trace.record(now, 2 << 32 | index as u64, count as u64);
         let budget = 1 + self.random.below(u64::from(self.plan.budget));
+        self.screen(index);
+        let Cluster { hosts, doors, .. } = &mut self.cluster;
+        let host = &mut hosts[index];
         let mut cycle = Cycle {
             now,
             identity: &host.identity,
@@ -205,10 +223,15 @@ impl<S: SimService> World<S> {
             Roles::Ordering(ordering) => ordering.run(&mut self.received, &mut cycle),
             Roles::Worker(worker) => worker.run(&mut self.received, &mut cycle),
             Roles::Client(client) => client.run(&mut self.received, &mut cycle),
+            Roles::Operator(operator) => {
+                operator.run(&mut self.received, (&*host.epoch, &**doors), &mut cycle);
+            }
+            Roles::Vacant => {}
         }
         let has_more = !host.inbox.is_empty();
         let timeout = host.next_timeout();
         let timer_at = host.timer_at;
+        self.announce(index);
         self.transmit(index);
         let has_worked = self.after_cycle(index);
         if std::mem::take(&mut self.office.has_moved) {
@@ -232,7 +255,7 @@ impl<S: SimService> World<S> {
         let now = self.queue.now();
         let Cluster { hosts, replicas, .. } = &mut self.cluster;
         match &mut hosts[index].roles {
-            Roles::Ordering(_) => false,
+            Roles::Ordering(_) | Roles::Operator(_) | Roles::Vacant => false,
             Roles::Client(client) => {
                 self.checks.on_client(client, &mut self.office);
                 false
@@ -265,10 +288,11 @@ impl<S: SimService> World<S> {
 
     /// A ring has moved: the coordinators of the others look whether they are idle.
     fn wake_coordinators(&mut self, except: usize) {
-        for other in self.cluster.acceptor_hosts() {
+        for place in 0..self.cluster.acceptor_hosts().len() {
+            let other = self.cluster.acceptor_hosts()[place];
             let leads = match &self.cluster.hosts[other].roles {
                 Roles::Ordering(ordering) => ordering.leads(),
-                Roles::Worker(_) | Roles::Client(_) => false,
+                _ => false,
             };
             if leads && other != except {
                 self.schedule_run(other);
@@ -303,8 +327,8 @@ impl<S: SimService> World<S> {
                     }
                 }
                 Destination::Node(node) => {
-                    let target = self.plan.host(node, ring);
-                    if target < self.cluster.hosts.len() {
+                    let epoch = &self.cluster.hosts[source].epoch;
+                    if let Some(target) = self.cluster.route(epoch, node, ring) {
                         self.transmit_to(source, target, &bytes);
                     }
                 }
@@ -350,6 +374,7 @@ impl<S: SimService> World<S> {
 
     /// After the healing: whether everything has come to its end and stays there.
     fn look(&mut self) -> bool {
+        self.rescue();
         let is_at_rest = self.checks.is_at_rest(&self.cluster, &mut self.office);
         self.rests = if is_at_rest { self.rests + 1 } else { 0 };
         self.rests >= LOOKS

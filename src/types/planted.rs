@@ -85,6 +85,10 @@ bugs! {
     ResumeOnFirstWord = "resume-on-first-word",
     /// Who writes to a leaf after a cut does not save it as it was.
     LeafNotSavedAtCut = "leaf-not-saved-at-cut",
+    /// An acceptor that begins in a later epoch, without a memory, takes itself for one of the first.
+    NewcomerVotes = "newcomer-votes",
+    /// An acceptor that takes up an epoch forgets what it has accepted but not heard to be decided.
+    AcceptedForgottenAtTakeUp = "accepted-forgotten-at-take-up",
     /// A checkpoint leaves out the session tables.
     SessionsNotInCheckpoint = "sessions-not-in-checkpoint",
 }

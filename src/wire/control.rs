@@ -43,7 +43,7 @@ pub struct Control {
     pub reply_to: Address,
     /// The client's life: 64 random bits.
     pub client: u64,
-    /// Counts the control commands of that life, from 1: the answer bears it as its sequence.
+    /// Names the control command in that life: the answer bears it as its sequence.
     pub number: u64,
 }
 

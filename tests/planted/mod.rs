@@ -23,7 +23,7 @@ pub(crate) enum Catcher {
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 28] = [
+const CAUGHT: [(Bug, Catcher); 30] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -52,6 +52,8 @@ const CAUGHT: [(Bug, Catcher); 28] = [
     (Bug::ResumeOnFirstWord, Catcher::Simulation),
     (Bug::LeafNotSavedAtCut, Catcher::Tree),
     (Bug::SessionsNotInCheckpoint, Catcher::Simulation),
+    (Bug::NewcomerVotes, Catcher::Simulation),
+    (Bug::AcceptedForgottenAtTakeUp, Catcher::Simulation),
 ];
 
 /// The bugs that `catcher` has to catch.

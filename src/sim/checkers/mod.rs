@@ -4,6 +4,7 @@
 mod agreement;
 mod at_most_once;
 mod digest;
+mod epochs;
 mod execution;
 mod history;
 mod linearizability;
@@ -12,6 +13,7 @@ mod order;
 pub(super) use agreement::{Agreement, ValueSeen};
 pub(super) use at_most_once::AtMostOnce;
 pub(super) use digest::Digests;
+pub(super) use epochs::Epochs;
 pub(super) use execution::Executions;
 pub use history::{HistoryError, Operation, Outcome, Verb, check_history, read_history};
 pub use linearizability::{Call, Linearizability, Model, check};
