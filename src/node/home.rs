@@ -312,6 +312,7 @@ id = "r1"
 host = "h1"
 port = 7101
 [[ring]]
+group = 0
 address = "239.192.0.1:7201"
 "#;
 
