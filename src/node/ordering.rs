@@ -43,6 +43,8 @@ pub(super) struct Hosted {
     memory: Memory,
     /// Whether its log has anything to write.
     is_durable: bool,
+    /// Whether its node's directory says that it has had a vote, where no log does.
+    has_begun: bool,
     /// Up to where its member knows that the log is persistent.
     persisted: Lsn,
 }
@@ -55,7 +57,17 @@ impl Hosted {
         skips: SkipPolicy,
     ) -> Self {
         let is_durable = member.log().is_durable();
-        Self { ring, node, member, skips, memory, is_durable, persisted: Lsn(0) }
+        let (has_begun, persisted) = (is_durable, Lsn(0));
+        Self { ring, node, member, skips, memory, is_durable, has_begun, persisted }
+    }
+
+    /// It is about to have a vote: its directory says so before that is used.
+    fn begin(&mut self, desk: &Desk) -> io::Result<()> {
+        if self.has_begun {
+            return Ok(());
+        }
+        self.has_begun = true;
+        desk.registrar.on_begin(desk.node())
     }
 
     /// Whether a datagram with this header is for this acceptor.
@@ -249,6 +261,9 @@ impl<E: Endpoint> OrderingAgent<E> {
                         let (member, mut out) =
                             hosted.with_post(&mut self.gate, &self.book, transmit);
                         member.on_message(&envelope, &message, now, &mut out);
+                        if !hosted.has_begun && !hosted.member.is_inert() {
+                            hosted.begin(&self.desk)?; // It was admitted.
+                        }
                     }
                 }
                 Err(reason) => {
@@ -397,14 +412,11 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         work += self.skip(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
-            let is_durable = hosted.is_durable;
-            let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
-            if member.may_begin(now) {
-                if !is_durable {
-                    self.desk.registrar.on_begin(self.desk.node())?;
-                }
-                member.begin(now);
+            if hosted.member.may_begin(now) {
+                hosted.begin(&self.desk)?;
+                hosted.member.begin(now);
             }
+            let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             member.on_cycle_end(now, &mut out);
             if let Some(members) = member.take_members() {
                 self.desk.registrar.on_decided(&members, &mut out)?;

@@ -66,6 +66,9 @@ fn lives_through(durability: &str) {
     cluster.said_when(&["r1"], &["r1: epoch 2 begins: ", "a4"]);
     cluster.start(&["a4"]);
     cluster.status_when(|status| nodes(status).all(|node| node["votes"] != false));
+    // Who keeps its votes in memory alone says beside it that it had some, once it was admitted, too.
+    let begun = cluster.path("psmr-data/a4/begun");
+    assert_eq!(std::path::Path::new(&begun).exists(), durability == "memory");
     change(&cluster, 3, &["replace", "a1", "a5", "--at", &a5]);
     assert_eq!(cluster.wait("a1"), Some(0), "it was removed, and nothing went wrong");
     cluster.start(&["a5"]);
