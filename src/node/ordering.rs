@@ -61,7 +61,7 @@ impl Hosted {
         Self { ring, node, member, skips, memory, is_durable, has_begun, persisted }
     }
 
-    /// It is about to have a vote: its directory says so before that is used.
+    /// It has a vote, or is about to: its directory says so before that is used.
     fn begin(&mut self, desk: &Desk) -> io::Result<()> {
         if self.has_begun {
             return Ok(());
@@ -415,6 +415,8 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
             if hosted.member.may_begin(now) {
                 hosted.begin(&self.desk)?;
                 hosted.member.begin(now);
+            } else if !hosted.has_begun && !hosted.member.is_inert() {
+                hosted.begin(&self.desk)?;
             }
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             member.on_cycle_end(now, &mut out);

@@ -18,6 +18,12 @@ fn change(cluster: &Deployment, epoch: u32, arguments: &[&str]) {
     assert_eq!(lines(&output.stdout), [format!("epoch {epoch}")]);
 }
 
+/// Whether the data of this cluster have `path`.
+fn has_file(cluster: &Deployment, path: &str) -> bool {
+    let data = std::fs::read_dir(cluster.path("psmr-data")).expect("nodes have run");
+    data.into_iter().any(|entry| entry.expect("it is there").path().join(path).exists())
+}
+
 fn is_level(status: &Value) -> bool {
     let all = nodes(status).all(|node| node["up"] == true && node["votes"] != false);
     let last = |node: &Value| node["digests"].as_array().and_then(|points| points.last().cloned());
@@ -65,10 +71,9 @@ fn lives_through(durability: &str) {
     change(&cluster, 2, &["replace", "a2", "a4", "--at", &a4]);
     cluster.said_when(&["r1"], &["r1: epoch 2 begins: ", "a4"]);
     cluster.start(&["a4"]);
-    cluster.status_when(|status| nodes(status).all(|node| node["votes"] != false));
+    cluster.wait_for_votes();
     // Who keeps its votes in memory alone says beside it that it had some, once it was admitted, too.
-    let begun = cluster.path("psmr-data/a4/begun");
-    assert_eq!(std::path::Path::new(&begun).exists(), durability == "memory");
+    assert_eq!(has_file(&cluster, "a4/begun"), durability == "memory");
     change(&cluster, 3, &["replace", "a1", "a5", "--at", &a5]);
     assert_eq!(cluster.wait("a1"), Some(0), "it was removed, and nothing went wrong");
     cluster.start(&["a5"]);
@@ -172,11 +177,7 @@ fn who_comes_back_under_its_old_name_has_none_of_its_old_memory() {
     cluster.kill("a2");
     cluster.start(&["a2"]);
     assert_eq!(cluster.client(&["read", "1"], ""), ["value 77"]);
-    // In the directory of this cluster, whatever its number.
-    let data = std::fs::read_dir(cluster.path("psmr-data")).expect("it is there");
-    let data = data.map(|entry| entry.expect("it is there").path().join("a1").join("former-1"));
-    let aside: Vec<_> = data.collect();
-    assert!(aside.iter().any(|aside| aside.join("log").is_dir()), "{aside:?}");
+    assert!(has_file(&cluster, "a1/former-1/log"));
     let config = cluster.path("cluster.toml");
     let file = std::fs::read_to_string(&config).expect("it is there");
     assert!(file.contains("since = 3"), "{file}");
