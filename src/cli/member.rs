@@ -40,7 +40,7 @@ pub(super) enum MemberCommand {
 /// The options of all of them.
 #[derive(Debug, Args)]
 struct Common {
-    /// The cluster; the file is brought up to the members that are decided
+    /// The cluster; a change that is decided is written to the file
     #[arg(long, value_name = "FILE", default_value = "cluster.toml")]
     config: PathBuf,
     /// Address of the interface to use [default: the one that leads to the cluster]

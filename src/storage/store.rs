@@ -181,8 +181,16 @@ impl Store {
         let life = self.manifest.life;
         let log = RingLog::new(name, segments, lock, life, instances, Some(&scan))?;
         if log.is_lost() {
-            // It was never admitted again, so it has no vote and nothing to remember.
+            // It was never admitted again, so it has no vote and nothing to remember. Without values,
+            // as each log is before its ring begins, there is nothing to look at later either.
             drop(log);
+            let mut has_values = false;
+            let looked = scan.each(|record, _| {
+                has_values |= matches!(record, Record::Accept { .. } | Record::Trim { .. });
+            });
+            if looked.is_ok() && !has_values {
+                remove(&directory)?;
+            }
             return self.reset(ring, instances);
         }
         self.manifest.rings[place].floor = log.floor();

@@ -237,8 +237,8 @@ impl Change {
                 Weight::Warning,
                 format!(
                     "finds no quorum in {rings}: fewer than f + 1 acceptors with memory answer, and \
-                     nothing is ordered; start those that are down, see `up` and `votes` in `psmr \
-                     status`"
+                     nothing is ordered; start those that are down (see `psmr status`); if all \
+                     are up and inert, see docs/OPERATIONS.md, Failures"
                 ),
             ),
             Self::Quorum => (

@@ -156,3 +156,23 @@ fn a_failed_or_short_write_ends_the_log() {
         assert!(log.persisted() == persisted && persisted < lsn);
     }
 }
+
+#[test]
+fn a_log_without_a_vote_is_begun_anew_and_kept_aside_only_if_something_is_in_it() {
+    let scratch = Scratch::new();
+    let aside = scratch.0.join("ring-0.given-up");
+    let open = || {
+        let mut store = Store::open(&scratch.0, &ME).unwrap();
+        store.ring_or(RING, INSTANCES, Memory::Newborn).unwrap()
+    };
+    // As at each first start: made, and opened again before its ring begins.
+    drop(open());
+    let mut opened = open();
+    assert_eq!(opened.recovered.memory(), Memory::Amnesiac);
+    assert!(!aside.exists(), "there was nothing in it");
+    write_one(&mut opened, 1);
+    opened.log.close().unwrap();
+    drop(opened);
+    assert_eq!(open().recovered.memory(), Memory::Amnesiac);
+    assert!(aside.is_dir(), "what was in it may be looked at");
+}
