@@ -186,7 +186,11 @@ impl Store {
             drop(log);
             let mut has_values = false;
             let looked = scan.each(|record, _| {
-                has_values |= matches!(record, Record::Accept { .. } | Record::Trim { .. });
+                has_values |= match record {
+                    Record::Accept { .. } => true,
+                    Record::Trim { trim, .. } => trim.0 > 0,
+                    _ => false,
+                };
             });
             if looked.is_ok() && !has_values {
                 remove(&directory)?;
