@@ -6,14 +6,14 @@ use crate::config::{
     ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, Node, with_members,
 };
 use crate::host::clock;
+use crate::host::file::replace;
 use crate::node::{Changed, Said, change, inquire, latest};
 use crate::wire::{Keyring, Topic};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,7 +281,7 @@ impl<'a> Site<'a> {
 
     fn update(&self, members: &Members) -> Result<(), Failure> {
         let (text, _) = self.with(members)?;
-        replace(&self.common.config, &text).map_err(|error| {
+        replace(&self.common.config, text.as_bytes()).map_err(|error| {
             let path = self.common.config.display();
             Failure::Environment(format!(
                 "{path}: {error}: write it with `psmr member list --update`"
@@ -301,7 +301,7 @@ impl<'a> Site<'a> {
         if cluster.digests.immutable != self.cluster.digests.immutable {
             return Err(Failure::Usage("the file's immutable settings differ".to_owned()));
         }
-        self.refuse_what_cannot_serve(&now, &next)?;
+        self.refuse_what_cannot_serve(&next)?;
         self.await_start(changing, &next)?;
         complain(&format!("epoch {}: put forward", next.epoch));
         let keyring = self.keyring.clone();
@@ -328,12 +328,10 @@ impl<'a> Site<'a> {
     }
 
     /// A member that could never serve, or keep the others from starting again.
-    fn refuse_what_cannot_serve(&self, now: &Members, next: &Members) -> Result<(), Failure> {
-        let known = |of: &[Member], new: &Member| of.iter().any(|member| member == new);
-        let news = next.replicas.iter().filter(|new| !known(&now.replicas, new));
-        let acceptors = next.acceptors.iter().filter(|new| !known(&now.acceptors, new));
+    fn refuse_what_cannot_serve(&self, next: &Members) -> Result<(), Failure> {
+        let comes = |member: &&Member| member.since == next.epoch;
         if self.cluster.execution.checkpoint_interval.is_zero()
-            && let Some(Member { id, .. }) = news.clone().next()
+            && let Some(Member { id, .. }) = next.replicas.iter().find(comes)
         {
             return Err(Failure::Usage(format!(
                 "{id}: without checkpoints a new replica never gets what the logs have forgotten: set \
@@ -342,7 +340,7 @@ impl<'a> Site<'a> {
         }
         let is_far = |member: &&Member| !member.address.ip().is_loopback();
         let is_insecure = self.cluster.authentication.is_insecure;
-        match news.chain(acceptors).find(is_far) {
+        match next.replicas.iter().chain(&next.acceptors).filter(comes).find(is_far) {
             Some(Member { id, address, .. }) if self.keyring.is_none() && !is_insecure => {
                 Err(Failure::Usage(format!(
                     "{id} at {address}: a cluster without keys stays on one host, and its nodes would \
@@ -509,18 +507,4 @@ fn unestablished(cluster: &Cluster, said: &[Said]) -> Option<String> {
 
 fn no_socket(error: &std::io::Error) -> Failure {
     Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
-}
-
-/// Replaces a file as a whole.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = fs::File::create(&new)?;
-    file.set_permissions(fs::metadata(path)?.permissions())?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -1,9 +1,10 @@
-//! Locks and room on disk: calls on files that the standard library has not, or not like this.
+//! Locks, room on disk, files replaced as a whole: calls on files that the standard library has not, or not like this.
 #![expect(unsafe_code, reason = "fallocate has no form in the standard library")]
 
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// Tries to lock, and how long between two of them.
@@ -23,6 +24,28 @@ pub fn lock_patiently(file: &File) -> Result<(), TryLockError> {
         }
     }
     file.try_lock()
+}
+
+/// Replaces the file at `path` as a whole, or makes it. It keeps its permissions, and is persistent
+/// when this returns; what is written to meanwhile is `path` with `.new` behind it.
+///
+/// # Errors
+/// What the file system says; the file is as it was then, or replaced and perhaps not persistent.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = File::create(&new)?;
+    match fs::metadata(path) {
+        Ok(old) => file.set_permissions(old.permissions())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Reserves `bytes` for `file`, so that writing them later cannot find the disk full. On a file

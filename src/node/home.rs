@@ -1,10 +1,10 @@
 //! The directory of one node: whose it is, who uses it now, and whether there was a life before.
 
 use crate::config::{self, Cluster, Members};
-use crate::host::file::lock_patiently;
+use crate::host::file::{lock_patiently, replace};
 use crate::ring_paxos::Memory;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -146,7 +146,7 @@ impl Home {
     pub(super) fn begin(&self) -> Result<(), HomeError> {
         let write = || {
             if !self.had_life {
-                replace(&self.path, IDENTITY, self.identity.as_bytes())?;
+                replace(&self.path.join(IDENTITY), self.identity.as_bytes())?;
             }
             keep_names(&self.path)
         };
@@ -158,16 +158,6 @@ impl Home {
         keep_members(&self.path, &Members::of(cluster))
             .map_err(|source| HomeError::Io { path: self.path.clone(), source })
     }
-}
-
-/// Replaces a file of a node's directory as a whole. Persistent when it returns.
-fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let (file, new) = (path.join(name), path.join(format!("{name}.new")));
-    let mut writer = File::create(&new)?;
-    writer.write_all(content)?;
-    writer.sync_all()?;
-    fs::rename(new, file)?;
-    File::open(path)?.sync_all()
 }
 
 /// Moves what stands in the directory `path` to `aside` below it. The identity goes last, so that it
@@ -197,7 +187,7 @@ fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
 
 /// An acceptor is about to have its first vote, in memory: in another life it will have lost it.
 pub(super) fn begin_rings(path: &Path) -> io::Result<()> {
-    replace(path, BEGUN, b"")
+    replace(&path.join(BEGUN), b"")
 }
 
 /// Writes `members` down in a node's directory, unless it has later ones.
@@ -205,7 +195,7 @@ pub(super) fn keep_members(path: &Path, members: &Members) -> io::Result<()> {
     if kept_members(path)?.is_some_and(|kept| kept.epoch >= members.epoch) {
         return Ok(());
     }
-    replace(path, MEMBERS, &members.encode())
+    replace(&path.join(MEMBERS), &members.encode())
 }
 
 /// The members that a node's directory has; none if it has none, or they are not sound.

@@ -61,9 +61,10 @@ impl Hosted {
         Self { ring, node, member, skips, memory, is_durable, has_begun, persisted }
     }
 
-    /// It has a vote, or is about to: its directory says so before that is used.
-    fn begin(&mut self, desk: &Desk) -> io::Result<()> {
-        if self.has_begun {
+    /// If it has a vote, or is about to: its directory says so before that is used.
+    #[inline]
+    fn note_vote(&mut self, is_due: bool, desk: &Desk) -> io::Result<()> {
+        if self.has_begun || (self.member.is_inert() && !is_due) {
             return Ok(());
         }
         self.has_begun = true;
@@ -261,9 +262,7 @@ impl<E: Endpoint> OrderingAgent<E> {
                         let (member, mut out) =
                             hosted.with_post(&mut self.gate, &self.book, transmit);
                         member.on_message(&envelope, &message, now, &mut out);
-                        if !hosted.has_begun && !hosted.member.is_inert() {
-                            hosted.begin(&self.desk)?; // It was admitted.
-                        }
+                        hosted.note_vote(false, &self.desk)?; // It may have been admitted.
                     }
                 }
                 Err(reason) => {
@@ -412,11 +411,10 @@ impl<E: Endpoint> Agent for OrderingAgent<E> {
         work += self.skip(now);
         let (_, transmit) = self.endpoint.split();
         for hosted in &mut self.hosted {
-            if hosted.member.may_begin(now) {
-                hosted.begin(&self.desk)?;
+            let is_due = hosted.member.may_begin(now);
+            hosted.note_vote(is_due, &self.desk)?;
+            if is_due {
                 hosted.member.begin(now);
-            } else if !hosted.has_begun && !hosted.member.is_inert() {
-                hosted.begin(&self.desk)?;
             }
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             member.on_cycle_end(now, &mut out);
