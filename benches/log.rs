@@ -3,10 +3,11 @@
 //!
 //! `cargo bench --bench log [DIR]`. Each group is appended, written as a block through an io_uring,
 //! and waited for, as an acceptor does with one command at a time or many. The disk's own write is
-//! a pwrite with O_DIRECT and O_DSYNC to a file that was written before. Both take turns.
+//! a pwrite with O_DIRECT and O_DSYNC to a file that was written before. Both take turns. The last
+//! line is what the disk takes when two write to it at once, as two acceptors do that share it.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use psmr::host::clock;
 use psmr::mem::{DirectBuffer, SECTOR};
 use psmr::ring_paxos::{Log, Record};
@@ -19,6 +20,8 @@ use psmr::wire::Value;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 const INSTANCES: usize = 1024;
@@ -48,7 +51,7 @@ fn measure(directory: &Path) -> Result<()> {
         "{:<24} {:>9} {:>12} {:>12} {:>7}",
         "group", "bytes", "disk us", "durable us", "ratio"
     );
-    let raw = Raw::new(directory)?;
+    let raw = Raw::new(directory.join("raw"))?;
     let mut next = 1;
     for (count, bytes) in GROUPS {
         let value = vec![7; bytes];
@@ -70,7 +73,29 @@ fn measure(directory: &Path) -> Result<()> {
         let ratio = durable / disk;
         println!("{group:<24} {mean:>9} {disk:>12.1} {durable:>12.1} {ratio:>7.2}");
     }
-    cpu(&mut log, &mut next, &mut endpoint, &files)
+    cpu(&mut log, &mut next, &mut endpoint, &files)?;
+    let both = both([raw, Raw::new(directory.join("other"))?])?;
+    println!("two writes of {SECTOR} bytes at once, until both are done: {both:.1} us");
+    Ok(())
+}
+
+/// The time until both disks' writes are done, which begin together; they may be one disk.
+fn both(disks: [Raw; 2]) -> Result<f64> {
+    let together = Barrier::new(disks.len());
+    let write = |disk: Raw| -> Result<Vec<Duration>> {
+        let write = |_| {
+            together.wait();
+            disk.write(SECTOR)
+        };
+        (0..ROUNDS).map(write).collect()
+    };
+    let [first, second] = disks;
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| write(second));
+        (write(first), other.join())
+    });
+    let second = second.map_err(|_| anyhow!("the other writer panicked"))??;
+    Ok(median(first?.into_iter().zip(second).map(|(a, b)| a.max(b)).collect()))
 }
 
 /// Appends `count` values to the log.
@@ -128,8 +153,7 @@ struct Raw {
 impl Raw {
     const BYTES: u64 = 32 << 20;
 
-    fn new(directory: &Path) -> Result<Self> {
-        let path = directory.join("raw");
+    fn new(path: PathBuf) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC);
         let file = options.open(path)?;

@@ -4,7 +4,7 @@
 #
 #   cargo build --release && benches/pairs.sh [psmr] [PAIR..]
 #
-# PAIRS (10) of each; without names all of them: durable, commit, keys, keys-tree, socket, checkpoints.
+# PAIRS (10) of each; without names all of them: durable, keys, keys-tree, socket, checkpoints.
 # One line a pair on standard output: the median of the ratios, the least and the greatest; progress on
 # standard error. A pair takes about 10 s, one of checkpoints a minute; nothing else should run on the
 # machine. DATA_DIR (a new directory under /tmp) is where durable runs write: name one on the disk
@@ -18,22 +18,14 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 data=${DATA_DIR:-$scratch/data}
 
-# rate FIGURE OPTIONS..: the figure of one run.
-figure() {
-    what=$1
-    shift
+# rate OPTIONS..: the commands a second of one run.
+rate() {
     echo "psmr bench run $*" >&2
     rm -rf "$data"
-    json=$("$psmr" bench run --json "$@")
-    case $what in
-        commands_per_s) echo "$json" | sed -n 's/.*"commands_per_s":\([0-9.]*\).*/\1/p' ;;
-        # Of all commands, not of those that passed or failed a check.
-        *) echo "$json" | sed 's/.*"latency_us"//; s/}.*//' |
-            sed -n "s/.*\"$what\":\([0-9.]*\).*/\1/p" ;;
-    esac
+    "$psmr" bench run --json "$@" | sed -n 's/.*"commands_per_s":\([0-9.]*\).*/\1/p'
 }
 
-# compare NAME FIGURE COMMON A B: B over A, options as words.
+# compare NAME COMMON A B: B over A, options as words.
 # shellcheck disable=SC2086
 compare() {
     : >"$scratch/ratios"
@@ -41,20 +33,20 @@ compare() {
         echo "$1: pair $pair of $pairs" >&2
         # Each is first in half of the pairs.
         if [ $((pair % 2)) = 0 ]; then
-            a=$(figure "$2" $3 $4)
-            b=$(figure "$2" $3 $5)
+            a=$(rate $2 $3)
+            b=$(rate $2 $4)
         else
-            b=$(figure "$2" $3 $5)
-            a=$(figure "$2" $3 $4)
+            b=$(rate $2 $4)
+            a=$(rate $2 $3)
         fi
         awk -v a="$a" -v b="$b" 'BEGIN { print b / a, a, b }' >>"$scratch/ratios"
     done
-    sort -n "$scratch/ratios" | awk -v name="$1" -v of="$2" '
+    sort -n "$scratch/ratios" | awk -v name="$1" '
         { ratio[NR] = $1; a[NR] = $2; b[NR] = $3 }
         END {
             middle = int((NR + 1) / 2)
-            printf "%-12s %-15s %.2f (%.2f to %.2f, %d pairs; the median pair %.0f and %.0f)\n",
-                name, of, ratio[middle], ratio[1], ratio[NR], NR, a[middle], b[middle]
+            printf "%-12s %.2f (%.2f to %.2f, %d pairs; the median pair %.0f and %.0f a second)\n",
+                name, ratio[middle], ratio[1], ratio[NR], NR, a[middle], b[middle]
         }'
 }
 
@@ -64,31 +56,27 @@ mixed="--model opt-psmr --threads 2 --dependent 10 --seconds 2 --warmup 1 --clie
     --clients 4 --outstanding 4096"
 tree="--model opt-psmr --keys 10000000 --dependent 10 --seconds 11 --warmup 2 --outstanding 1024"
 
-for name in ${*:-durable commit keys keys-tree socket checkpoints}; do
+for name in ${*:-durable keys keys-tree socket checkpoints}; do
     case $name in
         durable)
-            compare durable commands_per_s "$many" "--durability memory" \
+            compare durable "$many" "--durability memory" \
                 "--durability sync --data-dir $data"
-            ;;
-        commit)
-            one="$null --clients 1 --outstanding 1"
-            compare commit p50 "$one" "--durability memory" "--durability sync --data-dir $data"
             ;;
         keys)
             [ -e "$scratch/key" ] || "$psmr" keygen --out "$scratch/key" >/dev/null
-            compare keys commands_per_s "$many" "" "--key-file $scratch/key"
+            compare keys "$many" "" "--key-file $scratch/key"
             ;;
         keys-tree)
             [ -e "$scratch/key" ] || "$psmr" keygen --out "$scratch/key" >/dev/null
-            compare keys-tree commands_per_s "$mixed" "" "--key-file $scratch/key"
+            compare keys-tree "$mixed" "" "--key-file $scratch/key"
             ;;
-        socket) compare socket commands_per_s "$many" "--io uring" "--io socket" ;;
+        socket) compare socket "$many" "--io uring" "--io socket" ;;
         checkpoints)
-            compare checkpoints commands_per_s "$tree" "--checkpoint-interval-ms 0" \
+            compare checkpoints "$tree" "--checkpoint-interval-ms 0" \
                 "--checkpoint-interval-ms 10000"
             ;;
         *)
-            echo "$name: no pair of that name: durable, commit, keys, keys-tree, socket, checkpoints" >&2
+            echo "$name: no pair of that name: durable, keys, keys-tree, socket, checkpoints" >&2
             exit 2
             ;;
     esac

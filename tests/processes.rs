@@ -161,6 +161,30 @@ fn a_client_without_a_cluster_says_whom_it_tried() {
 }
 
 #[test]
+fn a_client_of_a_cluster_without_a_quorum_says_so_early_and_at_the_deadline() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "100", "--durability", "sync"]);
+    cluster.start(&ALL);
+    assert_eq!(cluster.client(&["read", "0"], ""), ["value 0"]);
+    cluster.kill("a2");
+    cluster.kill("a3");
+    let mut client = cluster.spawn_client(&["--deadline", "4s", "read", "0"]);
+    let mut errors = std::io::BufReader::new(client.stderr.take().expect("piped")).lines();
+    let told = errors.next().expect("a line").expect("UTF-8");
+    assert!(told.contains("no quorum") && told.contains("trying again"), "{told}");
+    assert!(client.try_wait().expect("it is ours").is_none(), "long before the deadline");
+    let output = client.wait_with_output().expect("it is ours");
+    assert_eq!(output.status.code(), Some(1));
+    let answers = lines(&output.stdout);
+    assert!(answers[0].starts_with("not-applied the cluster has no quorum"), "{answers:?}");
+    cluster.start(&["a2", "a3"]);
+    assert_eq!(cluster.client(&["read", "0"], ""), ["value 0"]);
+    cluster.stop();
+}
+
+#[test]
 fn bad_configurations_and_bad_ids_are_refused_by_name_with_line_and_remedy() {
     let cluster = Deployment::new(&[]);
     let path = cluster.path("cluster.toml");

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Contact {
     answered_at: AtomicU64,
+    /// When an acceptor said last that there is no quorum.
+    turned_away_at: AtomicU64,
     is_full: AtomicBool,
     mismatch: OnceLock<(DecodeError, Address)>,
 }
@@ -18,6 +20,11 @@ impl Contact {
     #[inline]
     pub(super) fn note_answer(&self, now: Time) {
         self.answered_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// An acceptor said that there is no quorum.
+    pub(super) fn note_no_quorum(&self, now: Time) {
+        self.turned_away_at.store(now.0, Ordering::Relaxed);
     }
 
     /// Whether the cluster has no room for a session.
@@ -35,6 +42,12 @@ impl Contact {
     #[must_use]
     pub fn answered_at(&self) -> Time {
         Time(self.answered_at.load(Ordering::Relaxed))
+    }
+
+    /// Whether the last that was heard is that there is no quorum.
+    #[must_use]
+    pub fn lacks_quorum(&self) -> bool {
+        self.turned_away_at.load(Ordering::Relaxed) > self.answered_at.load(Ordering::Relaxed)
     }
 
     /// Whether it waits for a session since the cluster has no room for one.

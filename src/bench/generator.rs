@@ -25,6 +25,8 @@ pub struct Generator {
     begin: Time,
     end: Time,
     grace: Duration,
+    /// When something was last acknowledged, or measuring began.
+    heard: Time,
     tally: Tally,
     history: Option<History>,
     contact: Arc<Contact>,
@@ -63,6 +65,7 @@ impl Generator {
             begin: Time::NEVER,
             end: Time::NEVER,
             grace: settings.deadline() + Duration::from_secs(1),
+            heard: Time::NEVER,
             tally: Tally::default(),
             history,
             contact: Arc::default(),
@@ -80,6 +83,9 @@ impl Generator {
     pub fn finish(mut self) -> Tally {
         if let Some(history) = &mut self.history {
             history.finish();
+        }
+        if self.phase == Phase::Measuring {
+            self.hear(self.end);
         }
         self.tally
     }
@@ -101,12 +107,21 @@ impl Generator {
     fn observe(&mut self, now: Time) {
         if self.phase == Phase::WarmingUp && now >= self.begin {
             self.phase = Phase::Measuring;
+            self.heard = self.begin;
             self.window.on_begin(now);
         }
         if self.phase == Phase::Measuring && now >= self.end {
+            self.hear(self.end);
             self.phase = Phase::Draining;
             self.window.on_end(now);
         }
+    }
+
+    /// Something was acknowledged, or measuring ends.
+    #[inline]
+    fn hear(&mut self, now: Time) {
+        self.tally.silence_ns = self.tally.silence_ns.max(now.0.saturating_sub(self.heard.0));
+        self.heard = now;
     }
 }
 
@@ -146,6 +161,9 @@ impl Load for Generator {
         }
         let kind = Kind::from_index(completion.tag >> 32).expect("a tag of ours");
         if self.phase == Phase::Measuring {
+            if completion.outcome == Outcome::Done {
+                self.hear(now);
+            }
             let latency_ns = now.0.saturating_sub(completion.submitted.0);
             self.tally.record(kind, completion, latency_ns);
         } else {
@@ -161,6 +179,10 @@ impl Load for Generator {
 
     fn on_mismatch(&mut self, reason: DecodeError, by: Address) {
         self.contact.note_mismatch(reason, by);
+    }
+
+    fn on_no_quorum(&mut self, now: Time) {
+        self.contact.note_no_quorum(now);
     }
 
     fn on_refused(&mut self) {
@@ -233,14 +255,17 @@ mod tests {
         assert_eq!((samples.0.at, samples.1.at), (Time(11 * MS), Time(31 * MS)));
         let tally = generator.finish();
         assert_eq!((tally.commands(), tally.unchecked.max()), (20, MS / 2));
+        assert_eq!(tally.silence_ns, MS);
     }
 
     #[test]
     fn a_run_whose_last_command_is_never_answered_ends_after_a_grace() {
         let mut generator = generator(1, 1);
         generator.next(Time(MS), &mut Vec::new()).unwrap();
+        generator.next(Time(12 * MS), &mut Vec::new());
         assert!(generator.next(Time(40 * MS), &mut Vec::new()).is_none());
         assert!(!generator.is_over(Time(40 * MS)));
         assert!(generator.is_over(Time(40 * MS) + generator.grace));
+        assert_eq!(generator.finish().silence_ns, 20 * MS);
     }
 }

@@ -38,6 +38,9 @@ pub struct Report {
     pub not_applied: u64,
     /// From submission to reply.
     pub latency_us: Latency,
+    /// The longest time in the window in which nothing was acknowledged to a client thread: of the
+    /// one that waited longest.
+    pub silence_us: f64,
     /// The safety checks of opt-PSMR.
     pub checks: Checks,
     /// Synchronous mode, from launch to end.
@@ -257,6 +260,7 @@ impl Report {
             unknown: 0,
             not_applied: 0,
             latency_us: Latency::default(),
+            silence_us: 0.0,
             checks: Checks::default(),
             synchronous: Synchronous::default(),
             network: Network::default(),
@@ -297,6 +301,7 @@ impl Report {
         all.merge(&tally.passed);
         all.merge(&tally.failed);
         self.latency_us = Latency::of(&all);
+        self.silence_us = tally.silence_ns as f64 / 1e3;
         self.checks = Checks {
             passed: tally.passed.count(),
             failed: tally.failed.count(),

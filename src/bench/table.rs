@@ -58,6 +58,7 @@ fn measured(report: &Report) -> Vec<(String, String)> {
         ("throughput", throughput),
         ("CPU", cpu),
         ("latency", latency(&report.latency_us)),
+        ("silence", format!("{:.1} us without an answer at most", report.silence_us)),
         ("allocations", format!("{} after warm-up", report.allocations_after_warmup)),
         ("memory", memory(&report.memory)),
     ];

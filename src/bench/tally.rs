@@ -61,6 +61,8 @@ pub struct Tally {
     pub failed_structure: u64,
     /// Checks that failed for bounds.
     pub failed_bounds: u64,
+    /// The longest time in the window in which nothing was acknowledged, nanoseconds.
+    pub silence_ns: u64,
     /// Commands given up without an answer, in the window or not.
     pub unknown: u64,
     /// Commands that the cluster refused to apply, in the window or not.
@@ -87,6 +89,7 @@ impl Tally {
         self.failed.merge(&other.failed);
         self.failed_structure += other.failed_structure;
         self.failed_bounds += other.failed_bounds;
+        self.silence_ns = self.silence_ns.max(other.silence_ns);
         self.unknown += other.unknown;
         self.not_applied += other.not_applied;
         self.unexpected += other.unexpected;

@@ -11,7 +11,7 @@ use crate::service::GroupMap;
 use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, Time};
-use crate::wire::{self, Gate, Kind, Message};
+use crate::wire::{self, Gate, Kind, Message, Refusal};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,12 @@ impl<E: Endpoint, M: GroupMap, L: Load> Agent for ClientAgent<E, M, L> {
                 Ok((ring, Message::Redirect(redirect))) => {
                     proxy.on_redirect(ring, redirect.ballot);
                 }
-                Ok((ring, Message::Refused(refused))) => proxy.on_refused(ring, &refused, now),
+                Ok((ring, Message::Refused(refused))) => {
+                    if refused.refusal == Refusal::NoQuorum {
+                        load.on_no_quorum(now);
+                    }
+                    proxy.on_refused(ring, &refused, now);
+                }
                 Ok((ring, Message::Taken(taken))) => proxy.on_taken(ring, taken.number, now),
                 Ok((ring, Message::Heartbeat(heartbeat))) => {
                     proxy.on_heartbeat(ring, heartbeat.ballot);

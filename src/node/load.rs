@@ -34,6 +34,12 @@ pub trait Load: Send {
         let _ = (reason, by);
     }
 
+    /// An acceptor answers, but fewer than a quorum of them have a memory and hear each other. Called
+    /// for each proposal that is turned away for it.
+    fn on_no_quorum(&mut self, now: Time) {
+        let _ = now;
+    }
+
     /// The session that was to be resumed does not exist any more: nothing will be issued.
     fn on_session_lost(&mut self, session: SessionId) {
         let _ = session;

@@ -3,7 +3,9 @@
 use super::net::{Net, Owned};
 use psmr::ring_paxos::{Memory, RingConfig};
 use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot, ValueId};
-use psmr::wire::{Kind, Message, Promise, PromiseRecord, PromiseRecords, Refusal, Value, Writer};
+use psmr::wire::{
+    Kind, Message, Prepare, Promise, PromiseRecord, PromiseRecords, Refusal, Value, Writer,
+};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -49,6 +51,27 @@ fn candidate() -> Net {
     net.filter = Box::new(|_| false);
     net.run(MILLI);
     net
+}
+
+#[test]
+fn nobody_is_sent_to_a_candidate_before_it_leads() {
+    let mut net = ring(3);
+    assert_eq!(net.coordinator(), Some(0));
+    let candidate = net.member(0).ballot().above(NodeId(1), Incarnation(9));
+    let prepare = Prepare { ballot: candidate, first: Instance(1) };
+    net.inject(2, (NodeId(1), Incarnation(9)), &Message::Prepare(prepare));
+    net.propose(2, 1, b"one");
+    let named = |net: &Net| match net.heard.last().unwrap().message() {
+        Message::Redirect(redirect) => redirect.ballot.node,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(&net), NodeId(0), "what the candidate is sent it would drop");
+    net.crash(0);
+    net.run(2000 * MILLI);
+    let coordinator = net.coordinator().unwrap();
+    let other = (0..3).find(|index| ![0, coordinator].contains(index)).unwrap();
+    net.propose(other, 2, b"two");
+    assert_eq!(usize::from(named(&net).0), coordinator);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! A command waits in a channel until a session is open. At its deadline the reader takes it back if
 //! it is still there: then it certainly was not sent. Otherwise nobody knows what becomes of it.
 
-use super::super::complain;
-use super::FULL;
+use super::Obstacle;
+use crate::host::clock;
 use crate::node::{Load, Submission};
 use crate::proxy::{Completion, Outcome};
 use crate::sync::Waker;
@@ -13,7 +13,6 @@ use crate::wire::DecodeError;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
@@ -52,10 +51,8 @@ pub(super) enum Told {
     Withdrawn,
     /// The session that should have been resumed is gone.
     Lost(SessionId),
-    /// The cluster has no room for a session; it is asked again.
-    Full,
-    /// A node refused to talk to us.
-    Mismatch(DecodeError, Address),
+    /// Why nothing is served; it is asked again.
+    Obstacle(Obstacle),
     /// The client's thread has ended.
     Gone,
 }
@@ -66,10 +63,10 @@ pub(super) struct Exchange {
     requests: Sender<Request>,
     answers: Receiver<Ended>,
     number: u64,
-    /// Who refused to talk to us last, and why.
-    pub(super) mismatch: Option<(DecodeError, Address)>,
-    /// The cluster has had no room for a session.
-    pub(super) is_full: bool,
+    /// What was asked last.
+    state: Arc<AtomicU8>,
+    /// Why nothing was served when something was heard last.
+    pub(super) obstacle: Option<Obstacle>,
     /// The session that was to be resumed, if it is gone.
     lost: Option<SessionId>,
     /// Ends with the reader.
@@ -84,7 +81,8 @@ pub(super) struct Lines {
     reader: Weak<()>,
     keeps_session: bool,
     is_lost: bool,
-    is_full: bool,
+    /// What the reader knows.
+    obstacle: Option<Obstacle>,
 }
 
 /// Both sides. The session stays open at the end if the client is to keep it.
@@ -98,67 +96,79 @@ pub(super) fn pair(keeps_session: bool) -> (Lines, Exchange) {
         reader: Arc::downgrade(&reader),
         keeps_session,
         is_lost: false,
-        is_full: false,
+        obstacle: None,
     };
-    let (mismatch, is_full, lost) = (None, false, None);
-    (
-        lines,
-        Exchange {
-            requests,
-            answers: answered,
-            number: 0,
-            mismatch,
-            is_full,
-            lost,
-            _reader: reader,
-        },
-    )
+    let exchange = Exchange {
+        requests,
+        answers: answered,
+        number: 0,
+        state: Arc::default(),
+        obstacle: None,
+        lost: None,
+        _reader: reader,
+    };
+    (lines, exchange)
 }
 
 impl Exchange {
-    /// Has `command` executed, and waits for its end, at most `deadline`. `waker` is of the client's
-    /// thread.
-    pub(super) fn ask(&mut self, command: Vec<u8>, waker: &Waker, deadline: Duration) -> Told {
-        if let Some(session) = self.lost {
-            return Told::Lost(session);
+    /// Has `command` executed. `waker` is of the client's thread.
+    pub(super) fn ask(&mut self, command: Vec<u8>, waker: &Waker) {
+        if self.lost.is_some() {
+            return; // Nothing is executed any more.
         }
         self.number += 1;
-        let state = Arc::new(AtomicU8::new(WAITING));
-        let request = Request { number: self.number, command, state: Arc::clone(&state) };
-        if self.requests.send(request).is_err() {
-            return Told::Gone;
-        }
+        self.state = Arc::default();
+        let request = Request { number: self.number, command, state: Arc::clone(&self.state) };
+        // Whether the client's thread has ended is seen by who waits.
+        let _ = self.requests.send(request);
         waker.wake();
-        let until = crate::host::clock::now() + deadline;
+    }
+
+    /// Waits for the end of what was asked, at most `until`.
+    pub(super) fn wait(&mut self, until: Time) -> Option<Told> {
+        if let Some(session) = self.lost {
+            return Some(Told::Lost(session));
+        }
         loop {
-            let left = until.since(crate::host::clock::now());
+            let left = until.since(clock::now());
             match self.answers.recv_timeout(left) {
-                Ok(Ended { number, told }) if number == self.number => return told,
-                Ok(Ended { told: Told::Mismatch(reason, by), .. }) => {
-                    self.mismatch = Some((reason, by));
+                Ok(Ended { number, told }) if number == self.number => {
+                    self.obstacle = None;
+                    return Some(told);
                 }
-                Ok(Ended { told: Told::Full, .. }) => {
-                    self.is_full = true;
-                    complain(&format!("{FULL}; trying again until the deadline"));
-                }
+                Ok(Ended { told: Told::Obstacle(obstacle), .. }) => self.obstacle = Some(obstacle),
                 Ok(Ended { told: Told::Lost(session), .. }) => {
                     self.lost = Some(session);
-                    return Told::Lost(session);
+                    return Some(Told::Lost(session));
                 }
                 // Of a command that was given up before.
                 Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return Told::Gone,
-                Err(RecvTimeoutError::Timeout) => {
-                    // Relaxed: the word itself is all that passes between the threads.
-                    let taken_back = state.compare_exchange(
-                        WAITING,
-                        WITHDRAWN,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    );
-                    return if taken_back.is_ok() { Told::Withdrawn } else { Told::Unknown };
-                }
+                Err(RecvTimeoutError::Disconnected) => return Some(Told::Gone),
+                Err(RecvTimeoutError::Timeout) => return None,
             }
+        }
+    }
+
+    /// Takes back what was asked, if it is still here.
+    pub(super) fn give_up(&self) -> Told {
+        // Relaxed: the word itself is all that passes between the threads.
+        let taken_back =
+            self.state.compare_exchange(WAITING, WITHDRAWN, Ordering::Relaxed, Ordering::Relaxed);
+        if taken_back.is_ok() { Told::Withdrawn } else { Told::Unknown }
+    }
+}
+
+impl Lines {
+    /// The reader is told once of each.
+    fn tell(&mut self, obstacle: Obstacle) {
+        // Of nodes that all differ the first will do.
+        let is_known = match (self.obstacle, obstacle) {
+            (Some(Obstacle::Mismatch(..)), Obstacle::Mismatch(..)) => true,
+            (known, _) => known == Some(obstacle),
+        };
+        if !is_known {
+            self.obstacle = Some(obstacle);
+            let _ = self.answers.send(Ended { number: 0, told: Told::Obstacle(obstacle) });
         }
     }
 }
@@ -189,6 +199,7 @@ impl Load for Lines {
             payload: completion.payload.to_vec(),
             session: completion.session,
         };
+        self.obstacle = None;
         // The reader may have ended.
         let _ = self.answers.send(Ended { number: completion.tag, told });
     }
@@ -200,13 +211,15 @@ impl Load for Lines {
     }
 
     fn on_mismatch(&mut self, reason: DecodeError, by: Address) {
-        let _ = self.answers.send(Ended { number: 0, told: Told::Mismatch(reason, by) });
+        self.tell(Obstacle::Mismatch(reason, by));
+    }
+
+    fn on_no_quorum(&mut self, _: Time) {
+        self.tell(Obstacle::NoQuorum);
     }
 
     fn on_refused(&mut self) {
-        if !std::mem::replace(&mut self.is_full, true) {
-            let _ = self.answers.send(Ended { number: 0, told: Told::Full });
-        }
+        self.tell(Obstacle::Full);
     }
 
     fn keeps_sessions(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::super::bench as run;
 use super::silence::{News, Silence};
-use super::{FULL, Failure, complain, nobody, of_launch, share, show};
+use super::{FULL, Failure, Obstacle, complain, nobody, of_launch, share, show};
 use crate::bench::{self, Contact, Machine, Model, Observed, Report, RunError, Service, Settings};
 use crate::config::{self, Cluster};
 use crate::host::clock;
@@ -222,6 +222,14 @@ impl Attention<'_> {
     }
 
     fn nobody(&self) -> String {
-        nobody(self.cluster, self.contacts.iter().find_map(|contact| contact.mismatch()))
+        let mismatch = self.contacts.iter().find_map(|contact| contact.mismatch());
+        let obstacle = match mismatch {
+            Some((reason, by)) => Some(Obstacle::Mismatch(reason, by)),
+            None if self.contacts.iter().any(|contact| contact.lacks_quorum()) => {
+                Some(Obstacle::NoQuorum)
+            }
+            None => None,
+        };
+        nobody(self.cluster, obstacle)
     }
 }

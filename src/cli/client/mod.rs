@@ -10,6 +10,7 @@ pub(crate) use lines::parse as parse_line;
 
 use super::{Failure, complain, config, fallback, key, show, tell};
 use crate::config::{Cluster, Service, duration};
+use crate::host::clock;
 use crate::node::{
     BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
 };
@@ -18,11 +19,23 @@ use crate::types::{Address, SessionId};
 use crate::wire::DecodeError;
 use clap::{Args, Subcommand};
 use exchange::{Exchange, Lines, Told};
+use silence::PATIENCE;
 use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Why a cluster whose nodes answer does not serve a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// This node refused to talk to us.
+    Mismatch(DecodeError, Address),
+    /// Too few acceptors.
+    NoQuorum,
+    /// No room for a session.
+    Full,
+}
 
 /// What is wrong with a cluster that opens no session, and the remedy.
 const FULL: &str = "the cluster has no free session: end clients that run, or raise `sessions` or \
@@ -209,8 +222,8 @@ impl Session<'_> {
             Ok(command) => command,
             Err(problem) => return Ok(lines::Answer::of(format!("error {problem}"))),
         };
-        let told = self.exchange.ask(command.to_bytes(), self.clients.waker(0), self.deadline);
-        Ok(match told {
+        self.exchange.ask(command.to_bytes(), self.clients.waker(0));
+        Ok(match self.wait() {
             Told::Ended { outcome, payload, session } => {
                 if self.keeps_session && self.state != State::Heard {
                     complain(&format!("session {session}"));
@@ -229,31 +242,47 @@ impl Session<'_> {
                 }
                 lines::Answer::of(format!("not-applied {}", self.nobody()))
             }
-            Told::Gone | Told::Full | Told::Mismatch(..) => {
+            Told::Gone | Told::Obstacle(_) => {
                 return Err(Failure::Run("the client's thread has ended".to_owned()));
             }
         })
     }
 
+    /// Waits for the end of what was asked, and says why when that takes long.
+    fn wait(&mut self) -> Told {
+        let begin = clock::now();
+        if PATIENCE < self.deadline {
+            if let Some(told) = self.exchange.wait(begin + PATIENCE) {
+                return told;
+            }
+            complain(&format!("{}; trying again until the deadline", self.nobody()));
+        }
+        let told = self.exchange.wait(begin + self.deadline);
+        told.unwrap_or_else(|| self.exchange.give_up())
+    }
+
     /// Whom we have tried in vain.
     fn nobody(&self) -> String {
-        let Exchange { mismatch, is_full, .. } = self.exchange;
-        if is_full && mismatch.is_none() {
-            return FULL.to_owned();
-        }
-        nobody(self.cluster, mismatch)
+        nobody(self.cluster, self.exchange.obstacle)
     }
 }
 
 /// Whom a client has tried in vain, and why, if a node said so.
-fn nobody(cluster: &Cluster, mismatch: Option<(DecodeError, Address)>) -> String {
-    if let Some((reason, by)) = mismatch {
-        let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
-        return format!("the node at {by} does not talk to this client: {}", told(reason));
-    }
+fn nobody(cluster: &Cluster, obstacle: Option<Obstacle>) -> String {
     let tried = cluster.acceptors.iter().map(|node| format!("{} {}", node.id, node.address));
-    let tried: Vec<String> = tried.collect();
-    format!("no answer from the cluster, tried {}", tried.join(", "))
+    let tried = tried.collect::<Vec<_>>().join(", ");
+    match obstacle {
+        Some(Obstacle::Mismatch(reason, by)) => {
+            let by = by.as_udp().map_or_else(String::new, |address| address.to_string());
+            format!("the node at {by} does not talk to this client: {}", told(reason))
+        }
+        Some(Obstacle::NoQuorum) => format!(
+            "the cluster has no quorum: more than half of {tried} have to be up and have a memory; \
+             start the others (`psmr status` says which)"
+        ),
+        Some(Obstacle::Full) => FULL.to_owned(),
+        None => format!("no answer from the cluster, tried {tried}"),
+    }
 }
 
 /// Why two that should talk do not, and the remedy.

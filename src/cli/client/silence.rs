@@ -4,7 +4,7 @@ use crate::types::Time;
 use std::time::Duration;
 
 /// So long a load hears nothing before it says so: more than a coordinator's change takes.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What there is to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

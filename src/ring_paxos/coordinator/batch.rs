@@ -212,6 +212,9 @@ impl<L: Log> Member<L> {
     }
 
     /// Who is not the coordinator says who is, or that nobody can be.
+    ///
+    /// A ballot that is only promised is not named: its candidate would drop what it is sent, and
+    /// the next attempt comes after a longer wait. Proposers ask again soon.
     pub(in crate::ring_paxos) fn turn_away(
         &mut self,
         envelope: &Envelope,
@@ -224,7 +227,7 @@ impl<L: Log> Member<L> {
             self.refuse(envelope, number, Refusal::NoQuorum, out);
             return;
         }
-        let ballot = self.acceptor.current.max(self.acceptor.promised);
+        let ballot = self.acceptor.current;
         if ballot != Ballot::ZERO && ballot.node != self.me {
             self.counters.redirects += 1;
             self.answer(envelope, &Message::Redirect(Redirect { ballot }), out);
