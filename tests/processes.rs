@@ -6,10 +6,16 @@
 mod deployment;
 #[path = "processes/events.rs"]
 mod events;
+#[path = "processes/hostile.rs"]
+mod hostile;
 #[path = "processes/io.rs"]
 mod io;
 #[path = "processes/keys.rs"]
 mod keys;
+#[path = "processes/kills.rs"]
+mod kills;
+#[path = "processes/load.rs"]
+mod load;
 #[path = "processes/manager.rs"]
 mod manager;
 #[path = "processes/members.rs"]
@@ -267,36 +273,6 @@ fn durable_acceptors_remember_through_the_end_of_all_of_them() {
     cluster.start(&["a1", "a2", "a3"]);
     let answers = cluster.client(&["--deadline", "20s"], "read 1\ninsert 2 21\ninsert 3 30\n");
     assert_eq!(answers, ["value 10", "exists", "ok"]);
-    cluster.stop();
-}
-
-#[test]
-fn a_load_goes_on_through_a_killed_acceptor_and_its_history_is_linearizable() {
-    if !is_supported() {
-        return;
-    }
-    let mut cluster = Deployment::new(&["--keys", "500"]);
-    cluster.start(&ALL);
-    let history = cluster.path("history");
-    let options = ["load", "--json", "--history", &history, "--keys", "500", "--seconds", "3"];
-    let mix = ["--warmup", "0", "--mix", "read=40,update=20,insert=18,delete=18,range=4"];
-    let size = ["--clients", "4", "--outstanding", "8", "--range-keys", "5", "--deadline", "5s"];
-    let load = cluster.spawn_client(&[&options[..], &mix, &size].concat());
-    cluster.status_when(|status| {
-        status["rings"]
-            .as_array()
-            .expect("rings")
-            .iter()
-            .all(|ring| ring["decided"].as_u64() > Some(50))
-    });
-    cluster.kill("a1");
-    let output = load.wait_with_output().expect("it is ours");
-    assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    assert_eq!((&report["schema"], &report["ok"]), (&"psmr.bench/1".into(), &true.into()));
-    assert!(report["commands"].as_u64() > Some(100), "{report}");
-    let check = psmr(&["sim", "--check-history", &history, "--keys", "500"]);
-    assert_eq!(check.status.code(), Some(0), "{:?}", lines(&check.stderr));
     cluster.stop();
 }
 

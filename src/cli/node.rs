@@ -9,11 +9,12 @@ use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
     BuildError, ClusterError, Ended, Event, Growth, Launch, NodeError, Process, Weight,
-    WithService, latest_members, with_service,
+    WithService, latest_members, tell, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
 use crate::types::Time;
+use crate::wire::Keyring;
 use clap::Args;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(10);
 /// How often it asks for events.
 const EVENTS: Duration = Duration::from_millis(100);
+/// So long nodes that are no members any more tell the others so.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The options of `psmr node`.
 #[derive(Debug, Args)]
@@ -66,6 +69,11 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     let data_dir = args.data_dir.clone();
     let data_dir = data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config));
     let cluster = latest_members(&config.cluster, &data_dir, &args.ids).map_err(NodeError::from)?;
+    let keyring = key::of_nodes(&config.cluster, &args.config, args.insecure)?;
+    let ids = remaining(&args.ids, &config.cluster, &cluster);
+    if ids.is_empty() {
+        return Err(removed(&args.ids, &cluster, keyring));
+    }
     if cluster.epoch > config.cluster.epoch {
         complain(&format!(
             "{} is of epoch {}, these nodes know of epoch {} and go on with its members: bring the \
@@ -75,12 +83,11 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
             cluster.epoch
         ));
     }
-    let ids = remaining(&args.ids, &config.cluster, &cluster);
     let launch = Launch {
         cluster: &cluster,
         ids: &ids,
         data_dir,
-        keyring: key::of_nodes(&config.cluster, &args.config, args.insecure)?,
+        keyring,
         is_insecure: args.insecure,
         faults: args.fault.map(|faults| Faults { seed: args.fault_seed.unwrap_or(1), ..faults }),
     };
@@ -107,19 +114,32 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     watch(process, &ids, &termination)
 }
 
-/// Those of `ids` that belong to `cluster`, if any does: a process goes on without those that were
-/// removed since its `file` was written.
+/// `ids` without those that were removed since the `file` was written: a process goes on without
+/// them.
 fn remaining(ids: &[String], file: &Cluster, cluster: &Cluster) -> Vec<String> {
     let is_in = |of: &Cluster, id: &str| of.nodes().any(|node| node.id == id);
     let is_gone = |id: &&String| is_in(file, id) && !is_in(cluster, id);
     let gone: Vec<&String> = ids.iter().filter(is_gone).collect();
-    if gone.len() == ids.len() {
-        return ids.to_vec();
-    }
-    for id in &gone {
+    for id in gone.iter().filter(|_| gone.len() < ids.len()) {
         complain(&format!("{id}: no member in epoch {}: it is left out", cluster.epoch));
     }
     ids.iter().filter(|id| !gone.contains(id)).cloned().collect()
+}
+
+/// None of `ids` is a member any more. They tell the others, who may not know: one that was removed
+/// can have been killed as the only one that had heard of it.
+fn removed(ids: &[String], cluster: &Cluster, keyring: Option<Arc<Keyring>>) -> Failure {
+    let (epoch, ids) = (cluster.epoch, ids.join(", "));
+    let rest = match tell(cluster, FAREWELL, keyring) {
+        Ok(true) => "which more than half of the acceptors know".to_owned(),
+        Ok(false) => format!(
+            "of which too few acceptors could be told within {} s: start them, and this node once more",
+            FAREWELL.as_secs()
+        ),
+        Err(error) => format!("of which nobody could be told: {error}"),
+    };
+    let message = format!("--id {ids}: the cluster has no such node in epoch {epoch}, {rest}");
+    Failure::Usage(message)
 }
 
 /// Takes the port for metrics, if there is to be one.

@@ -83,6 +83,43 @@ fn members_of(cluster: &Cluster, heard: &Heard<'_>) -> Option<Members> {
     Members::decode(told.members).filter(is_ours)
 }
 
+/// Tells the acceptors of `cluster` that its epoch has begun: for a node that was removed by it and
+/// ended before it could say so, as perhaps the only one that knew. Whether a quorum knows.
+///
+/// # Errors
+/// If there is no socket to tell by.
+pub fn tell(
+    cluster: &Cluster,
+    patience: Duration,
+    keyring: Option<Arc<Keyring>>,
+) -> io::Result<bool> {
+    let mut line = Line::open(cluster, None, keyring)?;
+    let record = Members::of(cluster).encode();
+    let told = wire::Epoch { epoch: cluster.epoch, members: &record };
+    let mut knowing: Vec<SocketAddrV4> = Vec::new();
+    let (until, mut repeat_at) = (clock::now() + patience, Time::ZERO);
+    loop {
+        let now = clock::now();
+        if now >= until || knowing.len() > cluster.acceptors.len() / 2 {
+            return Ok(knowing.len() > cluster.acceptors.len() / 2);
+        }
+        if now >= repeat_at {
+            repeat_at = now + REPEAT;
+            for node in cluster.acceptors.iter().filter(|node| !knowing.contains(&node.address)) {
+                line.send(node.address, RingId(0), &Message::Members(told));
+                let request = Message::MembersRequest(MembersRequest::WHOLE);
+                line.send(node.address, RingId(0), &request);
+            }
+        }
+        let Some(heard) = line.receive(repeat_at.min(until).since(now))? else { continue };
+        let knows = members_of(cluster, &heard).is_some_and(|m| m.epoch >= cluster.epoch);
+        let is_acceptor = cluster.acceptors.iter().any(|node| node.address == heard.from);
+        if knows && is_acceptor && !knowing.contains(&heard.from) {
+            knowing.push(heard.from);
+        }
+    }
+}
+
 /// Has `next` decided by the nodes of `cluster`, whose epoch is the one before it. Whoever calls it
 /// has seen that this epoch has begun in every ring: see `ring_paxos`'s `epoch`.
 ///

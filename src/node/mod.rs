@@ -47,7 +47,7 @@ mod worker;
 use book::Book;
 use positions::Positions;
 
-pub use change::{Changed, change, latest};
+pub use change::{Changed, change, latest, tell};
 pub use client::ClientFigures;
 pub use cluster::{ClusterFigures, Finished, run};
 pub use config::{ClientPath, ClusterConfig, ClusterError, Model, ReplicaFigure, Transport};

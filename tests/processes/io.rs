@@ -2,7 +2,7 @@
 //! forbids io_uring, as the default one of Docker does.
 
 use super::ALL;
-use super::deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
+use super::deployment::{Deployment, is_supported, lines, psmr, refused};
 use psmr::transport::{udp, uring};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
@@ -101,41 +101,6 @@ fn a_benchmark_says_by_what_it_ran() {
     assert!(output.stderr.is_empty(), "{:?}", lines(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert_eq!((&report["ok"], &report["config"]["io"]), (&true.into(), &"socket".into()));
-}
-
-#[test]
-fn a_load_over_plain_sockets_goes_on_through_a_killed_acceptor_and_is_linearizable() {
-    if !is_supported() {
-        return;
-    }
-    for durability in ["memory", "sync"] {
-        let mut cluster = Deployment::new(&["--keys", "500", "--durability", durability]);
-        cluster.configure("[network]\nio = \"socket\"\n");
-        cluster.start(&ALL);
-        let history = cluster.path("history");
-        let options = ["load", "--json", "--history", &history, "--keys", "500", "--seconds", "2"];
-        let mix = ["--warmup", "0", "--mix", "read=40,update=20,insert=18,delete=18,range=4"];
-        let size = ["--clients", "4", "--outstanding", "8", "--range-keys", "5"];
-        let load = [&options[..], &mix, &size, &["--deadline", "5s"]].concat();
-        let load = cluster.spawn_client(&load);
-        cluster.status_when(|status| {
-            let mut rings = status["rings"].as_array().expect("rings").iter();
-            rings.all(|ring| ring["decided"].as_u64() > Some(50))
-        });
-        cluster.kill("a1");
-        let output = load.wait_with_output().expect("it is ours");
-        assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
-        assert!(report["commands"].as_u64() > Some(100), "{report}");
-        let check = psmr(&["sim", "--check-history", &history, "--keys", "500"]);
-        assert_eq!(check.status.code(), Some(0), "{:?}", lines(&check.stderr));
-        cluster.start(&["a1"]);
-        cluster.status_when(|status| {
-            let mut acceptors = nodes(status).filter(|node| node["role"] == "acceptor");
-            acceptors.all(|node| node["votes"] == true)
-        });
-        cluster.stop();
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use std::os::unix::fs::PermissionsExt;
 
 /// A cluster with keys, and the files of the nodes and of client 1.
-fn keyed(options: &[&str]) -> (Deployment, String, String) {
+pub(super) fn keyed(options: &[&str]) -> (Deployment, String, String) {
     let cluster = Deployment::new(&[&["--key-file", "cluster.key"], options].concat());
     let (nodes, client) = (cluster.path("cluster.key"), cluster.path("cluster.client.key"));
     let output = psmr(&["keygen", "--out", &nodes]);

@@ -24,7 +24,7 @@ fn has_file(cluster: &Deployment, path: &str) -> bool {
     data.into_iter().any(|entry| entry.expect("it is there").path().join(path).exists())
 }
 
-fn is_level(status: &Value) -> bool {
+pub(super) fn is_level(status: &Value) -> bool {
     let all = nodes(status).all(|node| node["up"] == true && node["votes"] != false);
     let last = |node: &Value| node["digests"].as_array().and_then(|points| points.last().cloned());
     let digests: Vec<_> =
@@ -185,5 +185,33 @@ fn who_comes_back_under_its_old_name_has_none_of_its_old_memory() {
     let mut told = String::new();
     std::io::Read::read_to_string(&mut errors, &mut told).expect("UTF-8");
     assert!(told.contains("a former member of that name has left its data here"), "{told}");
+    cluster.stop();
+}
+
+#[test]
+fn a_removed_node_tells_who_does_not_know_when_it_is_started_once_more() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--acceptors", "5", "--durability", "sync"]);
+    let config = cluster.path("cluster.toml");
+    let file = std::fs::read_to_string(&config).expect("it is there");
+    let free = format!("h1:{}", cluster.port + 13);
+    cluster.start(&["a1", "a2", "a3", "a4", "a5", "r1", "r2"]);
+    cluster.wait_for_votes();
+    cluster.kill("a1");
+    change(&cluster, 2, &["replace", "a2", "a6", "--at", &free]);
+    assert_eq!(cluster.wait("a2"), Some(0));
+    ["a3", "a4", "a5", "r1", "r2"].iter().for_each(|id| cluster.kill(id));
+    // Of those that know, only the one that is no member is there.
+    std::fs::write(&config, file).expect("it is ours");
+    cluster.start(&["a1"]);
+    let parts = ["--id a2", "no such node in epoch 2", "too few acceptors could be told"];
+    refused(&["node", "--config", &config, "--id", "a2"], 2, &parts);
+    cluster.said_when(&["a1"], &["a1: epoch 2 begins: ", "a6"]);
+    cluster.start(&["a3", "a4"]);
+    let parts =
+        ["--id a2", "no such node in epoch 2", "which more than half of the acceptors know"];
+    refused(&["node", "--config", &config, "--id", "a2"], 2, &parts);
     cluster.stop();
 }
