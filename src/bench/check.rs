@@ -6,7 +6,7 @@ use super::{Io, Machine, Service, Settings, SettingsError, Transport, cluster};
 use crate::host::text::size;
 use crate::service::btree::BTree;
 use crate::transport::udp::{self, LaunchError};
-use crate::transport::{Endpoint, Receive as _, Target, Transmit as _, socket, uring};
+use crate::transport::{self, Endpoint, Receive as _, Target, Transmit as _, socket, uring};
 use crate::types::{RingId, Time};
 use crate::wire::Room;
 use std::io;
@@ -93,6 +93,15 @@ pub fn settle_io(settings: &mut Settings) -> Option<LaunchError> {
         (settings.sqpoll, settings.send_zc) = (false, false);
     }
     refusal
+}
+
+/// What of the settings of its sockets this machine does not grant a run, a line each.
+#[must_use]
+pub fn shortfalls(settings: &Settings) -> Vec<String> {
+    if settings.transport == Transport::Memory {
+        return Vec::new();
+    }
+    transport::shortfalls(&cluster::endpoint(settings))
 }
 
 /// Opens what a thread's network needs, has a datagram of the largest size come back by multicast,

@@ -23,7 +23,7 @@ mod tally;
 mod window;
 mod workload;
 
-pub use check::{check, datagram_bytes, settle_io};
+pub use check::{check, datagram_bytes, settle_io, shortfalls};
 pub use cluster::network;
 pub use contact::Contact;
 pub use demo::demo_plan;

@@ -31,6 +31,9 @@ pub(super) fn of_bench(settings: &mut Settings) {
         let names = ["--sqpoll", "--send-zc", "--min-wait-us"];
         warn(&cause, [sqpoll, send_zc, min_wait_us > 0], names);
     }
+    for shortfall in bench::shortfalls(settings) {
+        complain(&format!("warning: {shortfall}"));
+    }
 }
 
 /// `is_set`: which of the settings `names` ask for what only an io_uring has.

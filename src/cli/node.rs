@@ -9,7 +9,7 @@ use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
     BuildError, ClusterError, Ended, Event, Growth, Launch, NodeError, Process, Weight,
-    WithService, latest_members, tell, with_service,
+    WithService, latest_members, shortfalls, tell, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::transport::middleware::Faults;
@@ -107,6 +107,9 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
              begins anew with nothing",
             aside.display()
         ));
+    }
+    for shortfall in shortfalls(&cluster) {
+        complain(&format!("warning: {shortfall}"));
     }
     if let Some(metrics) = metrics {
         metrics.serve(process.observer())?;

@@ -12,7 +12,7 @@ use crate::proxy::Grouping;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
 use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
-use crate::transport::{udp, uring};
+use crate::transport::{self, udp, uring};
 use crate::types::{Address, NodeId, RingId};
 use crate::wire::Identity;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -165,6 +165,13 @@ pub(super) fn members(cluster: &Cluster) -> udp::Members {
 pub fn refusal_of_io_uring(cluster: &Cluster) -> Option<udp::LaunchError> {
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     uring::refusal(&sockets(cluster, nowhere, Vec::new()))
+}
+
+/// What of its settings this machine does not grant the nodes of `cluster`, a line each.
+#[must_use]
+pub fn shortfalls(cluster: &Cluster) -> Vec<String> {
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    transport::shortfalls(&sockets(cluster, nowhere, Vec::new()))
 }
 
 /// The sockets of a thread of clients.

@@ -19,6 +19,20 @@ use crate::types::{Address, RingId, Time};
 use std::io;
 use std::time::Duration;
 
+/// What of `config` this machine does not grant, a line each: opens an endpoint on a port that is
+/// free, and closes it. Nothing if there cannot be one: who needs it says why.
+#[must_use]
+pub fn shortfalls(config: &udp::Config) -> Vec<String> {
+    let trial = config.of_trial();
+    let effective = match config.io {
+        udp::Io::Socket => udp::Sockets::bind(&trial).map(|sockets| *sockets.effective()),
+        udp::Io::Auto | udp::Io::Uring => {
+            uring::Endpoint::new(&trial, None).map(|endpoint| *endpoint.effective())
+        }
+    };
+    effective.map_or_else(|_| Vec::new(), |effective| effective.shortfalls(config))
+}
+
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {

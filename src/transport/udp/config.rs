@@ -97,6 +97,12 @@ impl Config {
         Interface { address: self.interface, wording: self.wording }
     }
 
+    /// The same on a port that is free, and without multicast: to see what the machine grants.
+    pub(in crate::transport) fn of_trial(&self) -> Self {
+        let (groups, subscribe, members) = (Vec::new(), Vec::new(), Some(Vec::new()));
+        Self { port: 0, groups, members, subscribe, largest: 0, ..self.clone() }
+    }
+
     /// Refuses what cannot work, before anything is opened.
     pub(super) fn check(&self) -> Result<(), LaunchError> {
         let refuse =
@@ -152,4 +158,60 @@ pub struct Effective {
     pub min_wait: bool,
     /// Waits poll the network card.
     pub busy_poll: bool,
+}
+
+impl Effective {
+    /// What of `config` the machine did not grant, a line each with the setting, what follows and the
+    /// remedy. What only an io_uring has is none of plain sockets' business.
+    #[must_use]
+    pub fn shortfalls(&self, config: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.socket_buffer < config.socket_buffer {
+            lines.push(format!(
+                "{}: {} bytes asked for and {} granted: more of a burst is dropped, and repaired a \
+                 round trip later; `sysctl -w net.core.rmem_max={}`",
+                config.wording.setting("--socket-buffer", "socket_buffer"),
+                config.socket_buffer,
+                self.socket_buffer,
+                config.socket_buffer / 2
+            ));
+        }
+        let is_uring = config.io != Io::Socket;
+        let asked = [
+            ("--sqpoll", "sqpoll", is_uring && config.sqpoll && !self.sqpoll),
+            ("--send-zc", "send_zc", is_uring && config.send_zc && !self.send_zc),
+            ("--min-wait-us", "min_wait", is_uring && !config.min_wait.is_zero() && !self.min_wait),
+            ("--busy-poll-us", "busy_poll", !config.busy_poll.is_zero() && !self.busy_poll),
+        ];
+        for (option, key, _) in asked.into_iter().filter(|(.., is_missing)| *is_missing) {
+            let setting = config.wording.setting(option, key);
+            lines.push(format!("{setting}: not granted by this kernel, without effect"));
+        }
+        if config.gso && !self.gso {
+            lines.push("trains of datagrams (UDP_SEGMENT): not granted, a call each".to_owned());
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::udp::Wording;
+
+    #[test]
+    fn what_the_machine_did_not_grant_is_told_with_the_setting_and_the_remedy() {
+        let config = Config { sqpoll: true, wording: Wording::File, ..Config::default() };
+        let all =
+            Effective { socket_buffer: 4 << 20, gso: true, sqpoll: true, ..Effective::default() };
+        assert_eq!(all.shortfalls(&config), Vec::<String>::new());
+        let little = Effective { socket_buffer: 425_984, sqpoll: false, ..all };
+        let told = little.shortfalls(&config);
+        assert!(told[0].starts_with("`socket_buffer` in [network]: 4194304 bytes"), "{told:?}");
+        assert!(told[0].ends_with("net.core.rmem_max=2097152`"), "{told:?}");
+        assert!(told[1].starts_with("`sqpoll` in [network]"), "{told:?}");
+        let plain = Config { io: Io::Socket, wording: Wording::Options, ..config };
+        let told = little.shortfalls(&plain);
+        assert_eq!((told.len(), told[0].starts_with("--socket-buffer:")), (1, true), "{told:?}");
+    }
 }

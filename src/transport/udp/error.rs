@@ -34,6 +34,14 @@ impl Wording {
         }
     }
 
+    /// A setting as its user writes it: an option, or a key of cluster.toml.
+    pub(super) fn setting(self, option: &str, key: &str) -> String {
+        match self {
+            Self::Options => option.to_owned(),
+            Self::File | Self::Client => format!("`{key}` in [network]"),
+        }
+    }
+
     const fn datagram_bytes(self) -> &'static str {
         match self {
             Self::Options => "--datagram-bytes",

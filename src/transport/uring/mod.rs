@@ -55,11 +55,7 @@ pub struct Endpoint {
 /// is wrong with the settings is not told here.
 #[must_use]
 pub fn refusal(config: &Config) -> Option<LaunchError> {
-    let (groups, subscribe) = (Vec::new(), Vec::new());
-    // Without multicast, which is not what is asked about.
-    let members = Some(Vec::new());
-    let config = Config { port: 0, groups, members, subscribe, largest: 0, ..config.clone() };
-    Endpoint::new(&config, None).err().filter(LaunchError::is_io_uring)
+    Endpoint::new(&config.of_trial(), None).err().filter(LaunchError::is_io_uring)
 }
 
 /// Where an endpoint's thread sleeps: in its io_uring.
