@@ -39,6 +39,12 @@ of() {
         sed -n "/^{\"id\":\"$1\"/s/.*\"$2\":\([a-z0-9]*\).*/\1/p"
 }
 
+# memory: of all nodes that answer, in MiB.
+memory() {
+    "$psmr" status --config "$config" --json --patience 300ms | grep -o '"rss_bytes":[0-9]*' |
+        cut -d: -f2 | awk '{ sum += $1 } END { printf "%.0f", sum / 1048576 }'
+}
+
 # load OPTIONS..: the report of a load.
 load() {
     "$psmr" client --config "$config" load --json "$@"

@@ -23,12 +23,6 @@ run() {
         "$(latency "$home/report" p50)" "$(latency "$home/report" p99)"
 }
 
-# memory: of all nodes that answer, in MiB.
-memory() {
-    "$psmr" status --config "$config" --json --patience 300ms | grep -o '"rss_bytes":[0-9]*' |
-        cut -d: -f2 | awk '{ sum += $1 } END { printf "%.0f", sum / 1048576 }'
-}
-
 start --service null --model smr --threads 1
 until is_whole; do sleep 0.1; done
 load --clients 8 --outstanding 256 --seconds 3 --warmup 0 >"$home/report"

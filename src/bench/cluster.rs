@@ -14,6 +14,7 @@ use crate::node::{
     self, BuildError, ClusterConfig, ClusterError, ClusterFigures, Finished, Growth, WithService,
     read_keyring, with_service,
 };
+use crate::proxy::ProxyCounters;
 use crate::replica;
 use crate::service::btree;
 use crate::service::{GroupMap, Optimistic};
@@ -256,6 +257,12 @@ pub fn network(figures: &ClusterFigures) -> Network {
     for worker in &figures.workers {
         network.repairs += worker.subscription.learners.repairs;
         network.duplicates += worker.worker.duplicates;
+    }
+    for proxy in figures.clients.iter().map(|figures| figures.proxy) {
+        let ProxyCounters { submitted, retries, failed_checks, refused, .. } = proxy;
+        network.attempts += submitted + retries + failed_checks;
+        network.retries += retries;
+        network.refused += refused;
     }
     network
 }

@@ -188,6 +188,12 @@ pub struct Network {
     pub duplicates: u64,
     /// Datagrams that the kernel dropped for want of socket buffer.
     pub buffer_drops: u64,
+    /// Commands that clients sent, each as often as it was sent.
+    pub attempts: u64,
+    /// Those of them that were sent again for want of an answer.
+    pub retries: u64,
+    /// Proposals of clients that a coordinator refused, to be sent again.
+    pub refused: u64,
 }
 
 /// Logs on disk, all together.

@@ -82,15 +82,28 @@ fn measured(report: &Report) -> Vec<(String, String)> {
 /// What the cluster counted.
 fn cluster(report: &Report) -> Vec<(String, String)> {
     let Synchronous { barriers, commands, wait_ns_mean } = report.synchronous;
-    let Network { datagrams_sent, datagrams_received, trains, repairs, duplicates, buffer_drops } =
-        report.network;
+    let Network {
+        datagrams_sent,
+        datagrams_received,
+        trains,
+        repairs,
+        duplicates,
+        buffer_drops,
+        attempts,
+        retries,
+        refused,
+    } = report.network;
     let synchronous =
         format!("{barriers} barriers, {commands} commands, mean wait {wait_ns_mean:.0} ns");
     let network = format!(
         "{datagrams_sent} datagrams sent, {datagrams_received} received, {trains} trains, \
          {repairs} repairs, {duplicates} duplicates, {buffer_drops} dropped by the kernel"
     );
-    let mut lines = vec![("synchronous".to_owned(), synchronous), ("network".to_owned(), network)];
+    let sent = format!(
+        "{attempts} attempts at commands, {retries} for want of an answer; {refused} proposals refused"
+    );
+    let lines = [("synchronous", synchronous), ("network", network), ("clients", sent)];
+    let mut lines = lines.map(|(name, text)| (name.to_owned(), text)).to_vec();
     let Logs { records, blocks, bytes, waited, indirect } = report.logs;
     if let Some(mean) = bytes.checked_div(blocks) {
         let cache =

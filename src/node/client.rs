@@ -5,7 +5,7 @@ use super::census::Registrar;
 use super::post::Post;
 use super::{Book, DropCounters, Load, Submission};
 use crate::mem::{Frame, Pool};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ProxyCounters};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
 use crate::sync::Waker;
@@ -51,6 +51,8 @@ pub struct ClientFigures {
     pub sent: TransmitCounters,
     /// Datagrams dropped, by reason.
     pub drops: DropCounters,
+    /// Commands, and how often they were sent again.
+    pub proxy: ProxyCounters,
 }
 
 impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
@@ -82,7 +84,8 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
     pub(super) fn finish(mut self) -> (L, ClientFigures) {
         let (receive, transmit) = self.endpoint.split();
         let (received, sent) = (receive.counters(), transmit.counters());
-        (self.load, ClientFigures { received, sent, drops: self.drops })
+        let (drops, proxy) = (self.drops, self.proxy.counters());
+        (self.load, ClientFigures { received, sent, drops, proxy })
     }
 }
 
