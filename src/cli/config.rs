@@ -6,7 +6,7 @@ use crate::config::{self, Config, Durability, Init};
 use crate::host::usage::draw_incarnation;
 use clap::{Args, ValueEnum};
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -206,7 +206,13 @@ fn resolve(host: &str) -> Result<Ipv4Addr, Failure> {
 pub(super) fn read(path: &Path) -> Result<Config, Failure> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| {
-        Failure::Usage(format!("--config {name}: {error}: write one with `psmr config init`"))
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => ": write one with `psmr config init`",
+            ErrorKind::IsADirectory => ": name the file in it",
+            ErrorKind::PermissionDenied => ": let this user read it",
+            _ => "",
+        };
+        Failure::Usage(format!("--config {name}: {error}{remedy}"))
     })?;
     Config::read(&text).map_err(|error| Failure::Usage(format!("{name}: {error}")))
 }
