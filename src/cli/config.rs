@@ -177,7 +177,7 @@ impl InitArgs {
         options.write(true).create(true).create_new(!self.force).truncate(self.force);
         let written = options.open(&self.out).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Failure::Usage(format!(
+            ErrorKind::AlreadyExists => Failure::Usage(format!(
                 "--out {path}: the file is there: choose another name, or give --force"
             )),
             _ => Failure::Environment(format!("--out {path}: {error}: name a file of yours")),
