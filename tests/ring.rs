@@ -57,3 +57,8 @@ fn it_does_so_while_its_acceptors_come_and_go() {
 fn it_does_so_while_directories_are_put_back_from_copies() {
     agrees_and_recovers(Course::OldCopies);
 }
+
+#[test]
+fn it_does_so_where_that_is_found_out_from_some_epoch_on() {
+    agrees_and_recovers(Course::Upgrades);
+}

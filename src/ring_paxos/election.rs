@@ -56,6 +56,11 @@ impl Election {
         self.stand_at = now + self.patience;
     }
 
+    /// This member stands as soon as it has a vote.
+    pub(super) const fn wait_no_more(&mut self, now: Time) {
+        self.stand_at = now;
+    }
+
     /// The ring begins with all acceptors at once: the first of them coordinates.
     pub(super) fn begin(&mut self, rank: u32, now: Time) {
         self.stand_at = if rank == 0 { now } else { now + self.patience };

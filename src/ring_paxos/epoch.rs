@@ -166,7 +166,6 @@ impl<L: Log> Member<L> {
         self.acceptor.promise_due = None;
         self.acceptor.grant = None;
         self.acceptor.birth = None; // Others had a life, in the epoch before.
-        self.acceptor.lives.begin_epoch(&self.config);
         self.acceptor.next = NextEpoch::default();
         self.acceptor.votes.clear();
         self.acceptor.positions.take_up(&self.config);
@@ -175,11 +174,14 @@ impl<L: Log> Member<L> {
         }
         self.find_members();
         self.election.begin_epoch(&self.config, index, now);
+        self.take_up_lives(now);
         let coordinator = self.acceptor.current.node;
         let is_orphaned = self.config.index(coordinator).is_none();
         let stands = was_leading || (is_orphaned && self.config.rank(index) == 0);
         if stands && self.has_vote() {
             self.stand(now, out);
+        } else if stands && !self.acceptor.is_inert {
+            self.election.wait_no_more(now); // But for what others know of it.
         }
         true
     }

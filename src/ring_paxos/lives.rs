@@ -17,6 +17,11 @@
 //! must know the lives of the others before it counts as one that remembers.
 //!
 //! It costs two messages a pair of acceptors at a start, and nothing after that.
+//!
+//! Lives may be kept from an epoch on, where the members speak a newer wire version than before
+//! (docs/adr/0034). Every acceptor begins that epoch as if it had restarted, and with what it knows
+//! by then: one that is put back from a copy of the time before it, and missed the change, would find
+//! out that it had a life in that epoch.
 
 use super::member::{Member, Memory};
 use super::{Destination, Envelope, Log, Lsn, Outbox, Record, RingConfig};
@@ -108,16 +113,29 @@ impl Lives {
         self.inquiry.is_none()
     }
 
-    /// Another epoch begins: whoever is asked already is asked anew, and if lives were not kept
-    /// before, all are told now. Votes wait for that no more: there were some before.
-    pub(super) fn begin_epoch(&mut self, config: &RingConfig) {
-        let kept_lives = std::mem::replace(&mut self.are_kept, config.keeps_lives);
-        if !config.keeps_lives {
-            self.inquiry = None; // Nobody would answer.
-        } else if self.inquiry.is_some() || !kept_lives {
-            let is_gate = self.is_gate();
-            self.inquiry = Some(Inquiry::new(config.acceptors.len(), is_gate));
+    /// Another epoch begins: whoever is asked already is asked anew.
+    fn begin_epoch(&mut self, config: &RingConfig) {
+        if let Some(inquiry) = &self.inquiry {
+            self.inquiry = Some(Inquiry::new(config.acceptors.len(), inquiry.is_gate));
         }
+    }
+
+    /// Lives are kept from now on, by acceptor `me` which has promised `promised`. What was known of
+    /// others before may be of lives whose memory is lost and was given back since.
+    fn begin_to_keep(&mut self, config: &RingConfig, (me, promised): (NodeId, Ballot)) {
+        self.are_kept = true;
+        self.promised = promised;
+        self.known.retain(|known| known.node == me);
+        self.votes.clear();
+        let is_gate = !Bug::OldCopyVotes.is_planted();
+        self.inquiry = Some(Inquiry::new(config.acceptors.len(), is_gate));
+    }
+
+    /// Lives are not kept any more: nobody would answer, and nobody may be answered.
+    fn cease_to_keep(&mut self) {
+        (self.are_kept, self.is_asked) = (false, false);
+        (self.inquiry, self.trim) = (None, None);
+        self.known.iter_mut().for_each(|known| known.asked_by = None);
     }
 
     fn of(&self, node: NodeId) -> Option<Known> {
@@ -186,6 +204,21 @@ impl<L: Log> Member<L> {
     pub fn distrust(&mut self) {
         if self.is_in_doubt() {
             self.forget();
+        }
+    }
+
+    /// Another epoch begins, perhaps the first one with lives, or without.
+    pub(super) fn take_up_lives(&mut self, now: Time) {
+        let mine = (self.me, self.acceptor.promised);
+        let lives = &mut self.acceptor.lives;
+        match (lives.are_kept, self.config.keeps_lives) {
+            (true, true) => lives.begin_epoch(&self.config),
+            (true, false) => lives.cease_to_keep(),
+            (false, true) => lives.begin_to_keep(&self.config, mine),
+            (false, false) => {}
+        }
+        if !self.acceptor.lives.are_settled() {
+            self.election.tick_at = now; // It asks at once.
         }
     }
 
@@ -417,6 +450,9 @@ impl<L: Log> Member<L> {
         self.acceptor.lives.inquiry = None;
         if is_gate && !is_inert && promised > self.acceptor.promised {
             self.promise(promised);
+        }
+        if is_gate && self.election.is_silent(now) {
+            self.election.tick_at = now; // It stands at once.
         }
         // Who asked while the own life was not known is answered now.
         self.answer_recalls(out);

@@ -27,6 +27,8 @@ pub(crate) enum Course {
     Members,
     /// What an acceptor has on disk is put back from a copy of earlier days.
     OldCopies,
+    /// The same, of a ring that keeps lives from some epoch on.
+    Upgrades,
 }
 
 /// One run: 3 or 5 acceptors, about a second of proposals and faults, then peace.
@@ -39,7 +41,7 @@ pub(crate) fn run(seed: u64, course: Course) -> Outcome {
     config.apply_bound = 48;
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
     config.learners = if random.chance(1, 2) { vec![1] } else { Vec::new() };
-    config.decides_members = changes;
+    config.decides_members = changes || course == Course::Upgrades;
     config.keeps_lives = course == Course::OldCopies;
     let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
@@ -47,7 +49,8 @@ pub(crate) fn run(seed: u64, course: Course) -> Outcome {
         duplicates: if random.chance(1, 2) { random.below(200) } else { 0 },
         delay_us: if random.chance(1, 2) { 5_000 } else { 50 },
     };
-    net.has_slow_disks = random.chance(1, 2) || course == Course::OldCopies;
+    let has_copies = matches!(course, Course::OldCopies | Course::Upgrades);
+    net.has_slow_disks = random.chance(1, 2) || has_copies;
     // With memory alone a life lost is a memory lost; with disks both kinds come back.
     let restores = net.has_slow_disks;
     if restores {
@@ -75,7 +78,10 @@ pub(crate) fn run(seed: u64, course: Course) -> Outcome {
         if changes && random.chance(1, 8) {
             change(&mut net, &mut random);
         }
-        if course == Course::OldCopies {
+        if course == Course::Upgrades && random.chance(1, 30) {
+            upgrade(&mut net);
+        }
+        if has_copies {
             copy(&mut net, &mut random, &mut copies);
         }
         disturb(&mut net, &mut random, kinds);
@@ -154,13 +160,24 @@ fn change(net: &mut Net, random: &mut Random) {
     }
 }
 
+/// Lives are kept from the next epoch on, if that is not so yet and the epoch of now has begun.
+fn upgrade(net: &mut Net) {
+    let Some(coordinator) = net.coordinator().filter(|_| net.latest().0 == 1) else { return };
+    if net.member(coordinator).is_established() {
+        net.upgrade(coordinator, true);
+        net.pending = 2;
+    }
+}
+
 /// Copies what an acceptor has on disk, or puts that back. The latter is a failure like any other
 /// until the acceptor is admitted again: beside it so many have failed that f have in all, and what
 /// it asks at its start reaches the others.
-fn copy(net: &mut Net, random: &mut Random, copies: &mut [Option<TestLog>]) {
+fn copy(net: &mut Net, random: &mut Random, copies: &mut [Option<(TestLog, u32)>]) {
     let index = pick(random, net);
     if random.chance(1, 10) {
-        copies[index] = net.members[index].as_mut().map(|member| member.log_mut().clone());
+        let epoch = net.epoch_of[index];
+        let member = net.members[index].as_mut();
+        copies[index] = member.map(|member| (member.log_mut().clone(), epoch));
         return;
     }
     let others = (0..net.members.len()).filter(|other| *other != index);
@@ -171,12 +188,15 @@ fn copy(net: &mut Net, random: &mut Random, copies: &mut [Option<TestLog>]) {
     if !is_sound || net.members[index].is_none() || random.chance(11, 12) {
         return;
     }
-    let Some(copy) = copies[index].take() else { return };
+    // In an epoch without lives nobody finds out, nor from one that others are in still.
+    let is_kept = net.members.iter().flatten().all(|member| member.config().keeps_lives);
+    let Some((copy, epoch)) = copies[index].take().filter(|_| is_kept) else { return };
     net.filter = Box::new(|_| true);
     // A copy is older than what the others have heard since.
     net.run(Duration::from_millis(20));
     net.crash(index);
     net.put_back(index, copy);
+    net.epoch_of[index] = epoch;
     net.start(index, Memory::Restored);
     net.run(Duration::from_millis(400));
 }

@@ -217,3 +217,123 @@ fn a_life_is_answered_once_it_is_persistent() {
     let Message::Recollection(told) = answer.message() else { panic!("{answer:?}") };
     assert_eq!((told.to, told.known), (earlier.incarnation, life));
 }
+
+/// `count` acceptors that do not keep lives, and have restarted one by one; they have decided ten
+/// values.
+fn old_ring(count: u16) -> Net {
+    let acceptors = (0..count).map(NodeId).collect();
+    let config = RingConfig { decides_members: true, ..RingConfig::new(RingId(0), acceptors) };
+    let mut net = Net::with(config, 9);
+    net.run(5 * MILLI);
+    for index in (0..usize::from(count)).rev() {
+        restart(&mut net, index);
+        net.run(500 * MILLI);
+    }
+    (1..=10).for_each(|number| decide(&mut net, number, format!("<{number}>").as_bytes()));
+    net
+}
+
+/// Lives are kept from the next epoch on, or no more.
+fn upgrade(net: &mut Net, keeps_lives: bool) {
+    let coordinator = net.coordinator().expect("a coordinator");
+    net.upgrade(coordinator, keeps_lives);
+}
+
+/// Everybody who lives is in the last epoch with a vote, and was never taken for an old copy.
+#[track_caller]
+fn all_vote(net: &mut Net) {
+    let (epoch, _) = net.latest();
+    for index in 0..net.members.len() {
+        assert_eq!(net.epoch_of[index], epoch, "{index}");
+        assert!(net.member(index).has_vote(), "{index}");
+        assert_eq!(net.member(index).counters().old_copies, 0, "{index}");
+    }
+}
+
+#[test]
+fn lives_are_kept_from_an_epoch_on_and_nobody_loses_its_vote_or_much_time() {
+    for count in [1, 3, 5] {
+        let mut net = old_ring(count);
+        upgrade(&mut net, true);
+        // As after any change of members, and two writes and two messages more.
+        net.run(60 * MILLI);
+        all_vote(&mut net);
+        assert!(net.coordinator().is_some(), "of {count} nobody leads");
+        decide(&mut net, 11, b"eleven");
+        (0..usize::from(count)).for_each(|index| restart(&mut net, index));
+        net.run(500 * MILLI);
+        all_vote(&mut net);
+        decide(&mut net, 12, b"twelve");
+    }
+}
+
+#[test]
+fn who_restarts_while_lives_begin_to_be_kept_has_its_vote_again() {
+    for knows in [false, true] {
+        let mut net = old_ring(3);
+        net.crash(1);
+        upgrade(&mut net, true);
+        while net.latest().0 == 1 {
+            net.run(MILLI);
+        }
+        // Its directory may have the new epoch already.
+        net.epoch_of[1] = if knows { 2 } else { 1 };
+        net.start(1, Memory::Restored);
+        net.run(500 * MILLI);
+        all_vote(&mut net);
+        decide(&mut net, 11, b"eleven");
+    }
+}
+
+#[test]
+fn a_copy_of_before_lives_were_kept_is_found_out_though_it_has_missed_that() {
+    let mut net = old_ring(3);
+    let old = copy(&mut net, 0);
+    upgrade(&mut net, true);
+    net.run(100 * MILLI);
+    all_vote(&mut net);
+    // 2 misses what 0 and 1 decide.
+    cut_off(&mut net, 2);
+    net.run(500 * MILLI);
+    decide(&mut net, 11, b"eleven");
+    cut_off(&mut net, 1);
+    net.epoch_of[0] = 1;
+    put_back(&mut net, 0, old);
+    net.run(2_000 * MILLI);
+    assert_eq!((net.epoch_of[0], net.member(0).counters().old_copies), (2, 1));
+    assert!(net.member(0).is_inert());
+    net.filter = Box::new(|_| true);
+    net.run(3_000 * MILLI);
+    assert!(net.member(0).has_vote(), "it was admitted");
+    decide(&mut net, 12, b"twelve");
+    assert!(net.has_decided(b"eleven"));
+}
+
+#[test]
+fn lives_that_were_not_kept_for_a_while_are_begun_anew() {
+    let mut net = old_ring(3);
+    for _ in 0..3 {
+        upgrade(&mut net, true);
+        net.run(100 * MILLI);
+        all_vote(&mut net);
+        restart(&mut net, 2);
+        net.run(500 * MILLI);
+        decide(&mut net, 11, b"eleven");
+        upgrade(&mut net, false);
+        net.run(100 * MILLI);
+        let asked = net.count(Kind::Recall) + net.count(Kind::Recollection);
+        // A directory is lost meanwhile, and with it the numbers of its lives.
+        net.crash(1);
+        net.forget(1);
+        net.start(1, Memory::Amnesiac);
+        net.run(3_000 * MILLI);
+        decide(&mut net, 12, b"twelve");
+        assert_eq!(net.count(Kind::Recall) + net.count(Kind::Recollection), asked);
+    }
+    upgrade(&mut net, true);
+    net.run(100 * MILLI);
+    all_vote(&mut net);
+    (0..3).for_each(|index| restart(&mut net, index));
+    net.run(500 * MILLI);
+    all_vote(&mut net);
+}

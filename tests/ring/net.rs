@@ -61,6 +61,8 @@ pub(crate) struct Net {
     lives: Vec<u64>,
     /// The acceptors of each epoch that was decided.
     pub(crate) epochs: BTreeMap<u32, Vec<NodeId>>,
+    /// From which epochs on lives are kept, or not any more, where not all epochs are as `config` says.
+    pub(crate) keeps_lives: BTreeMap<u32, bool>,
     /// The last epoch that was put forward: its acceptors may be decided at any time.
     pub(crate) pending: u32,
     /// The epoch that each node has taken up: it survives its lives.
@@ -105,6 +107,7 @@ impl Net {
             lives: vec![0; count],
             epochs: BTreeMap::from([(config.epoch, config.acceptors.clone())]),
             epoch_of: vec![config.epoch; count],
+            keeps_lives: BTreeMap::new(),
             pending: config.epoch,
             leaving: BTreeMap::new(),
             is_newcomer: vec![false; count],
@@ -132,7 +135,8 @@ impl Net {
         let memory = if lacks { Memory::Amnesiac } else { memory };
         let epoch = self.epoch_of[index];
         let acceptors = self.epochs[&epoch].clone();
-        let config = RingConfig { epoch, acceptors, ..self.config.clone() };
+        let keeps_lives = self.keeps_lives_in(epoch);
+        let config = RingConfig { epoch, acceptors, keeps_lives, ..self.config.clone() };
         let mut member = Member::new(config, me, memory, log, seed, self.now);
         if memory == Memory::Restored {
             let kept = disk.kept();
@@ -285,6 +289,18 @@ impl Net {
         self.inject(to, from, &Message::Reconfigure(change));
     }
 
+    fn keeps_lives_in(&self, epoch: u32) -> bool {
+        let known = self.keeps_lives.range(..=epoch).next_back();
+        known.map_or(self.config.keeps_lives, |(_, keeps_lives)| *keeps_lives)
+    }
+
+    /// Puts forward the same acceptors, which keep lives from the next epoch on, or do no more.
+    pub(crate) fn upgrade(&mut self, to: usize, keeps_lives: bool) {
+        let (epoch, acceptors) = self.latest();
+        self.keeps_lives.insert(epoch + 1, keeps_lives);
+        self.reconfigure(to, epoch + 1, &acceptors);
+    }
+
     /// The latest epoch that was decided, and its acceptors.
     pub(crate) fn latest(&self) -> (u32, Vec<NodeId>) {
         let (epoch, acceptors) = self.epochs.last_key_value().expect("there was a first");
@@ -304,7 +320,8 @@ impl Net {
     pub(crate) fn take_up(&mut self, index: usize, epoch: u32) {
         let acceptors = self.epochs[&epoch].clone();
         self.epoch_of[index] = epoch;
-        let RingConfig { learners, retention, keeps_lives, .. } = self.config.clone();
+        let RingConfig { learners, retention, .. } = self.config.clone();
+        let keeps_lives = self.keeps_lives_in(epoch);
         let next = Epoch { number: epoch, acceptors, learners, retention, keeps_lives };
         let (mut is_member, now) = (true, self.now);
         self.step(index, |member, out| is_member = member.take_up(next, now, out));
