@@ -9,15 +9,20 @@ use psmr::types::Sequence;
 use psmr::types::{Ballot, GroupSet, Incarnation, Instance, NodeId, RingId, SessionId, ValueId};
 use psmr::wire::{
     Accept, Command, CommandHeader, Commands, DecidedRanges, HEADER_LENGTH, Header, Identity,
-    Layout, MAX_BATCH, Message, Range, Value, Writer, open, seal,
+    Layout, MAX_BATCH, Message, NEWEST, Range, Value, Writer, open, seal,
 };
 
 fn main() {
     divan::main();
 }
 
-const IDENTITY: Identity =
-    Identity { cluster: 1, configuration: 2, epoch: 0, incarnation: Incarnation(3) };
+const IDENTITY: Identity = Identity {
+    cluster: 1,
+    configuration: 2,
+    epoch: 0,
+    version: NEWEST,
+    incarnation: Incarnation(3),
+};
 
 fn command(sequence: u64, payload: &[u8]) -> Command<'_> {
     let header = CommandHeader {

@@ -22,6 +22,8 @@ mod manager;
 mod members;
 #[path = "processes/metrics.rs"]
 mod metrics;
+#[path = "processes/versions.rs"]
+mod versions;
 
 use deployment::{Deployment, is_supported, lines, nodes, psmr, refused};
 use serde_json::Value;

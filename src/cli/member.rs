@@ -1,6 +1,7 @@
 //! `psmr member`: who belongs to a cluster, and who is to belong to it from now on.
 
-use super::status::{facts, parse_time};
+use super::status::{facts, not_asked, parse_time};
+use super::versions::Unable;
 use super::{Failure, client, complain, config, key, show};
 use crate::config::{
     ChangeError, Cluster, Config, ConfigError, Kind, Member, Members, Node, with_members,
@@ -8,7 +9,7 @@ use crate::config::{
 use crate::host::clock;
 use crate::host::file::replace;
 use crate::node::{Changed, Said, change, inquire, latest};
-use crate::wire::{Keyring, Topic};
+use crate::wire::{Keyring, NEWEST, Topic};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fs;
@@ -35,6 +36,8 @@ pub(super) enum MemberCommand {
     Remove(RemoveArgs),
     /// Puts a new member in the place of another one, which need not live any more
     Replace(ReplaceArgs),
+    /// Has all of them speak another wire version from now on, which their nodes know already
+    Upgrade(UpgradeArgs),
 }
 
 /// The options of all of them.
@@ -117,6 +120,15 @@ pub(super) struct ReplaceArgs {
     changing: Changing,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArgs {
+    /// The wire version; an older one takes an upgrade back [default: the newest of this psmr]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<u8>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
 /// Runs it.
 pub(super) fn run(command: &MemberCommand) -> Result<(), Failure> {
     match command {
@@ -138,6 +150,10 @@ pub(super) fn run(command: &MemberCommand) -> Result<(), Failure> {
             let at = site.place(at)?;
             site.change(changing, |now| now.replace(old, id, at))
         }
+        MemberCommand::Upgrade(UpgradeArgs { to, changing }) => {
+            let site = Site::find(&changing.common)?;
+            site.change(changing, |now| now.upgrade(to.unwrap_or(NEWEST)))
+        }
     }
 }
 
@@ -154,6 +170,8 @@ struct Listed<'a> {
     error: Option<&'a str>,
     /// None if it is not known.
     epoch: Option<u32>,
+    /// The wire version that they speak.
+    wire: Option<u8>,
     acceptors: Vec<ListedMember<'a>>,
     replicas: Vec<ListedMember<'a>>,
 }
@@ -212,13 +230,13 @@ fn list_of(args: &ListArgs) -> Result<(), Failure> {
     if args.update {
         site.update(&Members::of(&site.cluster))?;
     }
-    let Members { epoch, acceptors, replicas, .. } = Members::of(&site.cluster);
+    let Members { epoch, wire, acceptors, replicas, .. } = Members::of(&site.cluster);
     if args.json {
         let (acceptors, replicas) = (listed(&acceptors), listed(&replicas));
-        let (epoch, error) = (Some(epoch), None);
-        return Listed { schema: SCHEMA, ok: true, error, epoch, acceptors, replicas }.show();
+        let (epoch, wire, error) = (Some(epoch), Some(wire), None);
+        return Listed { schema: SCHEMA, ok: true, error, epoch, wire, acceptors, replicas }.show();
     }
-    let mut text = format!("epoch {epoch}\n");
+    let mut text = format!("epoch {epoch}, wire version {wire}\n");
     text += &format!("{:<9} {:>6} {:>6} {:<8} address\n", "role", "number", "since", "node");
     for (role, members) in [("acceptor", &acceptors), ("replica", &replicas)] {
         for Member { number, since, id, address } in members {
@@ -248,7 +266,7 @@ impl<'a> Site<'a> {
             .map_err(|error| Failure::Environment(format!("{}: {error}", path.display())))?;
         let keyring = key::of_nodes(&cluster, path, false)?;
         let latest = latest(&cluster, common.interface, PATIENCE, keyring.clone());
-        let (cluster, told) = latest.map_err(|error| no_socket(&error))?;
+        let (cluster, told) = latest.map_err(|error| not_asked(&error))?;
         Ok(Self { common, text, cluster, told, keyring })
     }
 
@@ -272,7 +290,7 @@ impl<'a> Site<'a> {
     fn with(&self, members: &Members) -> Result<(String, Cluster), Failure> {
         let refused = |error: ConfigError| {
             let ConfigError { key, problem, remedy, .. } = error;
-            Failure::Usage(format!("with this member, {key}: {problem}: {remedy}"))
+            Failure::Usage(format!("with this change, {key}: {problem}: {remedy}"))
         };
         let text = with_members(&self.text, members).map_err(refused)?;
         let Config { cluster, .. } = Config::read(&text).map_err(refused)?;
@@ -302,12 +320,13 @@ impl<'a> Site<'a> {
             return Err(Failure::Usage("the file's immutable settings differ".to_owned()));
         }
         self.refuse_what_cannot_serve(&next)?;
+        self.await_speakers(changing, &next)?;
         self.await_start(changing, &next)?;
         complain(&format!("epoch {}: put forward", next.epoch));
         let keyring = self.keyring.clone();
         let common = self.common;
         let changed = change(&self.cluster, &next, common.interface, changing.patience, keyring)
-            .map_err(|error| no_socket(&error))?;
+            .map_err(|error| not_asked(&error))?;
         match changed {
             Changed::Done => {}
             Changed::Other(members) => {
@@ -348,6 +367,50 @@ impl<'a> Site<'a> {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until all nodes are known to speak the wire version of `next`, where that is another one:
+    /// who does not would hear nobody any more.
+    fn await_speakers(&self, changing: &Changing, next: &Members) -> Result<(), Failure> {
+        let (version, held) = (next.wire, self.cluster.network.newest_wire);
+        if version == self.cluster.wire {
+            return Ok(());
+        }
+        if version > held {
+            return Err(Failure::Usage(format!(
+                "network.newest_wire in {} holds nodes that start by it back to wire version {held}: \
+                 remove it first",
+                self.common.config.display()
+            )));
+        }
+        let until = clock::now() + changing.patience;
+        loop {
+            let mut deaf = None;
+            let silent = self.look(&self.cluster, |said| {
+                let unable = Unable::of(version, &self.cluster, said);
+                let is_deaf = !unable.deaf.is_empty();
+                deaf = is_deaf.then(|| unable.deaf.join(", "));
+                let is_silent = !unable.silent.is_empty() && !changing.force;
+                is_silent.then(|| {
+                    format!(
+                        "not heard: {}: whether they speak wire version {version} is not known; start \
+                         them, or give --force: those that do not would end as soon as they hear of it",
+                        unable.silent.join(", ")
+                    )
+                })
+            })?;
+            if let Some(deaf) = deaf {
+                return Err(Failure::Run(format!(
+                    "wire version {version} is not spoken by {deaf}: restart them one by one with a \
+                     psmr that speaks it, without newest_wire in [network] of their files"
+                )));
+            }
+            match silent {
+                None => return Ok(()),
+                Some(problem) if clock::now() >= until => return Err(Failure::Run(problem)),
+                Some(_) => std::thread::park_timeout(LOOK),
+            }
         }
     }
 
@@ -430,7 +493,7 @@ impl<'a> Site<'a> {
     ) -> Result<Option<String>, Failure> {
         let keyring = self.keyring.clone();
         let (asked, said) = inquire(cluster, self.common.interface, PATIENCE / 4, keyring)
-            .map_err(|error| no_socket(&error))?;
+            .map_err(|error| not_asked(&error))?;
         if asked.epoch != cluster.epoch {
             return Ok(Some(format!("epoch {} has begun meanwhile", asked.epoch)));
         }
@@ -503,8 +566,4 @@ fn unestablished(cluster: &Cluster, said: &[Said]) -> Option<String> {
         "ring {ring} has no coordinator that is ready in epoch {}: see `psmr status`",
         cluster.epoch
     ))
-}
-
-fn no_socket(error: &std::io::Error) -> Failure {
-    Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
 }

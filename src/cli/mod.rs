@@ -19,6 +19,7 @@ mod node;
 mod sim;
 mod status;
 mod topo;
+mod versions;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use client::parse_line;

@@ -1,13 +1,15 @@
 //! `psmr status`: what every node of a cluster says of itself.
 
+use super::versions::Spoken;
 use super::{Failure, client, config, key, show};
-use crate::config::{Cluster, duration};
+use crate::config::{Cluster, Unspoken, duration};
 use crate::host::text::size;
 use crate::node::{Said, drop_reason, inquire};
 use crate::wire::{Fact, Topic};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +49,8 @@ struct Status {
     ok: bool,
     /// Why not.
     error: Option<String>,
+    /// The wire version of the cluster; null if no node says.
+    wire: Option<u64>,
     nodes: Vec<NodeStatus>,
     rings: Vec<RingStatus>,
 }
@@ -60,6 +64,8 @@ struct NodeStatus {
     /// Why it does not talk to us.
     refusal: Option<&'static str>,
     epoch: Option<u64>,
+    /// The wire version that it speaks now, and those that it could.
+    wire: Option<Spoken>,
     /// The first slot of the last ring that it has not applied (a replica) or heard of.
     position: Option<u64>,
     digests: Vec<Point>,
@@ -120,17 +126,24 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
 /// The object of a command line that cannot be followed.
 pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
     let error = Some(message.to_owned());
-    show(&Status { schema: SCHEMA, ok: false, error, nodes: Vec::new(), rings: Vec::new() }.json())
+    let (nodes, rings) = (Vec::new(), Vec::new());
+    show(&Status { schema: SCHEMA, ok: false, error, wire: None, nodes, rings }.json())
 }
 
 fn ask(args: &StatusArgs) -> Result<Status, Failure> {
     let config = config::read(&args.config)?;
     let keyring = key::of_client_of(&config.cluster, &args.config, args.key_file.as_deref())?;
     let (cluster, said) = inquire(&config.cluster, args.interface, args.patience, keyring)
-        .map_err(|error| {
-            Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
-        })?;
+        .map_err(|error| not_asked(&error))?;
     Ok(Status::of(&cluster, &said))
+}
+
+/// Why nobody could be asked.
+pub(super) fn not_asked(error: &io::Error) -> Failure {
+    if error.get_ref().is_some_and(|source| source.is::<Unspoken>()) {
+        return Failure::Usage(error.to_string());
+    }
+    Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
 }
 
 /// Who did not answer, and why; `None`: all did.
@@ -167,7 +180,8 @@ impl Status {
             node.copies = copies;
         }
         let error = problem(cluster, &nodes);
-        Self { schema: SCHEMA, ok: error.is_none(), error, nodes, rings }
+        let wire = nodes.iter().filter_map(|node| Some(node.wire?.version)).max();
+        Self { schema: SCHEMA, ok: error.is_none(), error, wire, nodes, rings }
     }
 
     fn json(&self) -> String {
@@ -176,8 +190,8 @@ impl Status {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "{:<8} {:<9} {:<5} {:>10} {:>6} {:<16} {:>8} drops\n",
-            "node", "role", "up", "position", "lag", "last digest", "memory"
+            "{:<8} {:<9} {:<5} {:>10} {:>6} {:<16} {:>8} {:<5} drops\n",
+            "node", "role", "up", "position", "lag", "last digest", "memory", "wire"
         );
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
         for node in &self.nodes {
@@ -195,13 +209,15 @@ impl Status {
             let failed = failed.map(|count| format!("failed-saves {count}"));
             let drops = drops.chain(failed).chain(node.refusal.map(str::to_owned));
             let drops = drops.collect::<Vec<_>>().join(", ");
+            let nothing = || "-".to_owned();
             let line = format!(
-                "{:<8} {:<9} {up:<5} {:>10} {:>6} {digest:<16} {:>8} {drops}",
+                "{:<8} {:<9} {up:<5} {:>10} {:>6} {digest:<16} {:>8} {:<5} {drops}",
                 node.id,
                 node.role,
                 number(node.position),
                 number(node.lag),
-                memory.unwrap_or_else(|| "-".to_owned()),
+                memory.unwrap_or_else(nothing),
+                node.wire.map_or_else(nothing, |spoken| spoken.range()),
             );
             text += line.trim_end();
             text.push('\n');
@@ -212,6 +228,7 @@ impl Status {
             let coordinator = coordinator.as_deref().unwrap_or("-");
             text += &format!("{ring:>4} {coordinator:<11} {ballot:>8} {decided:>10} {trim:>10}\n");
         }
+        text += &self.wire.map_or_else(String::new, |wire| format!("\nwire version {wire}\n"));
         text
     }
 }
@@ -255,6 +272,7 @@ impl NodeStatus {
         node.up = true;
         node.epoch = Some(process.values[0]);
         node.rss_bytes = Some(process.values[1]);
+        node.wire = Spoken::of(said);
         if let Some(fact) = facts(said, Topic::Checkpoint).next() {
             let [slot, completed, transfers] = fact.values;
             node.checkpoint = slot.checked_sub(1);

@@ -219,6 +219,8 @@ pub struct Network {
     pub io: Io,
     /// How much a datagram holds.
     pub room: Room,
+    /// The newest wire version that is spoken here.
+    pub newest_wire: u8,
     /// How many routers a multicast may pass.
     pub ttl: u8,
     /// Socket buffer that is asked for, bytes a socket.
@@ -262,6 +264,8 @@ pub struct Cluster {
     pub id: u64,
     /// The epoch of the configuration.
     pub epoch: u32,
+    /// The wire version that its members speak in it.
+    pub wire: u8,
     /// The execution model.
     pub model: Model,
     /// K: groups, and workers a replica.

@@ -3,13 +3,14 @@
 use super::Cluster;
 use super::cluster::{Btree, Service};
 use crate::types::Random;
+use crate::wire::OLDEST;
 
 /// Nodes whose digests differ refuse each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
     /// Of what decides how commands are ordered, executed and remembered. Fixed for ever.
     pub immutable: u64,
-    /// Of the members, their order and their groups in this epoch.
+    /// Of the members, their order, their groups and their wire version in this epoch.
     pub members: u64,
 }
 
@@ -55,6 +56,9 @@ impl Digests {
         }
         if cluster.network.is_unicast {
             members.words(&[3]);
+        }
+        if cluster.wire != OLDEST {
+            members.words(&[4, cluster.wire.into()]);
         }
         Self { immutable: immutable.0, members: members.0 }
     }

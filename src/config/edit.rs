@@ -16,6 +16,10 @@ pub fn with_members(text: &str, members: &Members) -> Result<String, ConfigError
         ConfigError::new(None, "", message, "correct the file; see https://toml.io")
     })?;
     document["cluster"]["epoch"] = value(i64::from(members.epoch));
+    let (wire, known) = (i64::from(members.wire), document["cluster"].get("wire"));
+    if known.and_then(Item::as_integer).unwrap_or(1) != wire {
+        replace(&mut document["cluster"]["wire"], wire);
+    }
     let mut hosts = hosts(&document);
     for (name, members) in [("acceptor", &members.acceptors), ("replica", &members.replicas)] {
         let known = document.remove(name).and_then(|item| item.into_array_of_tables().ok());
@@ -39,6 +43,15 @@ pub fn with_members(text: &str, members: &Members) -> Result<String, ConfigError
         }
     }
     Ok(document.to_string())
+}
+
+/// Another number in the place of one that may be there, with the comment behind it.
+fn replace(item: &mut Item, number: i64) {
+    let decor = item.as_value().map(|known| known.decor().clone());
+    *item = value(number);
+    if let (Some(decor), Some(new)) = (decor, item.as_value_mut()) {
+        *new.decor_mut() = decor;
+    }
 }
 
 fn is_text(table: &Table, key: &str, text: &str) -> bool {
@@ -166,5 +179,19 @@ name = "null"
         let text = with_members(&text, &back).expect("TOML");
         let after = Config::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).cluster;
         assert_eq!(Members::of(&after), back, "{text}");
+    }
+
+    #[test]
+    fn another_wire_version_is_written_where_there_is_one_and_else_below() {
+        let cluster = Config::read(FILE).expect("sound").cluster;
+        let raised = Members::of(&cluster).upgrade(2).expect("it is spoken here");
+        let text = with_members(FILE, &raised).expect("TOML");
+        let after = Config::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).cluster;
+        assert_eq!((after.wire, Members::of(&after)), (2, raised.clone()), "{text}");
+        assert_eq!(after.digests, cluster.in_epoch_of(&raised).digests);
+        let text = text.replace("wire = 2", "wire = 2 # the new one");
+        let lowered = raised.upgrade(1).expect("it is spoken here");
+        let text = with_members(&text, &lowered).expect("TOML");
+        assert!(text.contains("wire = 1 # the new one"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::section::quoted;
 use super::{Durability, Model, SCHEMA};
+use crate::wire::NEWEST;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use thiserror::Error;
@@ -131,7 +132,11 @@ impl Init {
         writeln!(text, "[cluster]\nid = \"{id}\"\nmodel = \"{model}\"")?;
         writeln!(text, "threads = {}          # groups, and workers of a replica", self.threads)?;
         writeln!(text, "durability = \"{durability}\"")?;
-        writeln!(text, "data_dir = {}", quoted(&data_dir))
+        writeln!(text, "data_dir = {}", quoted(&data_dir))?;
+        writeln!(
+            text,
+            "wire = {NEWEST}             # of datagrams; `psmr member upgrade` raises it"
+        )
     }
 
     fn members(&self, text: &mut String) -> std::fmt::Result {

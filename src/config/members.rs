@@ -3,12 +3,16 @@
 
 use super::cluster::{Host, Node};
 use super::{Cluster, Digests};
+use crate::wire::{NEWEST, OLDEST};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use thiserror::Error;
 
-/// "PSMB", and the version of what follows.
+/// "PSMB", and the form of what follows. That of clusters which speak the first wire version is as
+/// programs that speak no other write it.
 const MAGIC: u64 = 0x424d_5350 | 2 << 32;
+/// The form with a wire version.
+const MAGIC_WITH_WIRE: u64 = 0x424d_5350 | 3 << 32;
 /// No name is longer.
 const LONGEST: usize = 32;
 
@@ -47,6 +51,8 @@ pub enum Kind {
 pub struct Members {
     /// The epoch.
     pub epoch: u32,
+    /// The wire version that they speak to each other.
+    pub wire: u8,
     /// What is fixed for ever, as a digest: members of another cluster are not taken for ours.
     pub immutable: u64,
     /// The acceptors.
@@ -83,6 +89,12 @@ pub enum ChangeError {
          status` shows its vote, then remove {0}"
     )]
     Alone(String),
+    /// It is so already.
+    #[error("the cluster speaks wire version {0} already: see `psmr status`")]
+    Spoken(u8),
+    /// Who asks does not speak it.
+    #[error("--to {0}: this psmr speaks wire versions {OLDEST} to {NEWEST}: choose one of them")]
+    Unspoken(u8),
 }
 
 impl Members {
@@ -91,6 +103,7 @@ impl Members {
     pub fn of(cluster: &Cluster) -> Self {
         Self {
             epoch: cluster.epoch,
+            wire: cluster.wire,
             immutable: cluster.digests.immutable,
             acceptors: cluster.acceptors.iter().map(Member::of).collect(),
             replicas: cluster.replicas.iter().map(Member::of).collect(),
@@ -168,8 +181,22 @@ impl Members {
         Ok(next)
     }
 
+    /// The next epoch, in which the same speak wire version `to`.
+    ///
+    /// # Errors
+    /// If they do already, or it is none that is spoken here.
+    pub fn upgrade(&self, to: u8) -> Result<Self, ChangeError> {
+        if !(OLDEST..=NEWEST).contains(&to) {
+            return Err(ChangeError::Unspoken(to));
+        }
+        if to == self.wire {
+            return Err(ChangeError::Spoken(to));
+        }
+        Ok(Self { wire: to, ..self.next() })
+    }
+
     /// Whether these may follow `before`: of the next epoch of the same cluster, with one member that
-    /// came, went, or took another one's place. (Two changes at once could leave quorums that have
+    /// came, went, or took another one's place, or with another wire version. (Two changes at once could leave quorums that have
     /// nobody in common who remembers.)
     #[must_use]
     pub fn follow(&self, before: &Self) -> bool {
@@ -189,6 +216,7 @@ impl Members {
             && acceptors.chain(replicas).all(|new| new.since == self.epoch)
             && changes(&self.acceptors, &before.acceptors)
                 + changes(&self.replicas, &before.replicas)
+                + usize::from(self.wire != before.wire)
                 == 1
     }
 
@@ -212,7 +240,9 @@ impl Members {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for word in [MAGIC, self.epoch.into(), self.immutable] {
+        let is_first = self.wire == OLDEST;
+        let head = if is_first { vec![MAGIC] } else { vec![MAGIC_WITH_WIRE, self.wire.into()] };
+        for word in head.into_iter().chain([self.epoch.into(), self.immutable]) {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         for members in [&self.acceptors, &self.replicas] {
@@ -239,14 +269,16 @@ impl Members {
             return None;
         }
         let mut rest = content;
-        let [magic, epoch, immutable] = [word(&mut rest)?, word(&mut rest)?, word(&mut rest)?];
-        if magic != MAGIC {
-            return None;
-        }
+        let wire = match word(&mut rest)? {
+            MAGIC => OLDEST,
+            MAGIC_WITH_WIRE => u8::try_from(word(&mut rest)?).ok().filter(|wire| *wire > OLDEST)?,
+            _ => return None,
+        };
+        let [epoch, immutable] = [word(&mut rest)?, word(&mut rest)?];
         let epoch = u32::try_from(epoch).ok().filter(|epoch| *epoch <= super::MAX_EPOCH)?;
         let acceptors = read(&mut rest, super::MAX_ACCEPTORS, epoch)?;
         let replicas = read(&mut rest, super::MAX_REPLICAS, epoch)?;
-        let members = Self { epoch, immutable, acceptors, replicas };
+        let members = Self { epoch, wire, immutable, acceptors, replicas };
         (rest.is_empty() && members.is_unambiguous()).then_some(members)
     }
 
@@ -321,7 +353,8 @@ impl Cluster {
                 hosts.push(Host { name: address.to_string(), address });
             }
         }
-        let mut cluster = Self { epoch: members.epoch, hosts, acceptors, replicas, ..self.clone() };
+        let Members { epoch, wire, .. } = *members;
+        let mut cluster = Self { epoch, wire, hosts, acceptors, replicas, ..self.clone() };
         cluster.digests = Digests::of(&cluster);
         cluster
     }
@@ -339,6 +372,7 @@ mod tests {
     fn members() -> Members {
         Members {
             epoch: 3,
+            wire: OLDEST,
             immutable: 77,
             acceptors: vec![member(0, "a1", 1), member(1, "a2", 2), member(3, "a4", 3)],
             replicas: vec![member(0, "r1", 10)],
@@ -346,6 +380,24 @@ mod tests {
     }
 
     const HERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 99);
+
+    #[test]
+    fn members_of_every_wire_version_come_back_from_their_bytes() {
+        for wire in [OLDEST, NEWEST, NEWEST + 1, u8::MAX] {
+            let members = Members { wire, ..members() };
+            assert_eq!(Members::decode(&members.encode()), Some(members));
+        }
+        // Those of the first version are what programs write that speak no other.
+        let bytes = members().encode();
+        let head = [MAGIC, 3, 77].map(u64::to_le_bytes).concat();
+        assert!(bytes.starts_with(&head));
+        let mut twice = Members { wire: NEWEST, ..members() }.encode();
+        twice[8] = OLDEST;
+        let content = twice.len() - 4;
+        let sum = crc32c::crc32c(&twice[..content]);
+        twice[content..].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Members::decode(&twice), None, "there is one form of everything");
+    }
 
     #[test]
     fn members_come_back_from_their_bytes_and_nothing_else_does() {
@@ -392,14 +444,19 @@ mod tests {
         let replaced = before.replace("a2", "a9", HERE).expect("a2 is there");
         let added = before.add(Kind::Replica, "r2", HERE).expect("there is room");
         let removed = before.remove("a4").expect("others stay");
-        assert!([&replaced, &added, &removed].iter().all(|next| next.follow(&before)));
+        let raised = before.upgrade(NEWEST).expect("it is spoken here");
+        assert_eq!((raised.epoch, raised.wire), (4, NEWEST));
+        assert!([&replaced, &added, &removed, &raised].iter().all(|next| next.follow(&before)));
+        let lowered = raised.upgrade(OLDEST).expect("it is spoken here");
+        assert!(lowered.follow(&raised));
         let same = Members { epoch: 4, ..members() };
         let twice = Members { epoch: 4, ..added.remove("a4").expect("others stay") };
         let later = Members { epoch: 5, ..removed.clone() };
         let other = Members { immutable: 78, ..removed };
+        let both = Members { wire: NEWEST, ..replaced.clone() };
         let mut old = replaced;
         old.acceptors[1].since = 1;
-        let wrong = [&before, &same, &twice, &later, &other, &old];
+        let wrong = [&before, &same, &twice, &later, &other, &both, &old];
         assert!(wrong.iter().all(|next| !next.follow(&before)));
     }
 
@@ -413,5 +470,7 @@ mod tests {
         let alone = Members { acceptors: vec![member(0, "a1", 1)], ..members() };
         let error = alone.replace("a1", "a2", HERE).expect_err("nobody would remember");
         assert_eq!(error, ChangeError::Alone("a1".to_owned()));
+        assert_eq!(members().upgrade(OLDEST), Err(ChangeError::Spoken(OLDEST)));
+        assert_eq!(members().upgrade(NEWEST + 1), Err(ChangeError::Unspoken(NEWEST + 1)));
     }
 }

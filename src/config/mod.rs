@@ -15,6 +15,7 @@ mod read;
 mod section;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use cluster::{
     Authentication, Barrier, Btree, Client, Cluster, Durability, Execution, Executor, Host, Io,
@@ -26,6 +27,7 @@ pub use error::{ConfigError, Place};
 pub use init::{Init, InitError};
 pub use members::{ChangeError, Kind, Member, Members};
 pub use section::{Effective, duration};
+pub use versions::Unspoken;
 
 use section::Source;
 use toml::de::DeTable;

@@ -7,7 +7,7 @@ use super::cluster::{
 use super::members::is_name;
 use super::section::{Section, Source};
 use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_EPOCH, MAX_REPLICAS, SCHEMA, check};
-use crate::wire::Room;
+use crate::wire::{NEWEST, OLDEST, Room};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +38,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Head {
     id: u64,
     epoch: u32,
+    wire: u8,
     model: Model,
     threads: usize,
     durability: Durability,
@@ -61,6 +62,7 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
     let cluster = Cluster {
         id: head.id,
         epoch: head.epoch,
+        wire: head.wire,
         model: head.model,
         threads: head.threads,
         durability: head.durability,
@@ -84,7 +86,7 @@ pub(super) fn cluster(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Clu
 }
 
 fn head(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Head> {
-    let keys = ["id", "epoch", "model", "threads", "durability", "data_dir"];
+    let keys = ["id", "epoch", "model", "threads", "durability", "data_dir", "wire"];
     let mut section = Section::open(source, root, "cluster", &keys)?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
     let id = section.parsed("id", None, "0123456789abcdef", hex)?;
@@ -103,7 +105,14 @@ fn head(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Head> {
         .choice("durability", &[("memory", Durability::Memory), ("sync", Durability::Sync)])?;
     let data_dir = PathBuf::from(section.text("data_dir", Some("psmr-data"))?);
     let epoch = u32::try_from(epoch).expect("within its range");
-    Ok(Head { id, epoch, model, threads, durability, data_dir })
+    let wire = section.number("wire", OLDEST.into(), OLDEST.into()..=u8::MAX.into())?;
+    let wire = u8::try_from(wire).expect("within its range");
+    if wire > NEWEST {
+        let problem =
+            format!("{wire} is not spoken by this psmr, which speaks {OLDEST} to {NEWEST}");
+        return section.refuse("wire", problem, "install a newer psmr");
+    }
+    Ok(Head { id, epoch, wire, model, threads, durability, data_dir })
 }
 
 /// The tables of `[[name]]`.
@@ -385,6 +394,7 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
         "transport",
         "io",
         "datagram_bytes",
+        "newest_wire",
         "ttl",
         "socket_buffer",
         "buffers",
@@ -401,10 +411,12 @@ fn network(source: &mut Source<'_>, root: &DeTable<'_>) -> Result<Network> {
     let microseconds = Duration::ZERO..=SECOND;
     let (least, most) = (Room::LEAST.datagram(), Room::MOST.datagram());
     let datagram = section.size("datagram_bytes", most, least..=most)?;
+    let newest = section.number("newest_wire", NEWEST.into(), OLDEST.into()..=NEWEST.into())?;
     let network = Network {
         is_unicast,
         io,
         room: Room::new(datagram).expect("within its range"),
+        newest_wire: u8::try_from(newest).expect("within its range"),
         ttl: u8::try_from(section.number("ttl", 1, 0..=255)?).expect("within its range"),
         socket_buffer: section.size("socket_buffer", 4 << 20, 4096..=1 << 30)?,
         buffers: u16::try_from(section.number("buffers", 64, 4..=1 << 15)?)

@@ -32,8 +32,13 @@ pub const TARGETS: [(&str, Target); 6] = [
     ("history", history),
 ];
 
-const IDENTITY: Identity =
-    Identity { cluster: 7, configuration: 11, epoch: 1, incarnation: Incarnation(13) };
+const IDENTITY: Identity = Identity {
+    cluster: 7,
+    configuration: 11,
+    epoch: 1,
+    version: wire::NEWEST,
+    incarnation: Incarnation(13),
+};
 
 /// A datagram: first as it is, then its first byte as the kind and the rest as the body of one that
 /// checks.

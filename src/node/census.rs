@@ -10,6 +10,7 @@
 use super::builder::CheckpointPlan;
 use super::post::Post;
 use super::roster::Roster;
+use super::watchdog::Halt;
 use super::{Book, home, site};
 use crate::config::{Cluster, Members};
 use crate::ring_paxos::{Destination, Outbox};
@@ -61,6 +62,11 @@ impl Epoch {
         self.cluster.epoch
     }
 
+    /// The same, and the wire version that is spoken in it.
+    pub(super) const fn name(&self) -> (u32, u8) {
+        (self.cluster.epoch, self.cluster.wire)
+    }
+
     /// What datagrams carry.
     pub(super) const fn configuration(&self) -> u64 {
         self.cluster.digests.configuration()
@@ -92,7 +98,8 @@ impl Census {
     /// persistent in every directory before any thread acts by it.
     ///
     /// # Errors
-    /// If it cannot be written down.
+    /// If it cannot be written down, or its members speak what is not spoken here: nobody here would
+    /// hear or say anything any more.
     fn adopt(&self, record: &[u8]) -> io::Result<()> {
         let mut current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = &current.cluster;
@@ -103,6 +110,9 @@ impl Census {
             home::keep_members(path, &members)?;
         }
         let cluster = cluster.in_epoch_of(&members);
+        if let Some(unspoken) = cluster.unspoken() {
+            return Err(io::Error::other(Halt::Unspoken(unspoken)));
+        }
         *current = Arc::new(Epoch::of(cluster, current.roster.clients));
         // Release: who sees the number finds the epoch behind the lock anyway.
         self.number.store(members.epoch, Ordering::Release);
@@ -189,7 +199,7 @@ impl Registrar {
     /// Somebody says who they are.
     ///
     /// # Errors
-    /// If it cannot be written down.
+    /// If it cannot be written down, or their wire version is not spoken here.
     pub(super) fn on_members(&self, told: &wire::Epoch<'_>) -> io::Result<()> {
         match &self.census {
             Some(census) if told.epoch > self.number => census.adopt(told.members),
@@ -197,13 +207,21 @@ impl Registrar {
         }
     }
 
-    /// Whether somebody who asks for `next` to be decided asks for what may follow. What a ring has
-    /// decided cannot be refused any more.
+    /// Whether somebody who asks for `next` to be decided asks for what may follow, and can be
+    /// followed from here. What a ring has decided cannot be refused any more.
     pub(super) fn may_follow(&self, next: &wire::Epoch<'_>) -> bool {
         let Some(census) = &self.census else { return false };
-        let now = Members::of(&census.current().cluster);
-        Members::decode(next.members)
-            .is_some_and(|members| members.epoch == next.epoch && members.follow(&now))
+        let cluster = &census.current().cluster;
+        Members::decode(next.members).is_some_and(|members| {
+            let is_next = members.epoch == next.epoch && members.follow(&Members::of(cluster));
+            is_next && members.wire <= cluster.network.newest_wire
+        })
+    }
+
+    /// The newest wire version that is spoken here.
+    pub(super) fn newest_wire(&self) -> u8 {
+        let census = self.census.as_ref();
+        census.map_or(wire::NEWEST, |census| census.current().cluster.network.newest_wire)
     }
 
     /// An acceptor of `node` is about to have its first vote, and keeps it in memory alone.

@@ -93,7 +93,7 @@ impl<E: Endpoint, M: GroupMap, L: Load> ClientAgent<E, M, L> {
     /// Another epoch has begun: its members are asked from now on.
     fn take_up(&mut self) {
         let Some(epoch) = self.registrar.moved() else { return };
-        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.gate.move_to(epoch.name(), epoch.configuration());
         self.book = epoch.book.clone();
         self.proxy.take_up(epoch.roster.acceptors(), epoch.roster.replica_set());
     }

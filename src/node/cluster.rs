@@ -21,7 +21,7 @@ use crate::storage;
 use crate::sync::{CoreUse, Waker};
 use crate::transport::middleware::Faults;
 use crate::types::{Incarnation, KeyNumber};
-use crate::wire::Identity;
+use crate::wire::{self, Identity};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -147,6 +147,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
             cluster: random()?.0,
             configuration: config.digest(),
             epoch: 1,
+            version: wire::NEWEST,
             incarnation: random()?,
         };
         let mut thread = Thread::new(config.wait, identity, core);

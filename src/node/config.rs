@@ -4,6 +4,7 @@ use super::builder::{Blueprint, CheckpointPlan};
 use super::logs::Durability;
 use super::roster::Roster;
 use super::watchdog::Halt;
+use crate::config::Unspoken;
 use crate::host::affinity::CpuId;
 use crate::host::threads::StartError;
 use crate::proxy::Grouping;
@@ -214,6 +215,9 @@ pub enum ClusterError {
         /// Why.
         halt: Halt,
     },
+    /// The cluster speaks a wire version that is not spoken here.
+    #[error(transparent)]
+    Unspoken(#[from] Unspoken),
     /// The file of a replica's last checkpoint cannot be read.
     #[error("the replica's checkpoint cannot be read: {0}")]
     CheckpointFile(#[from] std::io::Error),

@@ -10,8 +10,8 @@ use crate::ring_paxos::{Destination, Outbox};
 use crate::transport::{ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, RingId, Time};
 use crate::wire::{
-    DecodeError, Fact, Facts, Kind, Message, Room, StatusPage, StatusRequest, TAG_LENGTH, Topic,
-    claimed,
+    self, DecodeError, Fact, Facts, Kind, Message, Room, StatusPage, StatusRequest, TAG_LENGTH,
+    Topic, claimed,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Desk {
         &mut self,
         role: u64,
         (received, sent): (ReceiveCounters, TransmitCounters),
-        epoch: u32,
+        (epoch, version): (u32, u8),
         now: Time,
     ) -> &mut Vec<Fact> {
         if self.usage_at == Time::ZERO || now.since(self.usage_at) > USAGE_AGE {
@@ -126,6 +126,9 @@ impl Desk {
         self.facts.clear();
         let process = [u64::from(epoch), self.resident_bytes, role];
         self.facts.push(Fact::new(Topic::Process, 0, process));
+        let newest = self.registrar.newest_wire();
+        let spoken = [version, wire::OLDEST, newest].map(u64::from);
+        self.facts.push(Fact::new(Topic::Wire, 0, spoken));
         board::network_facts(losses(received, sent), &mut self.facts);
         self.board.facts(&mut self.facts);
         &mut self.facts

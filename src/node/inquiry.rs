@@ -60,6 +60,9 @@ pub fn inquire(
     if latest.epoch == cluster.epoch {
         return Ok((latest, said));
     }
+    if let Some(unspoken) = latest.unspoken_up_to(wire::NEWEST) {
+        return Err(io::Error::other(unspoken));
+    }
     let line = Line::open(&latest, interface, keyring)?;
     let said = ask(&latest, line, patience)?;
     Ok((latest, said))

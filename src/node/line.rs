@@ -47,6 +47,7 @@ impl Line {
             cluster: cluster.id,
             configuration: cluster.digests.configuration(),
             epoch: cluster.epoch,
+            version: cluster.wire,
             incarnation: draw_incarnation()?,
         };
         let gate = match keyring {

@@ -20,7 +20,7 @@ use crate::sync::Waker;
 use crate::transport::Files;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{NodeId, RingId, Time};
-use crate::wire::{self, DecodeError, Fact, Gate, Header, Kind, Message, Topic};
+use crate::wire::{self, DecodeError, Fact, Gate, Header, Identity, Kind, Message, Topic};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,8 +227,8 @@ impl<E: Endpoint> OrderingAgent<E> {
             match opened {
                 Ok((header, Message::StatusRequest(request))) => {
                     let counters = (receive.counters(), transmit.counters());
-                    let epoch = self.gate.identity().epoch;
-                    let facts = self.desk.gather(ACCEPTOR, counters, epoch, now);
+                    let Identity { epoch, version, .. } = *self.gate.identity();
+                    let facts = self.desk.gather(ACCEPTOR, counters, (epoch, version), now);
                     self.hosted.iter().for_each(|hosted| hosted.facts(facts));
                     if let Some(hosted) = self.hosted.first_mut() {
                         let (_, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
@@ -333,7 +333,7 @@ impl<E: Endpoint> OrderingAgent<E> {
         if self.hosted.iter().any(|hosted| me != Some(hosted.node)) {
             self.leaving = Some(Leaving::new(&epoch, now));
         }
-        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.gate.move_to(epoch.name(), epoch.configuration());
         self.book = epoch.book.clone();
         let (_, transmit) = self.endpoint.split();
         if let Some(groups) = &epoch.groups {

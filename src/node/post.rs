@@ -17,6 +17,10 @@ pub(super) struct Post<'a, T> {
 
 impl<T: Transmit> Post<'_, T> {
     fn write(&mut self, target: Target, node: NodeId, ring: RingId, message: &Message<'_>) {
+        debug_assert!(
+            message.kind().since() <= self.gate.identity().version,
+            "the cluster does not speak {message:?}"
+        );
         let length = message.encoded_length() + self.gate.tag_length();
         let Some(datagram) = self.transmit.reserve(target, length) else {
             return; // Counted as lost by the transport; the protocol repeats what matters.

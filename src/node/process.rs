@@ -17,7 +17,7 @@ use super::observer::Observer;
 use super::team::{Spot, Team};
 use super::watchdog::Halt;
 use super::{Book, BuildError, Positions, keeper, site};
-use crate::config::{self, Cluster};
+use crate::config::{self, Cluster, Unspoken};
 use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
 use crate::replica::Shared;
@@ -88,6 +88,9 @@ pub enum NodeError {
         /// CPUs that this process may use.
         cores: usize,
     },
+    /// The cluster speaks a wire version that is not spoken here.
+    #[error(transparent)]
+    Unspoken(#[from] Unspoken),
     /// Its directory is not its own.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -238,7 +241,9 @@ impl Process {
         if epoch.number() > self.names.0 {
             self.names = (epoch.number(), Names::of(&epoch.cluster, &epoch.roster));
             let ids: Vec<&str> = epoch.cluster.nodes().map(|node| node.id.as_str()).collect();
-            let text = format!("epoch {} begins: {}", epoch.number(), ids.join(", "));
+            let (number, version) = epoch.name();
+            let ids = ids.join(", ");
+            let text = format!("epoch {number} begins: {ids}, by wire version {version}");
             members = Some((Weight::Notice, text));
         }
         let mut events = Vec::new();
@@ -310,7 +315,7 @@ fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
     if !cluster.is_local() && launch.keyring.is_none() && !is_insecure {
         return Err(NodeError::Insecure);
     }
-    Ok(())
+    cluster.unspoken().map_or(Ok(()), |unspoken| Err(unspoken.into()))
 }
 
 /// What each id is.

@@ -63,6 +63,9 @@ impl<L: Load + 'static> Clients<L> {
         loads: Vec<(usize, L)>,
     ) -> Result<Self, ClusterError> {
         let cluster = client.cluster;
+        if let Some(unspoken) = cluster.unspoken() {
+            return Err(unspoken.into());
+        }
         let mut builder = site::builder(cluster, loads.len())?;
         builder.blueprint.deadline = client.deadline;
         let first = cluster.acceptors[0].address;

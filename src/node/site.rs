@@ -14,7 +14,7 @@ use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::{self, udp, uring};
 use crate::types::{Address, NodeId, RingId};
-use crate::wire::Identity;
+use crate::wire::{Identity, Kind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Who is who; this process has `clients` threads of clients.
@@ -87,7 +87,8 @@ pub(super) fn checkpoints(cluster: &Cluster) -> CheckpointPlan {
         patience: cluster.execution.replica_patience,
         is_strict: cluster.durability == config::Durability::Sync,
         joins: true,
-        keeps_lives: cluster.durability == config::Durability::Sync,
+        keeps_lives: cluster.durability == config::Durability::Sync
+            && Kind::Recall.since() <= cluster.wire,
     }
 }
 
@@ -121,6 +122,7 @@ pub(super) fn thread(cluster: &Cluster, threads: usize) -> Result<Thread, Cluste
         cluster: cluster.id,
         configuration: cluster.digests.configuration(),
         epoch: cluster.epoch,
+        version: cluster.wire,
         incarnation: draw_incarnation().map_err(ClusterError::Random)?,
     };
     let wait = match cluster.wait {

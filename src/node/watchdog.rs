@@ -5,12 +5,13 @@
 //! instance to go on with is a matter of its ring, and a ring without a quorum is a legal outage.
 
 use super::board::Board;
+use crate::config::Unspoken;
 use crate::sync::RendezvousState;
 use crate::types::{GroupSet, Instance, RingId, Time};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why a replica stopped itself.
+/// Why a node stopped itself.
 #[derive(Debug, Error)]
 pub enum Halt {
     /// A learner heard two decisions of one instance.
@@ -34,6 +35,9 @@ pub enum Halt {
         /// The epoch in which it is none.
         epoch: u32,
     },
+    /// The cluster speaks a wire version that is not spoken here.
+    #[error(transparent)]
+    Unspoken(#[from] Unspoken),
     /// Workers waited for each other for too long.
     #[error(
         "the workers {set:?} have been in one rendezvous for {open:?} although nothing that they \

@@ -286,7 +286,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         if self.desk.number_in(&epoch.cluster.replicas) != Some(replica.0.into()) {
             return Err(Halt::Removed { epoch: epoch.number() });
         }
-        self.gate.move_to(epoch.number(), epoch.configuration());
+        self.gate.move_to(epoch.name(), epoch.configuration());
         self.book = epoch.book.clone();
         let roster = &epoch.roster;
         self.proposals.take_up(&roster.acceptors());
@@ -471,7 +471,7 @@ fn aside<S: Optimistic, T: Transmit>(
     let sender = header.sender;
     match Message::decode(header.kind, body) {
         Ok(Message::StatusRequest(request)) => {
-            desk.gather(REPLICA, counters, header.epoch, now);
+            desk.gather(REPLICA, counters, (header.epoch, header.version), now);
             desk.answer(&request, from, out);
         }
         Ok(Message::MembersRequest(request)) => desk.registrar.on_request(&request, from, out),

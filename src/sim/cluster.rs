@@ -141,6 +141,7 @@ impl<S: SimService> Cluster<S> {
             cluster: epoch.members.immutable,
             configuration: 1,
             epoch: epoch.number(),
+            version: epoch.members.wire,
             incarnation: Incarnation(0),
         };
         for _ in 0..threads {

@@ -38,8 +38,9 @@ impl Life {
     pub(super) fn first(plan: &Plan, epoch: &Rc<Epoch>, random: &mut Random) -> Self {
         let incarnation = Incarnation(random.next());
         let number = epoch.number();
+        let version = epoch.members.wire;
         let identity =
-            Identity { cluster: plan.seed, configuration: 1, epoch: number, incarnation };
+            Identity { cluster: plan.seed, configuration: 1, epoch: number, version, incarnation };
         let (memory, disks, now) = (Memory::Fresh, Vec::new(), Time::ZERO);
         Self { identity, epoch: Rc::clone(epoch), memory, disks, is_late: false, now }
     }

@@ -9,6 +9,7 @@ use super::plan::Plan;
 use crate::config::{Member, Members};
 use crate::ring_paxos::{self, Retention};
 use crate::types::{MAX_GROUPS, MAX_REPLICAS, NodeId, ReplicaId, ReplicaSet, RingId};
+use crate::wire;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,6 +107,7 @@ impl Epoch {
         };
         Self::of(Members {
             epoch: 1,
+            wire: wire::NEWEST,
             immutable: plan.seed,
             acceptors: members(0, plan.acceptors),
             replicas: members(plan.acceptors, plan.replicas),

@@ -33,6 +33,7 @@ impl<S: SimService> World<S> {
         let is_new = latest.number() > epoch.number();
         if is_new {
             (*epoch, identity.epoch) = (Rc::clone(latest), latest.number());
+            identity.version = latest.members.wire;
             self.trace.line(now, || format!("host {index} lives in epoch {}", latest.number()));
         }
         match roles {

@@ -7,18 +7,21 @@ use thiserror::Error;
 
 /// "PSMR", little-endian.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"PSMR");
-/// The wire version; others are refused and counted.
-pub const VERSION: u8 = 1;
+/// The oldest wire version that is spoken here.
+pub const OLDEST: u8 = 1;
+/// The newest wire version that is spoken here. Which one a cluster speaks, its members say.
+pub const NEWEST: u8 = 2;
 /// Bytes of a [`Header`].
 pub const HEADER_LENGTH: usize = size_of::<Header>();
 
-/// What stands at the front of every datagram.
+/// What stands at the front of every datagram: the same in every wire version, and so is what it is
+/// authenticated by. So whoever meets a later version can tell, and learns who the members are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
     /// [`MAGIC`].
     pub magic: u32,
-    /// [`VERSION`].
+    /// The wire version of the sender's epoch.
     pub version: u8,
     /// A message kind's number.
     pub kind: u8,
@@ -83,6 +86,8 @@ pub struct Identity {
     pub configuration: u64,
     /// The configuration epoch.
     pub epoch: u32,
+    /// The wire version that its members speak.
+    pub version: u8,
     /// This process's life.
     pub incarnation: Incarnation,
 }
@@ -96,7 +101,7 @@ pub enum DecodeError {
     /// Not a psmr datagram.
     #[error("foreign datagram: wrong magic number")]
     Foreign,
-    /// Another wire version.
+    /// Another wire version in the same epoch, or a kind that its version does not have.
     #[error("wire version differs")]
     Version,
     /// The checksum does not match.
@@ -173,7 +178,7 @@ pub fn seal(identity: &Identity, mut header: Header, datagram: &mut [u8]) {
 /// Fills in what does not differ between the datagrams of a life, and the body's length.
 pub(super) fn stamp(identity: &Identity, header: &mut Header, length: usize) {
     header.magic = MAGIC;
-    header.version = VERSION;
+    header.version = identity.version;
     header.cluster = identity.cluster;
     header.configuration = identity.configuration;
     header.epoch = identity.epoch;
@@ -220,9 +225,6 @@ pub(super) fn check<'a>(
     if header.magic != MAGIC {
         return Err(DecodeError::Foreign);
     }
-    if header.version != VERSION {
-        return Err(DecodeError::Version);
-    }
     let length = usize::try_from(header.length).map_err(|_| DecodeError::Truncated)?;
     let (body, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
     if header.cluster != identity.cluster {
@@ -240,6 +242,11 @@ pub(super) fn agree(identity: &Identity, header: &Header) -> Result<(), DecodeEr
     // The members of another epoch are others, and so is the digest.
     if header.epoch != identity.epoch {
         return Err(DecodeError::Epoch);
+    }
+    let kind = Kind::from_wire(header.kind);
+    let is_later = kind.is_some_and(|kind| kind.since() > identity.version);
+    if header.version != identity.version || is_later {
+        return Err(DecodeError::Version);
     }
     if header.configuration != identity.configuration {
         return Err(DecodeError::Configuration);

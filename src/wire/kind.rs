@@ -63,6 +63,13 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The wire version that it came with: in an older one it is neither sent nor heard.
+    #[must_use]
+    pub const fn since(self) -> u8 {
+        // Kinds are numbered as they come: one of a later version stands behind all of these.
+        if (self as u8) < (Self::Recall as u8) { 1 } else { 2 }
+    }
+
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {

@@ -30,7 +30,8 @@ pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode, fi
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
 pub use header::{
-    DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, VERSION, claimed, kind_of, open, seal,
+    DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, NEWEST, OLDEST, claimed, kind_of, open,
+    seal,
 };
 pub use kind::Kind;
 pub use lives::{Recall, Recollection};

@@ -103,6 +103,8 @@ pub enum Topic {
     /// not be written, the operating system's error at the last one (0: it was written), those that
     /// were written.
     Kept = 11,
+    /// Values: the wire version of its epoch, the oldest and the newest one that it speaks.
+    Wire = 12,
 }
 
 impl Topic {
@@ -120,6 +122,7 @@ impl Topic {
             9 => Self::Conflict,
             10 => Self::Checkpoint,
             11 => Self::Kept,
+            12 => Self::Wire,
             _ => return None,
         })
     }

@@ -6,8 +6,13 @@ use crate::types::{
 };
 use proptest::prelude::*;
 
-const IDENTITY: Identity =
-    Identity { cluster: 7, configuration: 11, epoch: 1, incarnation: Incarnation(13) };
+const IDENTITY: Identity = Identity {
+    cluster: 7,
+    configuration: 11,
+    epoch: 1,
+    version: NEWEST,
+    incarnation: Incarnation(13),
+};
 
 fn datagram(message: &Message<'_>) -> Vec<u8> {
     let mut bytes = vec![0; message.encoded_length()];
@@ -187,6 +192,47 @@ fn another_cluster_configuration_or_epoch_is_inert() {
     assert_eq!(refused(Identity { configuration: 8, ..IDENTITY }), Err(DecodeError::Configuration));
     assert_eq!(refused(Identity { epoch: 8, ..IDENTITY }), Err(DecodeError::Epoch));
     assert_eq!(refused(IDENTITY), Ok(()));
+}
+
+#[test]
+fn a_wire_version_belongs_to_its_epoch_and_members_are_asked_for_across_all() {
+    let sealed = |version, message: &Message<'_>| {
+        let mut bytes = vec![0; message.encoded_length()];
+        message.encode(&mut Writer::new(&mut bytes[HEADER_LENGTH..]));
+        let header = Header { kind: message.kind() as u8, ..Header::default() };
+        seal(&Identity { version, ..IDENTITY }, header, &mut bytes);
+        bytes
+    };
+    let opened = |version, epoch, bytes: &[u8]| {
+        open(&Identity { version, epoch, ..IDENTITY }, bytes).map(|(header, _)| header.version)
+    };
+    let beacon = Message::Beacon(Beacon { slot: Slot(12) });
+    let told = Message::Members(Epoch { epoch: 7, members: b"members" });
+    for version in [OLDEST, NEWEST, NEWEST + 1] {
+        let bytes = sealed(version, &beacon);
+        for own in [OLDEST, NEWEST] {
+            let expected = if own == version { Ok(own) } else { Err(DecodeError::Version) };
+            assert_eq!(opened(own, IDENTITY.epoch, &bytes), expected);
+            assert_eq!(opened(own, IDENTITY.epoch + 1, &bytes), Err(DecodeError::Epoch));
+            let members = opened(own, IDENTITY.epoch + 1, &sealed(version, &told));
+            assert_eq!(members, Ok(version));
+        }
+    }
+    // A kind that came with a later version is none in an older one.
+    let life = Life { number: 3, incarnation: Incarnation(4) };
+    let recall = Message::Recall(Recall { life });
+    let refused = opened(1, IDENTITY.epoch, &sealed(1, &recall));
+    assert_eq!(refused, Err(DecodeError::Version));
+    assert_eq!(opened(2, IDENTITY.epoch, &sealed(2, &recall)), Ok(2));
+}
+
+#[test]
+fn every_kind_has_the_version_that_it_came_with() {
+    let since = |byte| Kind::from_wire(byte).map(Kind::since);
+    assert!((1..=26).all(|byte| since(byte) == Some(1)));
+    assert_eq!([27, 28].map(since), [Some(2); 2]);
+    assert_eq!(since(29), None, "a kind more is of a later version than the last that is out");
+    assert_eq!((OLDEST, NEWEST), (1, 2));
 }
 
 #[test]

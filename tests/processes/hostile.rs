@@ -52,6 +52,7 @@ impl Stranger {
                 cluster: cluster.id,
                 configuration: cluster.digests.configuration(),
                 epoch: cluster.epoch,
+                version: cluster.wire,
                 incarnation: Incarnation(13),
             },
             corpus: files.map(read).collect(),

@@ -33,6 +33,11 @@ impl Load {
         });
     }
 
+    /// Whether it is not over.
+    pub(super) fn goes_on(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its end: every command was answered, and as if they had been executed one by one. How many.
     pub(super) fn went_well(self) -> u64 {
         let output = self.child.wait_with_output().expect("it is ours");

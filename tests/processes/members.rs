@@ -5,13 +5,13 @@ use serde_json::Value;
 use std::process::{Child, Output};
 
 /// `psmr member` with these arguments.
-fn member(cluster: &Deployment, arguments: &[&str]) -> Output {
+pub(super) fn member(cluster: &Deployment, arguments: &[&str]) -> Output {
     let config = cluster.path("cluster.toml");
     psmr(&[&["member"], arguments, &["--config", &config]].concat())
 }
 
 /// The same; it goes well, and `epoch` begins.
-fn change(cluster: &Deployment, epoch: u32, arguments: &[&str]) {
+pub(super) fn change(cluster: &Deployment, epoch: u32, arguments: &[&str]) {
     let output = member(cluster, arguments);
     let errors = lines(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors:?}");

@@ -293,7 +293,10 @@ pub(super) fn told(reason: DecodeError) -> &'static str {
             "its immutable settings or its members differ: use the cluster.toml that the nodes have"
         }
         DecodeError::Epoch => "its configuration epoch differs: use the newest cluster.toml",
-        DecodeError::Version => "its wire version differs: use the same version of psmr",
+        DecodeError::Version => {
+            "its wire version differs: use the cluster.toml that the nodes have (psmr member list \
+             --update), and a psmr that speaks that version"
+        }
         DecodeError::Unsigned => {
             "it has no key: remove `key_file` from [authentication], or run its node with it"
         }

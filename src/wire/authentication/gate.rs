@@ -64,9 +64,10 @@ impl Gate {
         &self.identity
     }
 
-    /// Another epoch has begun, of a configuration with this digest.
-    pub const fn move_to(&mut self, epoch: u32, configuration: u64) {
-        (self.identity.epoch, self.identity.configuration) = (epoch, configuration);
+    /// Another epoch has begun, whose members speak `version`, of a configuration with this digest.
+    pub const fn move_to(&mut self, (epoch, version): (u32, u8), configuration: u64) {
+        (self.identity.epoch, self.identity.version) = (epoch, version);
+        self.identity.configuration = configuration;
     }
 
     /// Bytes that a datagram needs beyond header and body.
