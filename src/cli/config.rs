@@ -6,7 +6,7 @@ use crate::config::{self, Config, Durability, Init};
 use crate::host::usage::draw_incarnation;
 use clap::{Args, ValueEnum};
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
