@@ -9,6 +9,7 @@ pub mod describe;
 pub mod file;
 pub mod memory;
 pub mod plan;
+pub mod ports;
 pub mod signals;
 pub mod text;
 pub mod threads;

@@ -20,6 +20,7 @@ use super::{Book, BuildError, Positions, keeper, site};
 use crate::config::{self, Cluster, Unspoken};
 use crate::host::affinity::allowed_cpus;
 use crate::host::clock;
+use crate::host::ports;
 use crate::replica::Shared;
 use crate::service::Optimistic;
 use crate::storage::{self, CheckpointFile, StorageError};
@@ -35,8 +36,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How long a port may be in use before it is another process's.
+/// How long a port may be in use that a process has, and one that none has any more.
 const BIND_PATIENCE: Duration = Duration::from_secs(1);
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to start.
@@ -375,16 +377,23 @@ fn bind<'a>(
 }
 
 /// Binds sockets. The kernel closes those of a process that was killed a little after its end, since
-/// an io_uring held them: a port that is in use may be free in a moment.
+/// an io_uring held them, and much later where all cores are busy: a port that is in use may be free
+/// in a moment.
 fn bind_patiently(config: &udp::Config) -> Result<udp::Sockets, udp::LaunchError> {
-    let until = clock::now() + BIND_PATIENCE;
+    let begin = clock::now();
+    let mut patience = BIND_PATIENCE;
     loop {
-        match udp::Sockets::bind(config) {
-            Err(udp::LaunchError::PortInUse { .. }) if clock::now() < until => {
-                std::thread::park_timeout(BIND_PAUSE);
-            }
-            bound => return bound,
+        let bound = udp::Sockets::bind(config);
+        let Err(udp::LaunchError::PortInUse { address, .. }) = bound else { return bound };
+        let waited = clock::now().since(begin);
+        if waited >= BIND_PATIENCE && patience == BIND_PATIENCE && ports::holder(address).is_none()
+        {
+            patience = RELEASE_PATIENCE;
         }
+        if waited >= patience {
+            return bound;
+        }
+        std::thread::park_timeout(BIND_PAUSE);
     }
 }
 
