@@ -189,9 +189,8 @@ name = "null"
         let after = Config::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).cluster;
         assert_eq!((after.wire, Members::of(&after)), (2, raised.clone()), "{text}");
         assert_eq!(after.digests, cluster.in_epoch_of(&raised).digests);
-        let text = text.replace("wire = 2", "wire = 2 # the new one");
-        let lowered = raised.upgrade(1).expect("it is spoken here");
-        let text = with_members(&text, &lowered).expect("TOML");
-        assert!(text.contains("wire = 1 # the new one"), "{text}");
+        let text = text.replace("wire = 2", "wire = 1 # of datagrams");
+        let text = with_members(&text, &raised).expect("TOML");
+        assert!(text.contains("wire = 2 # of datagrams"), "{text}");
     }
 }

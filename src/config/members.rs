@@ -92,6 +92,17 @@ pub enum ChangeError {
     /// It is so already.
     #[error("the cluster speaks wire version {0} already: see `psmr status`")]
     Spoken(u8),
+    /// It is below the one that is spoken.
+    #[error(
+        "--to {to}: the cluster speaks wire version {now}, and a version is never lowered: what it \
+         brought is relied on"
+    )]
+    Lowered {
+        /// The version that was asked for.
+        to: u8,
+        /// The cluster's.
+        now: u8,
+    },
     /// Who asks does not speak it.
     #[error("--to {0}: this psmr speaks wire versions {OLDEST} to {NEWEST}: choose one of them")]
     Unspoken(u8),
@@ -184,7 +195,7 @@ impl Members {
     /// The next epoch, in which the same speak wire version `to`.
     ///
     /// # Errors
-    /// If they do already, or it is none that is spoken here.
+    /// If they do already or speak a newer one, or it is none that is spoken here.
     pub fn upgrade(&self, to: u8) -> Result<Self, ChangeError> {
         if !(OLDEST..=NEWEST).contains(&to) {
             return Err(ChangeError::Unspoken(to));
@@ -192,12 +203,15 @@ impl Members {
         if to == self.wire {
             return Err(ChangeError::Spoken(to));
         }
+        if to < self.wire {
+            return Err(ChangeError::Lowered { to, now: self.wire });
+        }
         Ok(Self { wire: to, ..self.next() })
     }
 
     /// Whether these may follow `before`: of the next epoch of the same cluster, with one member that
-    /// came, went, or took another one's place, or with another wire version. (Two changes at once could leave quorums that have
-    /// nobody in common who remembers.)
+    /// came, went, or took another one's place, or with a newer wire version. (Two changes at once
+    /// could leave quorums that have nobody in common who remembers.)
     #[must_use]
     pub fn follow(&self, before: &Self) -> bool {
         let changes = |of: &[Member], was: &[Member]| {
@@ -218,6 +232,7 @@ impl Members {
                 + changes(&self.replicas, &before.replicas)
                 + usize::from(self.wire != before.wire)
                 == 1
+            && self.wire >= before.wire
     }
 
     fn next(&self) -> Self {
@@ -447,8 +462,9 @@ mod tests {
         let raised = before.upgrade(NEWEST).expect("it is spoken here");
         assert_eq!((raised.epoch, raised.wire), (4, NEWEST));
         assert!([&replaced, &added, &removed, &raised].iter().all(|next| next.follow(&before)));
-        let lowered = raised.upgrade(OLDEST).expect("it is spoken here");
-        assert!(lowered.follow(&raised));
+        let refused = Err(ChangeError::Lowered { to: OLDEST, now: NEWEST });
+        assert_eq!(raised.upgrade(OLDEST), refused);
+        assert!(!Members { wire: OLDEST, ..raised.next() }.follow(&raised));
         let same = Members { epoch: 4, ..members() };
         let twice = Members { epoch: 4, ..added.remove("a4").expect("others stay") };
         let later = Members { epoch: 5, ..removed.clone() };

@@ -237,7 +237,8 @@ impl Registrar {
     /// This thread has seen `record` decided: all that may know of it are told, those who leave, too.
     ///
     /// # Errors
-    /// If it cannot be written down.
+    /// If it cannot be written down, or not be read: it is of a newer psmr, and nobody here could
+    /// follow.
     pub(super) fn on_decided<T: Transmit>(
         &self,
         record: &[u8],
@@ -245,6 +246,11 @@ impl Registrar {
     ) -> io::Result<()> {
         let Some(census) = &self.census else { return Ok(()) };
         let before = census.current();
+        if Members::decode(record).is_none() {
+            let problem =
+                "the ring has decided members that this psmr cannot read: start a newer one";
+            return Err(io::Error::other(problem));
+        }
         census.adopt(record)?;
         let epoch = census.current();
         let told = wire::Epoch { epoch: epoch.number(), members: &epoch.record };

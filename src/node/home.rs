@@ -48,7 +48,14 @@ pub enum HomeError {
         expected: String,
     },
     /// It cannot be read or written.
-    #[error("data directory {path}: {source}: make it writable for this user, or give --data-dir")]
+    #[error(
+        "data directory {path}: {source}{}",
+        if source.kind() == io::ErrorKind::InvalidData {
+            ""
+        } else {
+            ": make it writable for this user, or give --data-dir"
+        }
+    )]
     Io {
         /// The directory.
         path: PathBuf,
@@ -198,10 +205,18 @@ pub(super) fn keep_members(path: &Path, members: &Members) -> io::Result<()> {
     replace(&path.join(MEMBERS), &members.encode())
 }
 
-/// The members that a node's directory has; none if it has none, or they are not sound.
+/// The members that a node's directory has; none if it has none. Those that cannot be read are not
+/// passed over: without them the node would go on in an epoch that may be over.
 fn kept_members(path: &Path) -> io::Result<Option<Members>> {
     match fs::read(path.join(MEMBERS)) {
-        Ok(bytes) => Ok(Members::decode(&bytes)),
+        Ok(bytes) => match Members::decode(&bytes) {
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its file `members` is of a newer psmr: start that one; or it is damaged: put the \
+                 directory aside, and the node begins with nothing",
+            )),
+            members => Ok(members),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -120,22 +120,12 @@ impl Lives {
         }
     }
 
-    /// Lives are kept from now on, by acceptor `me` which has promised `promised`. What was known of
-    /// others before may be of lives whose memory is lost and was given back since.
-    fn begin_to_keep(&mut self, config: &RingConfig, (me, promised): (NodeId, Ballot)) {
+    /// Lives are kept from now on, by an acceptor which has promised `promised`.
+    fn begin_to_keep(&mut self, config: &RingConfig, promised: Ballot) {
         self.are_kept = true;
         self.promised = promised;
-        self.known.retain(|known| known.node == me);
-        self.votes.clear();
         let is_gate = !Bug::OldCopyVotes.is_planted();
         self.inquiry = Some(Inquiry::new(config.acceptors.len(), is_gate));
-    }
-
-    /// Lives are not kept any more: nobody would answer, and nobody may be answered.
-    fn cease_to_keep(&mut self) {
-        (self.are_kept, self.is_asked) = (false, false);
-        (self.inquiry, self.trim) = (None, None);
-        self.known.iter_mut().for_each(|known| known.asked_by = None);
     }
 
     fn of(&self, node: NodeId) -> Option<Known> {
@@ -207,14 +197,20 @@ impl<L: Log> Member<L> {
         }
     }
 
-    /// Another epoch begins, perhaps the first one with lives, or without.
+    /// Another epoch begins, perhaps the first one with lives.
+    ///
+    /// # Panics
+    /// If lives were kept and are not any more: what is known of them would grow old in the logs, and
+    /// be taken for the truth when they are kept again.
     pub(super) fn take_up_lives(&mut self, now: Time) {
-        let mine = (self.me, self.acceptor.promised);
+        let promised = self.acceptor.promised;
         let lives = &mut self.acceptor.lives;
         match (lives.are_kept, self.config.keeps_lives) {
-            (true, true) => lives.begin_epoch(&self.config),
-            (true, false) => lives.cease_to_keep(),
-            (false, true) => lives.begin_to_keep(&self.config, mine),
+            (true, keeps) => {
+                assert!(keeps, "a wire version is never lowered");
+                lives.begin_epoch(&self.config);
+            }
+            (false, true) => lives.begin_to_keep(&self.config, promised),
             (false, false) => {}
         }
         if !self.acceptor.lives.are_settled() {

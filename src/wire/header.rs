@@ -243,13 +243,14 @@ pub(super) fn agree(identity: &Identity, header: &Header) -> Result<(), DecodeEr
     if header.epoch != identity.epoch {
         return Err(DecodeError::Epoch);
     }
+    // The version is of the members: where it differs in one epoch, a file was changed by hand.
+    if header.configuration != identity.configuration {
+        return Err(DecodeError::Configuration);
+    }
     let kind = Kind::from_wire(header.kind);
     let is_later = kind.is_some_and(|kind| kind.since() > identity.version);
     if header.version != identity.version || is_later {
         return Err(DecodeError::Version);
-    }
-    if header.configuration != identity.configuration {
-        return Err(DecodeError::Configuration);
     }
     Ok(())
 }

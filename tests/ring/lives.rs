@@ -308,32 +308,3 @@ fn a_copy_of_before_lives_were_kept_is_found_out_though_it_has_missed_that() {
     decide(&mut net, 12, b"twelve");
     assert!(net.has_decided(b"eleven"));
 }
-
-#[test]
-fn lives_that_were_not_kept_for_a_while_are_begun_anew() {
-    let mut net = old_ring(3);
-    for _ in 0..3 {
-        upgrade(&mut net, true);
-        net.run(100 * MILLI);
-        all_vote(&mut net);
-        restart(&mut net, 2);
-        net.run(500 * MILLI);
-        decide(&mut net, 11, b"eleven");
-        upgrade(&mut net, false);
-        net.run(100 * MILLI);
-        let asked = net.count(Kind::Recall) + net.count(Kind::Recollection);
-        // A directory is lost meanwhile, and with it the numbers of its lives.
-        net.crash(1);
-        net.forget(1);
-        net.start(1, Memory::Amnesiac);
-        net.run(3_000 * MILLI);
-        decide(&mut net, 12, b"twelve");
-        assert_eq!(net.count(Kind::Recall) + net.count(Kind::Recollection), asked);
-    }
-    upgrade(&mut net, true);
-    net.run(100 * MILLI);
-    all_vote(&mut net);
-    (0..3).for_each(|index| restart(&mut net, index));
-    net.run(500 * MILLI);
-    all_vote(&mut net);
-}

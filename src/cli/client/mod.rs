@@ -12,7 +12,7 @@ use super::{Failure, complain, config, fallback, key, show, tell};
 use crate::config::{Cluster, Service, duration};
 use crate::host::clock;
 use crate::node::{
-    BuildError, Clients, ClusterError, Growth, RemoteClient, WithService, with_service,
+    BuildError, Clients, ClusterError, Growth, Halt, RemoteClient, WithService, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
 use crate::types::{Address, SessionId};
@@ -144,7 +144,13 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn of_launch(error: ClusterError) -> Failure {
-    Failure::Environment(error.to_string())
+    let message = error.to_string();
+    match error {
+        ClusterError::Unspoken(_) | ClusterError::Halted { halt: Halt::Unspoken(_), .. } => {
+            Failure::Usage(message)
+        }
+        _ => Failure::Environment(message),
+    }
 }
 
 /// A map whose type is none of the client's business: one compiled client serves all services.
@@ -293,10 +299,7 @@ pub(super) fn told(reason: DecodeError) -> &'static str {
             "its immutable settings or its members differ: use the cluster.toml that the nodes have"
         }
         DecodeError::Epoch => "its configuration epoch differs: use the newest cluster.toml",
-        DecodeError::Version => {
-            "its wire version differs: use the cluster.toml that the nodes have (psmr member list \
-             --update), and a psmr that speaks that version"
-        }
+        DecodeError::Version => "its wire version differs: use a psmr of the same release",
         DecodeError::Unsigned => {
             "it has no key: remove `key_file` from [authentication], or run its node with it"
         }
