@@ -5,7 +5,7 @@
 
 use super::cluster::Keeps;
 use super::host::{Host, Roles, Status};
-use super::plan::{Fault, Planned};
+use super::planned::{Fault, Planned};
 use super::services::SimService;
 use super::world::{Event, World};
 use crate::types::RingId;

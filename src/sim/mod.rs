@@ -28,6 +28,7 @@ mod observed;
 mod operator;
 mod ordering;
 mod plan;
+mod planned;
 mod pool;
 mod post;
 mod reconfigure;

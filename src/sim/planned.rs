@@ -1,0 +1,110 @@
+//! Faults of processes and links that a seed draws: what, when, and for how long. Whom they hit is
+//! known once it is known who lives.
+
+use crate::types::{Random, Time};
+use std::time::Duration;
+
+/// A kind of fault of processes and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// An acceptor's process ends; another life, without memory, begins later.
+    CrashAcceptor,
+    /// The same, of a ring's coordinator.
+    CrashCoordinator,
+    /// The same, of a ring's coordinator and, at once, of as many others as may fail with it.
+    CrashMany,
+    /// The same, of all acceptors at once: only where they have disks.
+    PowerCut,
+    /// A coordinator is heard by some alone; when that ends, it and others crash, or not.
+    HalfMute,
+    /// A replica's process ends for good; one replica always lives on.
+    CrashReplica,
+    /// A client stands still, and another life goes on with its sessions.
+    RestartClient,
+    /// A replica's process ends; another life, with its last checkpoint or without, begins later.
+    RestartReplica,
+    /// A process stands still.
+    Pause,
+    /// A ring's coordinator stands still.
+    PauseCoordinator,
+    /// The hosts fall into two halves that do not hear each other.
+    Partition,
+    /// One half hears the other, but not the other way round.
+    PartitionOneWay,
+    /// One host hears nobody and nobody hears it.
+    Isolate,
+    /// One host is deaf or mute.
+    IsolateOneWay,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 12] = [
+        Self::CrashAcceptor,
+        Self::CrashCoordinator,
+        Self::CrashMany,
+        Self::PowerCut,
+        Self::HalfMute,
+        Self::CrashReplica,
+        Self::Pause,
+        Self::PauseCoordinator,
+        Self::Partition,
+        Self::PartitionOneWay,
+        Self::Isolate,
+        Self::IsolateOneWay,
+    ];
+}
+
+/// One fault: what, when, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) fault: Fault,
+    pub(super) at: Time,
+    pub(super) length: Duration,
+    /// Chooses the victim, once it is known who lives.
+    pub(super) choice: u64,
+}
+
+/// Those of every seed, before `end`.
+pub(super) fn draw(random: &mut Random, end: Time) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    let is_calm = random.chance(1, 12);
+    for fault in Fault::ALL {
+        // Many bugs of durability need a power cut at the right moment.
+        let chance = if fault == Fault::PowerCut { 2 } else { 1 };
+        if is_calm || !random.chance(chance, 3) {
+            continue;
+        }
+        for _ in 0..=random.below(4) {
+            let at = Time(20_000_000 + random.below(end.0 - 20_000_000));
+            let length = Duration::from_micros(100 << random.below(12));
+            faults.push(Planned { fault, at, length, choice: random.next() });
+        }
+    }
+    faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
+/// Clients that end and go on. What they had open may take effect at any time or never, and whoever
+/// looks for an order has to try all: seldom.
+pub(super) fn client_restarts(random: &mut Random, end: Time) -> Vec<Planned> {
+    let count = if random.chance(1, 3) { 1 + random.below(2) } else { 0 };
+    let restart = |_| Planned {
+        fault: Fault::RestartClient,
+        at: Time(random.below(end.0)),
+        length: Duration::from_micros(1 << random.below(18)),
+        choice: random.next(),
+    };
+    (0..count).map(restart).collect()
+}
+
+/// Ends of replicas that come back.
+pub(super) fn restarts(random: &mut Random, end: Time) -> Vec<Planned> {
+    let count = random.below(5);
+    let restart = |_| Planned {
+        fault: Fault::RestartReplica,
+        at: Time(random.below(end.0)),
+        length: Duration::from_micros(100 + random.below(300_000)),
+        choice: random.next(),
+    };
+    (0..count).map(restart).collect()
+}
