@@ -174,10 +174,9 @@ impl<L: Log> Member<L> {
             self.acceptor.is_inert = false;
             self.acceptor.birth = None;
             self.acceptor.grant = None;
-            if self.config.keeps_lives {
-                // What comes behind the mark is all that the next life will be asked for.
-                self.log_trim();
-            }
+            // It need not know what is below the mark; its next life may not say that nothing was
+            // accepted there.
+            self.log_trim();
             // Until this is persistent, another life would ask to be admitted again: late, not wrong.
             self.log.append(&Record::Admitted);
         } else if !missing.is_empty() {

@@ -200,6 +200,48 @@ fn who_was_admitted_knows_the_lives_of_the_others() {
 }
 
 #[test]
+fn who_restarts_before_a_new_ballot_has_decided_anything_is_no_old_copy() {
+    let mut net = ring(3);
+    net.filter = Box::new(|packet| packet.kind != Kind::Accept);
+    net.crash(0);
+    net.run(600 * MILLI);
+    assert_eq!(net.coordinator(), Some(1));
+    // It hears who leads, and by whose votes, and that ten instances are decided.
+    net.start(0, Memory::Restored);
+    net.run(200 * MILLI);
+    restart(&mut net, 2);
+    net.run(200 * MILLI);
+    assert_eq!(net.member(2).counters().old_copies, 0);
+    net.filter = Box::new(|_| true);
+    net.run(500 * MILLI);
+    decide(&mut net, 11, b"eleven");
+}
+
+#[test]
+fn who_was_admitted_knows_in_its_next_life_what_it_had_not_to_know() {
+    for keeps_lives in [false, true] {
+        let config = RingConfig::new(RingId(0), (0..3).map(NodeId).collect());
+        let small = RingConfig { keeps_lives, instances: 16, apply_bound: 12, ..config };
+        let mut net = Net::with(small, 9);
+        net.run(5 * MILLI);
+        for number in 1..=30 {
+            net.propose(0, number, format!("<{number}>").as_bytes());
+            net.run(MILLI);
+        }
+        net.crash(2);
+        net.forget(2);
+        net.start(2, Memory::Amnesiac);
+        net.run(3_000 * MILLI);
+        let trim = net.member(2).trim();
+        assert!(net.member(2).has_vote() && trim > Instance(0));
+        net.crash(2);
+        net.filter = Box::new(|_| false);
+        net.start(2, Memory::Restored);
+        assert!(net.member(2).trim() >= trim, "nothing of it was accepted, as far as it knows");
+    }
+}
+
+#[test]
 fn a_life_is_answered_once_it_is_persistent() {
     let mut net = ring(3);
     net.member(1).log_mut().is_slow = true;

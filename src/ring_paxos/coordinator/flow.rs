@@ -5,7 +5,7 @@ use super::phase2::batch_charge;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::votes::vote_request;
 use crate::ring_paxos::{Destination, Instance, Log, Outbox};
-use crate::types::Time;
+use crate::types::{Bug, Slot, Time};
 use crate::wire::{Heartbeat, Message, RepairRequest, WantedRanges};
 
 /// 2As that leave again at once.
@@ -66,16 +66,31 @@ impl<L: Log> Member<L> {
             return;
         }
         self.coordinator.heartbeat_at = now + self.config.heartbeat;
-        let (decided, slot) = self.acceptor.known;
+        let (decided, slot) = self.decided_by_this_ballot();
         let heartbeat = Heartbeat {
             ballot: self.coordinator.ballot,
             layout: self.acceptor.layout,
             decided,
-            highest: decided.max(self.coordinator.decided),
+            highest: self.acceptor.known.0.max(self.coordinator.decided),
             trim: self.window.trim(),
             slot,
         };
         self.send(Destination::Ring(self.config.ring), &Message::Heartbeat(heartbeat), out);
+    }
+
+    /// How far the members of this ballot's ring have decided, and the first slot behind that. More
+    /// may be known of ballots before; but who hears of it takes each member to have voted for it, and
+    /// one that restarts without such a vote in its log for an old copy (`lives`).
+    fn decided_by_this_ballot(&self) -> (Instance, Slot) {
+        let (known, slot) = self.acceptor.known;
+        let decided = self.coordinator.decided.min(known);
+        let repeated = decided.next().0..=known.0;
+        let slots = repeated.map(|n| Some(self.window.entry(Instance(n))?.held.slots()));
+        let slots: Option<u64> = slots.sum();
+        let first = slots.and_then(|slots| slot.0.checked_sub(slots));
+        // All that the ballot has inherited is in the window.
+        debug_assert!(first.is_some() || Bug::is_any_planted(), "{known} is not held");
+        first.map_or((known, slot), |first| (decided, Slot(first)))
     }
 
     /// Each member answers for itself, which shows who is silent.
