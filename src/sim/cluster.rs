@@ -73,6 +73,8 @@ pub(super) struct Cluster<S: SimService> {
     acceptor_hosts: Vec<usize>,
     /// What is left on the disks of hosts that are down.
     disks: Vec<Vec<Image>>,
+    /// Hosts whose disks were put back from a copy once.
+    pub(super) were_put_back: Vec<usize>,
     /// K, and the home of the first client.
     workers: usize,
     first_client: usize,
@@ -96,6 +98,7 @@ impl<S: SimService> Cluster<S> {
             doors: Vec::new(),
             acceptor_hosts: (0..acceptor_hosts).collect(),
             disks: Vec::new(),
+            were_put_back: Vec::new(),
             workers: plan.groups,
             first_client: plan.acceptors + plan.replicas,
         };
@@ -247,6 +250,14 @@ impl<S: SimService> Cluster<S> {
         inbox.clear();
     }
 
+    /// What is on the disks of a host that is down becomes what it was at `time`.
+    pub(super) fn put_back(&mut self, host: usize, time: Time) {
+        self.disks[host].iter_mut().for_each(|image| image.put_back(time));
+        if !self.were_put_back.contains(&host) {
+            self.were_put_back.push(host);
+        }
+    }
+
     /// The process of a host with acceptors begins another life.
     pub(super) fn restart(&mut self, plan: &Plan, host: usize, now: Time, random: &mut Random) {
         let disks = std::mem::take(&mut self.disks[host]);
@@ -255,7 +266,8 @@ impl<S: SimService> Cluster<S> {
         let epoch = Rc::clone(epoch);
         let memory = if plan.is_durable { Memory::Restored } else { Memory::Amnesiac };
         let first = Life::first(plan, &epoch, random);
-        let life = Life { memory, disks, is_late: *is_late, now, ..first };
+        let was_put_back = self.were_put_back.contains(&host);
+        let life = Life { memory, disks, is_late: *is_late, was_put_back, now, ..first };
         let thread = hosts.iter().position(|other| *other == host).expect("its own home's");
         let roles = lives::ordering(plan, (home, thread), &life, random);
         self.renew(host, Roles::Ordering(Box::new(roles)), &life);

@@ -1,5 +1,6 @@
 //! A simulated disk: a log whose records become persistent some time after they were written, and
-//! which survives the process with what had become persistent by then.
+//! which survives the process with what had become persistent by then, or by an earlier time, if it
+//! is put back from a copy.
 
 use crate::ring_paxos::{Log, Lsn, Record, Replay};
 use crate::types::{Ballot, Instance, Life, NodeId, Random, Slot, Time, ValueId};
@@ -18,20 +19,26 @@ enum Stored {
     Life(NodeId, Life),
 }
 
-/// What a simulated disk still held when its process ended.
+/// What a simulated disk still held when its process ended, each with the time since when it was
+/// persistent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Image(Vec<Stored>);
+pub(super) struct Image(Vec<(Stored, Time)>);
 
 impl Image {
     /// Whether an acceptor that began without a memory has been admitted.
     pub(super) fn has_admission(&self) -> bool {
-        self.0.contains(&Stored::Admitted)
+        self.0.iter().any(|(stored, _)| *stored == Stored::Admitted)
+    }
+
+    /// Becomes what it was at `time`.
+    pub(super) fn put_back(&mut self, time: Time) {
+        self.0.truncate(count_until(&self.0, time));
     }
 }
 
 impl Replay for Image {
     fn replay(&self, take: &mut dyn FnMut(&Record<'_>)) {
-        self.0.iter().for_each(|stored| take(&stored.as_record()));
+        self.0.iter().for_each(|(stored, _)| take(&stored.as_record()));
     }
 }
 
@@ -44,11 +51,27 @@ enum StoredValue {
     Members(u32, Box<[u8]>),
 }
 
+/// How many of these were persistent at `time`.
+fn count_until(records: &[(Stored, Time)], time: Time) -> usize {
+    records.partition_point(|(_, since)| *since <= time)
+}
+
+/// What a copy of a disk lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Nothing.
+    Nothing,
+    /// This instance, and whatever was accepted later.
+    From(Instance),
+    /// Something else alone.
+    Other,
+}
+
 /// A log on a simulated disk.
 #[derive(Debug)]
 pub(super) struct Disk {
-    /// What is written; kept only if it is to be read again.
-    records: Option<Vec<Stored>>,
+    /// What is written, and when it is persistent; kept only if it is to be read again.
+    records: Option<Vec<(Stored, Time)>>,
     last: Lsn,
     persisted: Lsn,
     /// Writes under way: up to which record, and when they are done.
@@ -99,6 +122,25 @@ impl Disk {
         self.writes.front().map(|(_, due)| *due)
     }
 
+    /// What a copy from `time` lacks of what is persistent now.
+    pub(super) fn lacks(&self, time: Time) -> Lack {
+        let persisted = usize::try_from(self.persisted.0).expect("records fit memory");
+        let records = self.records.as_deref().unwrap_or_default();
+        let records = &records[..persisted.min(records.len())];
+        let (kept, lost) = records.split_at(count_until(records, time));
+        let accepted = |(stored, _): &(Stored, Time)| match stored {
+            Stored::Accept { instance, .. } => Some(*instance),
+            _ => None,
+        };
+        let highest = kept.iter().filter_map(accepted).max().unwrap_or_default();
+        let first = lost.iter().filter_map(accepted).filter(|instance| *instance > highest).min();
+        match first {
+            Some(first) => Lack::From(first),
+            None if lost.is_empty() => Lack::Nothing,
+            None => Lack::Other,
+        }
+    }
+
     /// The process ends: what was not persistent is lost. Returns what is left.
     pub(super) fn crash(&mut self) -> Image {
         self.writes.clear();
@@ -124,17 +166,21 @@ impl Log for Disk {
             return self.last;
         }
         self.last.0 += 1;
-        if let Some(records) = &mut self.records {
-            records.push(Stored::of(record));
-        }
-        if self.delay_ns == 0 {
+        let due = if self.delay_ns == 0 {
             self.persisted = self.last;
-            return self.last;
+            self.now
+        } else {
+            let delay = Duration::from_nanos(self.delay_ns / 4 + self.random.below(self.delay_ns));
+            // Records persist in their order, so no write is done before those before it.
+            let earliest = self.writes.back().map_or(self.now, |(_, due)| *due);
+            let due = earliest.max(self.now + delay);
+            self.writes.push_back((self.last, due));
+            due
+        };
+        if let Some(records) = &mut self.records {
+            let before = records.last().map_or(Time::ZERO, |(_, since)| *since);
+            records.push((Stored::of(record), due.max(before)));
         }
-        let delay = Duration::from_nanos(self.delay_ns / 4 + self.random.below(self.delay_ns));
-        // Records persist in their order, so no write is done before those before it.
-        let earliest = self.writes.back().map_or(self.now, |(_, due)| *due);
-        self.writes.push_back((self.last, earliest.max(self.now + delay)));
         self.last
     }
 
@@ -203,7 +249,32 @@ mod tests {
         disk.append(&trim(3));
         let Image(records) = disk.crash();
         assert_eq!(records.len() as u64, left);
-        assert_eq!(records[0].as_record(), trim(1));
+        assert_eq!(records[0].0.as_record(), trim(1));
+    }
+
+    #[test]
+    fn a_copy_lacks_what_became_persistent_after_its_time() {
+        let mut disk = Disk::new(0, Durability::Sync, Random::new(1));
+        let accept = |instance| Record::Accept {
+            instance: Instance(instance),
+            ballot: Ballot::ZERO,
+            id: ValueId::NONE,
+            value: Value::Noop,
+        };
+        for time in 1..=4 {
+            disk.advance(Time(time));
+            disk.append(&accept(time));
+        }
+        disk.advance(Time(5));
+        disk.append(&Record::Promise(Ballot::ZERO));
+        let lacks = [5, 4, 2, 0].map(|time| disk.lacks(Time(time)));
+        let from = |instance| Lack::From(Instance(instance));
+        assert_eq!(lacks, [Lack::Nothing, Lack::Other, from(3), from(1)]);
+        let mut image = disk.crash();
+        image.put_back(Time(2));
+        let mut kept = Vec::new();
+        image.replay(&mut |record| kept.push(format!("{record:?}")));
+        assert_eq!(kept, [1, 2].map(|time| format!("{:?}", accept(time))));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Faults of processes and links: whom they hit, and how they end.
 //!
 //! Faults stay within what the protocol promises to survive: without a disk at most f acceptors of
-//! a ring are down or without memory at once, and one replica lives.
+//! a ring are down or without memory at once, and one replica lives. What disks that were put back
+//! from copies bear is in `copies`.
 
 use super::cluster::Keeps;
 use super::host::{Host, Roles, Status};
+use super::ordering::Hosted;
 use super::planned::{Fault, Planned};
 use super::services::SimService;
 use super::world::{Event, World};
@@ -33,6 +35,8 @@ impl<S: SimService> World<S> {
                 }
             }
             Fault::PowerCut => {}
+            Fault::PowerCutAtDecision => self.armed = Some(planned),
+            Fault::OldCopy => self.put_back(some_acceptor, planned),
             Fault::HalfMute => {
                 let Some(host) = coordinator else { return };
                 self.cut(length, |a, b| a == host && side(choice, b));
@@ -113,12 +117,42 @@ impl<S: SimService> World<S> {
         self.queue.schedule(now, Event::Look);
     }
 
-    fn crash_acceptor(&mut self, host: usize, length: Duration) {
+    /// The power goes at the end of a duty cycle in which a coordinator on `host` has decided something,
+    /// while its disk is writing: what is decided may be on the disks of those alone that voted.
+    pub(super) fn strike(&mut self, host: usize) {
+        let Some(Planned { length, .. }) = self.armed else { return };
+        let Host { roles: Roles::Ordering(ordering), epoch, .. } = &mut self.cluster.hosts[host]
+        else {
+            return;
+        };
+        let is_due = |hosted: &mut Hosted| {
+            hosted.has_decided && hosted.member.log_mut().next_completion().is_some()
+        };
+        let Some(hosted) = ordering.hosted.iter_mut().find_map(|h| is_due(h).then_some(h)) else {
+            return;
+        };
+        let (ring, layout, epoch) = (hosted.ring, *hosted.member.layout(), epoch.clone());
+        self.armed = None;
+        let voters = layout.members().split_last().map_or(&[][..], |(_, voters)| voters);
+        let voters: Vec<_> =
+            voters.iter().filter_map(|node| self.cluster.route(&epoch, *node, ring)).collect();
+        for host in self.cluster.acceptor_hosts().to_vec() {
+            // Long enough for the others to begin another ballot without those that voted.
+            let is_late = voters.contains(&host);
+            let length = if is_late { length + self.plan.timing.election * 8 } else { length };
+            self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
+        }
+    }
+
+    pub(super) fn crash_acceptor(&mut self, host: usize, length: Duration) {
         let now = self.queue.now();
         if self.is_healed || self.cluster.hosts[host].status != Status::Running {
             return;
         }
         if !self.plan.is_durable && !self.can_lose(host) {
+            return;
+        }
+        if !self.bears(|other| other == host, |_, _| false) {
             return;
         }
         // Who is removed does not come back: it would be a failure for good.
@@ -249,7 +283,8 @@ impl<S: SimService> World<S> {
 
     fn pause(&mut self, host: usize, length: Duration) {
         let now = self.queue.now();
-        if self.is_healed || self.cluster.hosts[host].status != Status::Running {
+        let is_borne = self.bears(|other| other == host, |_, _| false);
+        if self.is_healed || !is_borne || self.cluster.hosts[host].status != Status::Running {
             return;
         }
         self.faults += 1;
@@ -260,7 +295,7 @@ impl<S: SimService> World<S> {
     }
 
     fn cut(&mut self, length: Duration, is_cut: impl Fn(usize, usize) -> bool) {
-        if self.is_healed {
+        if self.is_healed || !self.bears(|_| false, &is_cut) {
             return;
         }
         let now = self.queue.now();

@@ -16,7 +16,9 @@ use crate::replica::{
     Shared, WorkerConfig,
 };
 use crate::ring_paxos::{self, LearnerConfig, Member, Memory, Proposer, RingConfig};
-use crate::types::{Address, GroupId, Incarnation, NodeId, Random, ReplicaId, RingId, Slot, Time};
+use crate::types::{
+    Address, GroupId, Incarnation, Instance, NodeId, Random, ReplicaId, RingId, Slot, Time,
+};
 use crate::wire::Identity;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub(super) struct Life {
     pub(super) disks: Vec<Image>,
     /// Its first life was without a memory.
     pub(super) is_late: bool,
+    /// Its disks were put back from a copy once.
+    pub(super) was_put_back: bool,
     pub(super) now: Time,
 }
 
@@ -42,7 +46,8 @@ impl Life {
         let identity =
             Identity { cluster: plan.seed, configuration: 1, epoch: number, version, incarnation };
         let (memory, disks, now) = (Memory::Fresh, Vec::new(), Time::ZERO);
-        Self { identity, epoch: Rc::clone(epoch), memory, disks, is_late: false, now }
+        let (is_late, was_put_back) = (false, false);
+        Self { identity, epoch: Rc::clone(epoch), memory, disks, is_late, was_put_back, now }
     }
 }
 
@@ -135,7 +140,7 @@ pub(super) fn ordering(
         let mut disk = Disk::new(plan.timing.write_ns, durability, Random::new(random.next()));
         // What an acceptor wrote that had never had a vote is not a memory.
         let has_vote = |image: &&Image| !life.is_late || image.has_admission();
-        let image = disks.next().filter(has_vote);
+        let image = disks.next().filter(has_vote).filter(|_| plan.is_durable);
         if let Some(image) = image {
             disk = disk.reopen(image);
         }
@@ -149,7 +154,7 @@ pub(super) fn ordering(
         }
         let skips = SkipPolicy::new(plan.timing.lambda_per_s, plan.timing.skip_interval)
             .in_turns_of(plan.merge);
-        Hosted { ring, node, member, skips, counter: 0 }
+        Hosted { ring, node, member, skips, counter: 0, decided: Instance(0), has_decided: false }
     });
     Ordering {
         hosted: hosted.collect(),
@@ -163,6 +168,7 @@ pub(super) fn ordering(
         },
         decided: None,
         leaving: None,
+        was_put_back: life.was_put_back,
     }
 }
 

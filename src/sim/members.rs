@@ -188,7 +188,9 @@ impl Epoch {
         let learners: Vec<u64> = self.replicas().flat_map(of).collect();
         let retention = retention(plan, self.members.replicas.len(), learners.len());
         let (number, acceptors) = (self.number(), self.acceptors());
-        ring_paxos::Epoch { number, acceptors, learners, retention, keeps_lives: false }
+        // As on real hosts: where the log is on disk.
+        let keeps_lives = plan.is_durable;
+        ring_paxos::Epoch { number, acceptors, learners, retention, keeps_lives }
     }
 }
 

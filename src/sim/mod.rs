@@ -16,6 +16,7 @@ mod checkers;
 mod checks;
 mod client;
 mod cluster;
+mod copies;
 mod disk;
 mod event;
 mod faults;

@@ -6,7 +6,7 @@ use super::post::Post;
 use super::registrar::Leaving;
 use crate::multi_ring::SkipPolicy;
 use crate::ring_paxos::{Destination, Envelope, Member, Outbox, Role};
-use crate::types::{NodeId, RingId, Slot, Time};
+use crate::types::{Instance, NodeId, RingId, Slot, Time};
 use crate::wire::{self, Beacon, Message};
 
 /// One acceptor of one ring, with what it needs to send.
@@ -17,6 +17,10 @@ pub(super) struct Hosted {
     pub(super) member: Member<Disk>,
     pub(super) skips: SkipPolicy,
     pub(super) counter: u64,
+    /// What was decided at the end of the last duty cycle, as far as it knew.
+    pub(super) decided: Instance,
+    /// It coordinates, and has seen something decided in the last duty cycle.
+    pub(super) has_decided: bool,
 }
 
 impl Hosted {
@@ -27,6 +31,11 @@ impl Hosted {
         let Self { node, member, counter, .. } = self;
         let identity = cycle.identity;
         (member, Post { me: *node, identity, counter, office: cycle.office })
+    }
+
+    fn note_decided(&mut self) {
+        let before = std::mem::replace(&mut self.decided, self.member.decided());
+        self.has_decided = self.member.is_coordinator() && self.decided > before;
     }
 }
 
@@ -41,6 +50,8 @@ pub(super) struct Ordering {
     pub(super) decided: Option<Box<[u8]>>,
     /// Its node is no member any more.
     pub(super) leaving: Option<Leaving>,
+    /// Its disks were put back from a copy once.
+    pub(super) was_put_back: bool,
 }
 
 /// How a coordinator learns how far the other rings are.
@@ -77,6 +88,7 @@ impl Ordering {
                 member.on_timeout(now, &mut out);
             }
         }
+        self.distrust(cycle);
         if let News::Heard(slots) = &mut self.news {
             for hosted in &self.hosted {
                 let slot = &mut slots[usize::from(hosted.ring.0)];
@@ -88,6 +100,20 @@ impl Ordering {
             let (member, mut out) = self.hosted[index].with_post(cycle);
             member.on_cycle_end(now, &mut out);
             self.decided = member.take_members().or(self.decided.take());
+            self.hosted[index].note_decided();
+        }
+    }
+
+    /// What one log was found to be holds for all in one directory.
+    fn distrust(&mut self, cycle: &mut Cycle<'_>) {
+        if !self.hosted.iter().any(|hosted| hosted.member.has_old_copy()) {
+            return;
+        }
+        self.hosted.iter_mut().for_each(|hosted| hosted.member.distrust());
+        if !self.was_put_back {
+            let node = self.hosted[0].node;
+            let detail = || format!("node {node} takes its log for an old copy, which it is not");
+            cycle.office.violations.report("lives", detail);
         }
     }
 
@@ -124,8 +150,9 @@ impl Ordering {
             let Hosted { ring, node, member, .. } = hosted;
             let (leads, slot) = (member.is_coordinator(), member.slot());
             format!(
-                "ring {ring} node {node}: leads {leads}, inert {}, leaves {}, slot {slot}",
+                "ring {ring} node {node}: leads {leads}, inert {}, votes {}, leaves {}, slot {slot}",
                 member.is_inert(),
+                member.has_vote(),
                 self.leaving.is_some()
             )
         };

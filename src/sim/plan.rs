@@ -165,6 +165,9 @@ pub(super) struct Plan {
     pub(super) room: Room,
     /// How often replicas make checkpoints, if they do.
     pub(super) checkpoints: Option<Duration>,
+    /// How long a worker with nothing else to do waits between two pieces of one: what is ordered
+    /// meanwhile finds more that is not saved yet.
+    pub(super) sweep_pause: Duration,
     /// Where they are kept, if they count only once they are there.
     keeper: Option<KeeperPlan>,
     pub(super) timing: Timing,
@@ -259,7 +262,7 @@ impl Plan {
         if load.keys > 8 {
             faults.extend(planned::client_restarts(&mut source.stream(10), timing.heals_at));
         }
-        Self {
+        let mut plan = Self {
             seed,
             model,
             service: options.service.unwrap_or(service),
@@ -281,12 +284,18 @@ impl Plan {
             load,
             room: pick(&mut source.stream(6), &rooms),
             checkpoints,
+            sweep_pause: sweep_pause(&mut source.stream(16)),
             keeper: checkpoints.and_then(|_| keeper(&mut source.stream(12))),
             timing: if loses_replica { timing.without_lambda() } else { timing },
             network: network(&mut source.stream(3), options.loss),
             faults,
             changes: changes::draw(&mut source.stream(13), timing.heals_at, checkpoints.is_some()),
+        };
+        if plan.is_durable {
+            let Timing { heals_at, write_ns, .. } = plan.timing;
+            plan.faults.extend(planned::of_disks(&source, heals_at, write_ns));
         }
+        plan
     }
 
     /// Whether members come and go.
@@ -348,6 +357,11 @@ impl Plan {
 fn checkpoints(random: &mut Random) -> Option<Duration> {
     let interval = Duration::from_millis(pick(random, &[10, 30, 100, 250]));
     random.chance(1, 2).then_some(interval)
+}
+
+/// How much there is between two pieces of a checkpoint.
+fn sweep_pause(random: &mut Random) -> Duration {
+    Duration::from_micros(pick(random, &[0, 0, 20, 100]))
 }
 
 /// Where checkpoints are kept.

@@ -15,6 +15,11 @@ pub(super) enum Fault {
     CrashMany,
     /// The same, of all acceptors at once: only where they have disks.
     PowerCut,
+    /// The same, just when a coordinator has decided something and disks are writing. Those that have
+    /// voted for it come back last.
+    PowerCutAtDecision,
+    /// An acceptor's process ends, and the next life finds its disks as they were some time before.
+    OldCopy,
     /// A coordinator is heard by some alone; when that ends, it and others crash, or not.
     HalfMute,
     /// A replica's process ends for good; one replica always lives on.
@@ -81,6 +86,26 @@ pub(super) fn draw(random: &mut Random, end: Time) -> Vec<Planned> {
         }
     }
     faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
+/// What happens where acceptors have disks that take up to `write_ns` for a write.
+pub(super) fn of_disks(random: &Random, end: Time, write_ns: u64) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    let kinds = [(14, Fault::OldCopy), (15, Fault::PowerCutAtDecision)];
+    for (stream, fault) in kinds {
+        // Streams of their own: what others draw stays as it is.
+        let random = &mut random.stream(stream);
+        let is_drawn = random.chance(1, 2);
+        if !is_drawn || (fault == Fault::PowerCutAtDecision && write_ns == 0) {
+            continue;
+        }
+        for _ in 0..=random.below(4) {
+            let at = Time(50_000_000 + random.below(end.0 - 50_000_000));
+            let length = Duration::from_micros(100 << random.below(10));
+            faults.push(Planned { fault, at, length, choice: random.next() });
+        }
+    }
     faults
 }
 

@@ -189,7 +189,8 @@ impl<S: SimService> World<S> {
         if self.is_healed {
             return;
         }
-        let wanted = self.wanted(&change);
+        // An old copy and a newcomer would be two that lack a memory.
+        let wanted = if self.has_doubt() { Vec::new() } else { self.wanted(&change) };
         let latest = Rc::clone(self.office.archive.latest());
         let (host, _) = self.cluster.operator().expect("there is one where members change");
         let home = self.cluster.hosts[host].home;
@@ -286,7 +287,7 @@ impl<S: SimService> World<S> {
     /// Whether the acceptor at `home` answers and has a vote in `ring`.
     fn has_vote(&self, latest: &Epoch, home: HomeId, ring: RingId) -> bool {
         let mut hosted = self.hosted(latest, ring);
-        hosted.any(|(at, hosted)| at == home && !hosted.member.is_inert())
+        hosted.any(|(at, hosted)| at == home && hosted.member.has_vote())
     }
 
     /// The acceptors of `ring` that run in `latest`.

@@ -76,6 +76,10 @@ pub(super) struct World<S: SimService> {
     /// Faults of processes and links so far.
     pub(super) faults: u64,
     pub(super) is_healed: bool,
+    /// Hosts of acceptors whose disks were put back, until they have a vote again.
+    pub(super) in_doubt: Vec<usize>,
+    /// A loss of power that waits for its moment.
+    pub(super) armed: Option<Planned>,
     /// The last epoch that was put forward: its members may be decided at any time.
     pub(super) pending: u32,
     dropped: u64,
@@ -103,6 +107,8 @@ impl<S: SimService> World<S> {
             random: source.stream(2),
             faults: 0,
             is_healed: false,
+            in_doubt: Vec::new(),
+            armed: None,
             pending: 0,
             dropped: 0,
             rests: 0,
@@ -234,13 +240,15 @@ impl<S: SimService> World<S> {
         let timer_at = host.timer_at;
         self.announce(index);
         self.transmit(index);
-        let has_worked = self.after_cycle(index);
+        let pause = self.after_cycle(index);
         if std::mem::take(&mut self.office.has_moved) {
             self.wake_coordinators(index);
         }
-        if has_more || has_worked {
+        if has_more || pause == Some(Duration::ZERO) {
             self.schedule_run(index);
         }
+        let pause = pause.filter(|pause| !pause.is_zero()).map(|pause| now + pause);
+        let timeout = [timeout, pause].into_iter().flatten().min();
         if let Some(at) = timeout
             && at < timer_at
         {
@@ -251,15 +259,20 @@ impl<S: SimService> World<S> {
         }
     }
 
-    /// Shows the checkers what a cycle did; says whether the host has more to do at once.
-    fn after_cycle(&mut self, index: usize) -> bool {
+    /// Shows the checkers what a cycle did; says when the host wants to go on, if it has more to do.
+    fn after_cycle(&mut self, index: usize) -> Option<Duration> {
         let now = self.queue.now();
         let Cluster { hosts, replicas, .. } = &mut self.cluster;
         match &mut hosts[index].roles {
-            Roles::Ordering(_) | Roles::Operator(_) | Roles::Vacant => false,
+            Roles::Ordering(_) => {
+                self.end_doubt();
+                self.strike(index);
+                None
+            }
+            Roles::Operator(_) | Roles::Vacant => None,
             Roles::Client(client) => {
                 self.checks.on_client(client, &mut self.office);
-                false
+                None
             }
             Roles::Worker(worker) => {
                 let (replica, number) = worker.place;
@@ -282,7 +295,11 @@ impl<S: SimService> World<S> {
                 if !matches!(progress, Progress::Idle | Progress::Swept) {
                     self.wake_siblings(replica, index);
                 }
-                matches!(progress, Progress::Worked(_) | Progress::Swept)
+                match progress {
+                    Progress::Worked(_) => Some(Duration::ZERO),
+                    Progress::Swept => Some(self.plan.sweep_pause),
+                    _ => None,
+                }
             }
         }
     }
