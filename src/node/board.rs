@@ -426,6 +426,18 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_has_passed_once_all_workers_have_come_to_it_and_only_the_replicas_own_counts() {
+        let board = Board::new(2);
+        board.expect(7);
+        board.pass(0, 7, 3);
+        assert!(!board.has_passed(1), "the other worker is behind");
+        board.pass(1, 8, 3);
+        assert!(!board.has_passed(1), "another replica's marker");
+        board.pass(1, 7, 2);
+        assert!(board.has_passed(2) && !board.has_passed(3));
+    }
+
+    #[test]
     fn every_reason_has_a_name() {
         let count = DecodeError::ALL.len() + NETWORK.len();
         let names: Vec<_> = (0..u16::try_from(count).unwrap()).map(reason).collect();

@@ -3,13 +3,13 @@
 use super::logs::Logs;
 use super::ordering::Hosted;
 use super::roster::Roster;
-use super::sessions::SessionTimer;
 use super::worker::WorkerParts;
 use crate::host::clock;
 use crate::multi_ring::{SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
-    Barrier, CheckpointTimer, Executor, PsmrWorker, ReplyPolicy, Retry, Shared, WorkerConfig,
+    Barrier, CheckpointTimer, Executor, PsmrWorker, ReplyPolicy, Retry, SessionTimer, Shared,
+    WorkerConfig,
 };
 use crate::ring_paxos::{Epoch, LearnerConfig, Member, Proposer, Retention, RingConfig};
 use crate::service::Optimistic;

@@ -2,8 +2,7 @@
 //! state, so that equal positions show equal digests or one of them is wrong.
 
 use super::board::Board;
-use super::sessions::SessionTimer;
-use crate::replica::CheckpointTimer;
+use crate::replica::{CheckpointTimer, SessionTimer};
 use crate::types::Time;
 use crate::wire::{Command, Control, ControlKind};
 use std::time::Duration;

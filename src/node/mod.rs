@@ -38,7 +38,6 @@ mod remote;
 mod replies;
 mod roster;
 mod services;
-mod sessions;
 mod site;
 mod team;
 mod watchdog;

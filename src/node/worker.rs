@@ -431,7 +431,9 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             if let Some(sessions) = sessions {
                 let shared = seats[0].worker.shared();
                 let multicast = |command: &Command<'_>| means.of(seats[0].me).multicast(command);
-                sessions.look(board, |place| shared.activity(place), now, multicast);
+                board.expect(sessions.life());
+                let has_passed = |number| board.has_passed(number);
+                sessions.look(has_passed, |place| shared.activity(place), now, multicast);
             }
         }
         means.of(seats[0].me).flush();

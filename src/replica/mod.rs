@@ -8,6 +8,7 @@ mod checkpoint;
 mod chunks;
 mod config;
 mod counters;
+mod expiry;
 mod feed;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
@@ -23,6 +24,7 @@ mod words;
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use config::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits, WorkerConfig};
 pub use counters::WorkerCounters;
+pub use expiry::SessionTimer;
 #[cfg(any(test, fuzzing))]
 pub(crate) use fuzz::fuzz;
 pub use markers::CheckpointTimer;

@@ -7,7 +7,6 @@
 //! and the last but one of a row of such looks nothing of the session was ordered anywhere, however
 //! long a replica was cut off, stood still or lagged.
 
-use super::board::Board;
 use crate::types::{SessionId, Time};
 use crate::wire::{Command, Control, ControlKind};
 use std::time::Duration;
@@ -29,7 +28,7 @@ struct Seen {
 /// Expires sessions. The replica of rank r waits for r halves of the time-out longer, so that one
 /// alone does it while it lives.
 #[derive(Debug)]
-pub(super) struct SessionTimer {
+pub struct SessionTimer {
     groups: usize,
     client: u64,
     /// Looks that count before a session expires.
@@ -50,7 +49,8 @@ pub(super) struct SessionTimer {
 impl SessionTimer {
     /// Of the replica of rank `rank` with tables of `places`; `client` is its life. None if the
     /// time-out is zero.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         timeout: Duration,
         (rank, groups): (usize, usize),
         places: usize,
@@ -72,11 +72,18 @@ impl SessionTimer {
         (!timeout.is_zero()).then_some(timer)
     }
 
-    /// Takes a step. `activity` says what stands in a place, and a word that changes with everything
-    /// that its client does.
-    pub(super) fn look(
+    /// The life that names its markers.
+    #[must_use]
+    pub const fn life(&self) -> u64 {
+        self.client
+    }
+
+    /// Takes a step. `has_passed` says whether all workers of the replica have come to a marker of
+    /// this number, `activity` what stands in a place, and a word that changes with everything that
+    /// its client does.
+    pub fn look(
         &mut self,
-        board: &Board,
+        has_passed: impl FnOnce(u64) -> bool,
         activity: impl Fn(usize) -> Option<(SessionId, u64)>,
         now: Time,
         mut multicast: impl FnMut(&Command<'_>),
@@ -86,10 +93,9 @@ impl SessionTimer {
                 return;
             }
             self.due = now + self.interval;
-            self.counts = self.marker > 0 && board.has_passed(self.marker);
+            self.counts = self.marker > 0 && has_passed(self.marker);
             self.is_used = false;
             self.next = 0;
-            board.expect(self.client);
         }
         let end = (self.next + STEP).min(self.seen.len());
         for place in self.next..end {
@@ -102,6 +108,12 @@ impl SessionTimer {
             self.marker += 1;
             self.expire(SessionId(0), self.marker, &mut multicast);
         }
+    }
+
+    /// When it wants to take another step.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Time {
+        if self.next < self.seen.len() { Time::ZERO } else { self.due }
     }
 
     /// The session that has been silent for too long.
@@ -132,13 +144,15 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Looks at second `at` at one session; the markers that were sent, and whether it was expired.
-    fn look(timer: &mut SessionTimer, board: &Board, at: u64, activity: u64) -> (u64, bool) {
+    /// Looks at second `at` at one session, where so many markers have passed; the marker that was
+    /// sent, and whether it was expired.
+    fn look(timer: &mut SessionTimer, passed: u64, at: u64, activity: u64) -> (u64, bool) {
         let (marker, expired) = (Cell::new(0), Cell::new(false));
         let found = |place| (place == 1).then_some((SessionId(18), activity));
-        timer.look(board, found, Time(at * SECOND), |command| {
+        let has_passed = |number| number <= passed;
+        timer.look(has_passed, found, Time(at * SECOND), |command| {
             let (kind, control) = Control::decode(command.payload).expect("a control command");
-            assert_eq!(kind, ControlKind::Expire);
+            assert_eq!((kind, control.client), (ControlKind::Expire, 7));
             match control.session {
                 SessionId(0) => marker.set(control.number),
                 session => expired.set(session == SessionId(18)),
@@ -147,17 +161,17 @@ mod tests {
         (marker.get(), expired.get())
     }
 
-    fn timer(rank: usize) -> (SessionTimer, Board) {
+    fn timer(rank: usize) -> SessionTimer {
         let timer = SessionTimer::new(Duration::from_secs(4), (rank, 2), 4, 7);
-        (timer.expect("a time-out above zero"), Board::new(2))
+        timer.expect("a time-out above zero")
     }
 
-    /// The second at which the session expires, if its markers come through to `workers`.
-    fn expires(rank: usize, workers: usize, activity: impl Fn(u64) -> u64) -> Option<u64> {
-        let (mut timer, board) = timer(rank);
+    /// The second at which the session expires, if its markers come through.
+    fn expires(rank: usize, activity: impl Fn(u64) -> u64) -> Option<u64> {
+        let (mut timer, mut passed) = (timer(rank), 0);
         (1..60).find(|&second| {
-            let (marker, is_expired) = look(&mut timer, &board, second, activity(second));
-            (0..workers).for_each(|worker| board.pass(worker, 7, marker));
+            let (marker, is_expired) = look(&mut timer, passed, second, activity(second));
+            passed = marker;
             is_expired
         })
     }
@@ -165,34 +179,27 @@ mod tests {
     #[test]
     fn a_session_at_which_nothing_changes_for_a_time_out_expires_and_the_next_replica_waits_longer()
     {
-        assert_eq!(expires(0, 2, |_| 5), Some(6));
-        assert_eq!(expires(1, 2, |_| 5), Some(8));
-        assert_eq!(
-            expires(0, 2, |second| second.min(10)),
-            Some(15),
-            "counted from the last change"
-        );
-        assert_eq!(expires(0, 2, |second| second / 4), None, "alive");
+        assert_eq!(expires(0, |_| 5), Some(6));
+        assert_eq!(expires(1, |_| 5), Some(8));
+        assert_eq!(expires(0, |second| second.min(10)), Some(15), "counted from the last change");
+        assert_eq!(expires(0, |second| second / 4), None, "alive");
     }
 
     #[test]
-    fn a_replica_that_is_behind_in_any_group_expires_nothing() {
-        assert_eq!(expires(0, 0, |_| 5), None);
-        assert_eq!(expires(0, 1, |_| 5), None);
-        let (mut timer, board) = timer(0);
+    fn a_replica_that_is_behind_expires_nothing() {
+        let mut timer = timer(0);
         for second in 1..20 {
-            let (marker, is_expired) = look(&mut timer, &board, second, 5);
+            let (marker, is_expired) = look(&mut timer, 0, second, 5);
             assert!(!is_expired && marker == second);
-            // Only another replica's markers come.
-            (0..2).for_each(|worker| board.pass(worker, 8, marker));
         }
     }
 
     #[test]
     fn without_sessions_or_without_a_time_out_nothing_is_ordered() {
-        let (mut timer, board) = timer(0);
+        let mut timer = timer(0);
         for second in 1..20 {
-            timer.look(&board, |_| None, Time(second * SECOND), |_| unreachable!("no session"));
+            let nothing = |_: &Command<'_>| unreachable!("no session");
+            timer.look(|_| true, |_| None, Time(second * SECOND), nothing);
         }
         assert!(SessionTimer::new(Duration::ZERO, (0, 2), 4, 7).is_none());
     }
