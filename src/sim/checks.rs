@@ -116,8 +116,11 @@ impl Checks {
 
     /// A client may have come to the end of commands.
     pub(super) fn on_client<S: SimService>(&mut self, client: &mut Client<S>, office: &mut Office) {
-        for Ended { context, is_read, reply, operation } in client.ended() {
+        for Ended { context, is_read, reply, is_refused, operation } in client.ended() {
             self.done += u64::from(reply.is_some());
+            if is_refused && !is_read {
+                self.once.on_refused(&context, &mut office.violations);
+            }
             if let Some(hash) = reply.filter(|_| !is_read) {
                 self.once.on_acknowledged(&context, hash, &mut office.violations);
             }

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::post::Post;
 use super::services::SimService;
 use super::trace::hash_bytes;
-use crate::proxy::{self, Completion, Proxy};
+use crate::proxy::{self, Completion, NotApplied, Proxy, ProxyConfig};
 use crate::service::{Context, GroupMap};
 use crate::types::{NodeId, Random, Sequence, SessionId, Time};
 use crate::wire::{self, Message};
@@ -23,6 +23,8 @@ pub(super) struct Ended {
     pub(super) is_read: bool,
     /// The hash of the answer, if there was one.
     pub(super) reply: Option<u64>,
+    /// It was told that it was not executed, nor will be.
+    pub(super) is_refused: bool,
     pub(super) operation: Option<Operation>,
 }
 
@@ -38,6 +40,8 @@ struct Load<S> {
     commands: BTreeMap<u64, (usize, Vec<u8>, Time)>,
     issued: u64,
     quota: u64,
+    /// A session was said to be closed or expired.
+    has_lost_session: bool,
     /// The time between two commands, so that they last as long as the faults do.
     pace: Duration,
     ended: Vec<Ended>,
@@ -47,10 +51,13 @@ struct Load<S> {
 #[derive(Debug)]
 pub(super) struct Client<S: SimService> {
     me: NodeId,
+    config: ProxyConfig,
     proxy: Proxy<Arc<S>>,
     load: Load<S>,
     /// The sessions that it has had last, for the next life.
     sessions: Vec<Option<SessionId>>,
+    /// It closes its sessions with commands open.
+    gives_up: bool,
     counter: u64,
 }
 
@@ -58,7 +65,7 @@ pub(super) struct Client<S: SimService> {
 pub(super) struct ClientParts<'a, S> {
     pub(super) plan: &'a Rc<Plan>,
     pub(super) number: usize,
-    pub(super) config: proxy::ProxyConfig,
+    pub(super) config: ProxyConfig,
     pub(super) map: Arc<S>,
     pub(super) seed: u64,
 }
@@ -72,7 +79,8 @@ impl<S: SimService> Client<S> {
         let span = plan.timing.heals_at.0 + plan.timing.heals_at.0 / 10;
         Self {
             me: client_node(number),
-            proxy: Proxy::new(config, Arc::clone(&map), Time::ZERO),
+            proxy: Proxy::new(config.clone(), Arc::clone(&map), Time::ZERO),
+            config,
             load: Load {
                 plan: Rc::clone(plan),
                 map,
@@ -81,31 +89,60 @@ impl<S: SimService> Client<S> {
                 commands: BTreeMap::new(),
                 issued: 0,
                 quota,
+                has_lost_session: false,
                 pace: Duration::from_nanos(span / quota.max(1)),
                 ended: Vec::new(),
             },
             sessions: vec![None; plan.load.sessions],
+            gives_up: false,
             counter: 0,
         }
     }
 
     /// Another life begins, which knows the sessions of the former one and nothing else.
-    pub(super) fn restart(&mut self, config: proxy::ProxyConfig, now: Time) {
+    pub(super) fn restart(&mut self, config: ProxyConfig, now: Time) {
         for (place, session) in self.sessions.iter_mut().enumerate() {
             *session = self.proxy.session(place).or(*session);
         }
-        self.proxy = Proxy::new(config, Arc::clone(&self.load.map), now);
+        self.begin(config, now);
         for (place, session) in self.sessions.iter().enumerate() {
             if let Some(session) = session {
                 self.proxy.resume(place, *session);
             }
         }
+    }
+
+    fn begin(&mut self, config: ProxyConfig, now: Time) {
+        self.proxy = Proxy::new(config.clone(), Arc::clone(&self.load.map), now);
+        self.config = config;
+        self.gives_up = false;
         self.load.abandon();
+    }
+
+    /// Closes its sessions at once, whatever is open; once they are closed it goes on with others.
+    pub(super) fn give_up(&mut self, now: Time) {
+        if self.proxy.is_ready() && !self.proxy.is_closing() {
+            self.proxy.close(now);
+            self.gives_up = true;
+        }
+    }
+
+    /// Goes on with other sessions where those that it had are gone: expired, or closed by itself.
+    fn renew_sessions(&mut self, now: Time) {
+        let is_lost = self.load.has_lost_session || self.proxy.lost_session().is_some();
+        let has_closed = self.gives_up && self.proxy.is_closed();
+        if has_closed || (is_lost && !self.proxy.is_closing()) {
+            // Openings are named by the client's life.
+            let client = Random::new(self.config.client).next();
+            self.sessions.fill(None);
+            self.begin(ProxyConfig { client, ..self.config.clone() }, now);
+        }
     }
 
     /// Another epoch has begun: its members are asked from now on.
     pub(super) fn take_up(&mut self, epoch: &Epoch) {
         self.proxy.take_up(epoch.acceptors(), epoch.replica_set());
+        (self.config.acceptors, self.config.replicas) = (epoch.acceptors(), epoch.replica_set());
     }
 
     /// Its node and the counter of what it sends.
@@ -116,6 +153,7 @@ impl<S: SimService> Client<S> {
     /// One duty cycle.
     pub(super) fn run(&mut self, received: &mut Vec<Received>, cycle: &mut Cycle<'_>) {
         let now = cycle.now;
+        self.renew_sessions(now);
         let Self { me, proxy, load, counter, .. } = self;
         let identity = cycle.identity;
         let mut out = Post { me: *me, identity, counter, office: cycle.office };
@@ -136,7 +174,7 @@ impl<S: SimService> Client<S> {
         if proxy.next_timeout().is_some_and(|due| due <= now) {
             proxy.on_timeout(now, &mut out, |done| load.on_completion(now, &done));
         }
-        if proxy.is_ready() {
+        if proxy.is_ready() && !proxy.is_closing() {
             while let Some((session, tag)) = load.next(now, |session| proxy.has_room(session)) {
                 let command = &load.commands[&tag].1;
                 let named = proxy.submit(session, command, tag, now, &mut out);
@@ -152,7 +190,7 @@ impl<S: SimService> Client<S> {
     /// When it wants to run again although nothing arrives.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let issue = self.load.next_issue(|session| self.proxy.has_room(session));
-        let issue = issue.filter(|_| self.proxy.is_ready());
+        let issue = issue.filter(|_| self.proxy.is_ready() && !self.proxy.is_closing());
         [self.proxy.next_timeout(), issue].into_iter().flatten().min()
     }
 
@@ -200,11 +238,13 @@ impl<S: SimService> Load<S> {
     /// Nobody waits any more for what is open.
     fn abandon(&mut self) {
         self.open.fill(0);
+        self.has_lost_session = false;
         for (_, (_, command, invoked)) in std::mem::take(&mut self.commands) {
             self.ended.push(Ended {
                 context: Context { session: SessionId(0), sequence: Sequence(0) },
                 is_read: self.map.is_read(&command),
                 reply: None,
+                is_refused: false,
                 operation: open::<S>(&command, invoked),
             });
         }
@@ -241,6 +281,8 @@ impl<S: SimService> Load<S> {
             panic!("command {tag} came to two ends");
         };
         self.open[index] -= 1;
+        let lost = proxy::Outcome::NotApplied(NotApplied::NoSession);
+        self.has_lost_session |= completion.outcome == lost;
         let is_done = outcome == proxy::Outcome::Done;
         let reply = is_done.then_some(payload);
         let operation = S::operation(&command, reply).map(|(key, verb, outcome)| Operation {
@@ -257,6 +299,7 @@ impl<S: SimService> Load<S> {
             context: Context { session, sequence },
             is_read: self.map.is_read(&command),
             reply: reply.map(hash_bytes),
+            is_refused: matches!(outcome, proxy::Outcome::NotApplied(_)),
             operation,
         });
     }

@@ -5,7 +5,7 @@ use super::client::{Client, ClientParts};
 use super::disk::Image;
 use super::host::{Host, Roles, Status};
 use super::keeper::Keeper;
-use super::lives::{self, Life};
+use super::lives::{self, Built, Life};
 use super::members::{Archive, Epoch, HomeId, Seat};
 use super::observed::Observed;
 use super::operator::Operator;
@@ -307,7 +307,7 @@ impl<S: SimService> Cluster<S> {
                 self.acceptor_hosts.push(host);
             }
         } else {
-            let (service, shared) = lives::build_replica(plan);
+            let Built { service, shared, .. } = lives::build_replica(plan);
             let range = hosts[0]..hosts[0] + hosts.len();
             let fresh = Replica { service, shared, is_live: true, disk: None, hosts: range };
             self.replicas.push(fresh);
@@ -339,15 +339,16 @@ impl<S: SimService> Cluster<S> {
 
     fn add_replica(&mut self, plan: &Plan, epoch: &Rc<Epoch>, random: &mut Random) {
         let life = Life::first(plan, epoch, random);
-        let (service, shared) = lives::build_replica(plan);
+        let built = lives::build_replica(plan);
         let place = self.replicas.len();
         let home = self.add_home(plan.groups, epoch);
         let hosts = self.homes[home.0].hosts.clone();
         for (number, &index) in hosts.iter().enumerate() {
-            let host = lives::worker_host(plan, (place, home, number), &shared, &life, random);
+            let host = lives::worker_host(plan, (place, home, number), &built, &life, random);
             self.renew(index, Roles::Worker(Box::new(host)), &life);
         }
         let hosts = hosts[0]..hosts[0] + hosts.len();
+        let Built { service, shared, .. } = built;
         self.replicas.push(Replica { service, shared, is_live: true, disk: None, hosts });
     }
 
@@ -414,14 +415,13 @@ impl<S: SimService> Cluster<S> {
         let (hosts, disk) = (hosts.clone(), disk.clone());
         let home = self.hosts[hosts.start].home;
         let life = Life { now, ..Life::first(plan, &self.homes[home.0].epoch, random) };
-        let (service, shared) = lives::build_replica(plan);
+        let built = lives::build_replica(plan);
         if let Some(checkpoint) = &disk {
-            shared.restore(checkpoint).expect("its own checkpoint");
-            shared.checkpoints().publish(Arc::clone(checkpoint));
+            built.shared.restore(checkpoint).expect("its own checkpoint");
+            built.shared.checkpoints().publish(Arc::clone(checkpoint));
         }
         for (number, index) in hosts.clone().enumerate() {
-            let mut host =
-                lives::worker_host(plan, (replica, home, number), &shared, &life, random);
+            let mut host = lives::worker_host(plan, (replica, home, number), &built, &life, random);
             if let Some(keeper) = &mut host.keeper {
                 keeper.begin(disk.clone());
             }
@@ -432,6 +432,7 @@ impl<S: SimService> Cluster<S> {
             host.worker.join();
             self.renew(index, Roles::Worker(Box::new(host)), &life);
         }
+        let Built { service, shared, .. } = built;
         let fresh = Replica { service, shared, is_live: true, disk: None, hosts };
         self.replicas[replica] = fresh;
         disk

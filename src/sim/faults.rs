@@ -54,6 +54,11 @@ impl<S: SimService> World<S> {
             Fault::RestartClient => {
                 self.restart_client(index(choice, self.plan.load.clients), length);
             }
+            Fault::SilenceClient => {
+                let client = index(choice, self.plan.load.clients);
+                self.pause(self.cluster.client_host(client), length);
+            }
+            Fault::CloseSessions => self.close_sessions(index(choice, self.plan.load.clients)),
             Fault::Pause => self.pause(any, length),
             Fault::PauseCoordinator => {
                 if let Some(host) = coordinator {
@@ -279,6 +284,19 @@ impl<S: SimService> World<S> {
         self.trace.line(now, || format!("client {number} begins again"));
         self.cluster.restart_client(&self.plan, number, now, &mut self.random);
         self.pause(host, length);
+    }
+
+    /// A client closes its sessions with commands open.
+    fn close_sessions(&mut self, number: usize) {
+        let (host, now) = (self.cluster.client_host(number), self.queue.now());
+        if self.is_healed || self.cluster.hosts[host].status != Status::Running {
+            return;
+        }
+        let Roles::Client(client) = &mut self.cluster.hosts[host].roles else { return };
+        client.give_up(now);
+        self.faults += 1;
+        self.trace.line(now, || format!("client {number} closes its sessions"));
+        self.schedule_run(host);
     }
 
     fn pause(&mut self, host: usize, length: Duration) {

@@ -13,16 +13,19 @@ use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig}
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
     Barrier, CheckpointTimer, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits,
-    Shared, WorkerConfig,
+    SessionTimer, Shared, WorkerConfig,
 };
 use crate::ring_paxos::{self, LearnerConfig, Member, Memory, Proposer, RingConfig};
 use crate::types::{
     Address, GroupId, Incarnation, Instance, NodeId, Random, ReplicaId, RingId, Slot, Time,
 };
 use crate::wire::Identity;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+
+/// Places in the tables of sessions.
+const SESSIONS: usize = 64;
 
 /// What a process begins a life with.
 pub(super) struct Life {
@@ -52,24 +55,31 @@ impl Life {
 }
 
 /// The service of a replica, and what its workers share.
-type Built<S> = (Arc<Observed<S>>, Arc<Shared<Observed<S>>>);
+#[derive(Debug)]
+pub(super) struct Built<S> {
+    pub(super) service: Arc<Observed<S>>,
+    pub(super) shared: Arc<Shared<Observed<S>>>,
+    /// To which marker of those who look for silent sessions each worker has come.
+    passed: Rc<[Cell<u64>]>,
+}
 
 /// A replica that has executed nothing.
 pub(super) fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
     let service = Arc::new(Observed::new(S::build(plan)));
-    let limits = SessionLimits { sessions: 64, window: plan.load.session_window };
+    let limits = SessionLimits { sessions: SESSIONS, window: plan.load.session_window };
     let shared = Arc::new(Shared::new(Arc::clone(&service), limits));
     if plan.checkpoints.is_some() {
         shared.checkpoints().turn_on(plan.keeper().is_some(), plan.log as u64);
     }
-    (service, shared)
+    let passed = (0..plan.groups).map(|_| Cell::new(0)).collect();
+    Built { service, shared, passed }
 }
 
 /// Worker `number` of the replica at `home`, the one at `place` of all that there were.
 pub(super) fn worker_host<S: SimService>(
     plan: &Plan,
     (place, home, number): (usize, HomeId, usize),
-    shared: &Arc<Shared<Observed<S>>>,
+    Built { shared, passed, .. }: &Built<S>,
     life: &Life,
     random: &mut Random,
 ) -> WorkerHost<S> {
@@ -92,6 +102,9 @@ pub(super) fn worker_host<S: SimService>(
         let enough = if plan.is_durable { plan.log as u64 / 4 } else { u64::MAX };
         CheckpointTimer::new(interval, enough, usize::from(replica.0), plan.groups, client)
     });
+    let silence = plan.load.session_timeout.filter(|_| number == 0).and_then(|timeout| {
+        SessionTimer::new(timeout, (usize::from(replica.0), plan.groups), SESSIONS, client)
+    });
     WorkerHost {
         me: worker_node(replica, number, plan.groups),
         place: (place, number),
@@ -100,6 +113,9 @@ pub(super) fn worker_host<S: SimService>(
         pool: FramePool::new(24),
         proposals: Proposals::new(proposers, plan.room),
         timer,
+        silence,
+        life: client,
+        passed: Rc::clone(passed),
         keeper: plan.keeper().filter(|_| number == 0).map(|keeper| {
             // A stream of its own: who keeps nothing draws as before.
             Keeper::new(keeper, Random::new(client).stream(12))
@@ -211,7 +227,7 @@ pub(super) fn address(host: usize) -> Address {
 /// What a client on `host` is told.
 pub(super) fn proxy_config(plan: &Plan, host: usize, life: &Life) -> ProxyConfig {
     ProxyConfig {
-        session_timeout: Duration::ZERO,
+        session_timeout: plan.load.session_timeout.unwrap_or_default(),
         reply_to: address(host),
         client: life.identity.incarnation.0,
         groups: plan.groups,

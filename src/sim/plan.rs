@@ -102,6 +102,8 @@ pub(super) struct Load {
     pub(super) ranges: u64,
     /// Whether clients close their sessions when all is over.
     pub(super) closes: bool,
+    /// When sessions of silent clients expire, if they do.
+    pub(super) session_timeout: Option<Duration>,
     /// The tree's settings.
     pub(super) capacity: usize,
     pub(super) minimum_percent: usize,
@@ -197,6 +199,7 @@ impl Load {
             updates: random.below(30),
             ranges: random.below(5),
             closes: false,
+            session_timeout: None,
             capacity: pick(random, &[4, 4, 6, 8, 16]),
             minimum_percent: pick(random, &[50, 25]),
             separators: pick(random, &[Separators::Natural, Separators::Aligned]),
@@ -258,9 +261,13 @@ impl Plan {
         let shares_acceptors = random.chance(1, 2);
         let hears_rings = source.stream(9).chance(1, 2);
         let closes = source.stream(11).chance(1, 2);
-        let load = Load { closes, ..Load::draw(&mut source.stream(2), options, most) };
+        let session_timeout = session_timeout(&mut source.stream(17));
+        let drawn = Load::draw(&mut source.stream(2), options, most);
+        let load = Load { closes, session_timeout, ..drawn };
         if load.keys > 8 {
             faults.extend(planned::client_restarts(&mut source.stream(10), timing.heals_at));
+            let of_sessions = &mut source.stream(18);
+            faults.extend(planned::of_sessions(of_sessions, timing.heals_at, session_timeout));
         }
         let mut plan = Self {
             seed,
@@ -357,6 +364,12 @@ impl Plan {
 fn checkpoints(random: &mut Random) -> Option<Duration> {
     let interval = Duration::from_millis(pick(random, &[10, 30, 100, 250]));
     random.chance(1, 2).then_some(interval)
+}
+
+/// How long a session lives without a word of its client.
+fn session_timeout(random: &mut Random) -> Option<Duration> {
+    let timeout = Duration::from_millis(pick(random, &[100, 200, 400]));
+    random.chance(1, 3).then_some(timeout)
 }
 
 /// How much there is between two pieces of a checkpoint.

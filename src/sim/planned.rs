@@ -26,6 +26,10 @@ pub(super) enum Fault {
     CrashReplica,
     /// A client stands still, and another life goes on with its sessions.
     RestartClient,
+    /// A client stands still for so long that its sessions expire.
+    SilenceClient,
+    /// A client closes its sessions with commands open, and goes on with others.
+    CloseSessions,
     /// A replica's process ends; another life, with its last checkpoint or without, begins later.
     RestartReplica,
     /// A process stands still.
@@ -120,6 +124,30 @@ pub(super) fn client_restarts(random: &mut Random, end: Time) -> Vec<Planned> {
         choice: random.next(),
     };
     (0..count).map(restart).collect()
+}
+
+/// Clients that fall silent for longer than a session lives, and clients that close their sessions in
+/// the middle of their commands: as seldom, for the same reason.
+pub(super) fn of_sessions(
+    random: &mut Random,
+    end: Time,
+    session_timeout: Option<Duration>,
+) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    if let Some(timeout) = session_timeout {
+        for _ in 0..=random.below(2) {
+            let at = Time(random.below(end.0));
+            let length = timeout * 2 + Duration::from_micros(random.below(200_000));
+            faults.push(Planned { fault: Fault::SilenceClient, at, length, choice: random.next() });
+        }
+    }
+    if random.chance(1, 3) {
+        for _ in 0..=random.below(2) {
+            let (at, length) = (Time(random.below(end.0)), Duration::ZERO);
+            faults.push(Planned { fault: Fault::CloseSessions, at, length, choice: random.next() });
+        }
+    }
+    faults
 }
 
 /// Ends of replicas that come back.

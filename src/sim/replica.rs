@@ -11,11 +11,14 @@ use super::trace::hash_bytes;
 use crate::mem::Pool;
 use crate::multi_ring::{Proposals, RingPosition, Subscription};
 use crate::replica::{
-    CheckpointTimer, Deliveries, Delivery, Progress, PsmrWorker, Steps, Worker, WorkerOutbox,
+    CheckpointTimer, Deliveries, Delivery, Progress, PsmrWorker, SessionTimer, Steps, Worker,
+    WorkerOutbox,
 };
 use crate::ring_paxos::{Destination, Outbox};
-use crate::types::{Address, NodeId, RingId, Time};
-use crate::wire::{self, CheckpointRequest, Command, Kind, Message, Reply, Room, Writer};
+use crate::types::{Address, GroupId, NodeId, RingId, Time};
+use crate::wire::{self, CheckpointRequest, Command, Control, Kind, Message, Reply, Room, Writer};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// A delivered batch: its place and the hash of its bytes.
 pub(super) type Batch = (Delivery, u64);
@@ -32,6 +35,12 @@ pub(super) struct WorkerHost<S: SimService> {
     pub(super) proposals: Proposals,
     /// Asks for checkpoints.
     pub(super) timer: Option<CheckpointTimer>,
+    /// Expires sessions of silent clients.
+    pub(super) silence: Option<SessionTimer>,
+    /// The life of its replica.
+    pub(super) life: u64,
+    /// By worker of the replica: to which of its markers of silence it has come.
+    pub(super) passed: Rc<[Cell<u64>]>,
     /// Keeps the checkpoints of its replica, if it is the first worker.
     pub(super) keeper: Option<Keeper>,
     /// Its replica lacked its state when it was looked last.
@@ -62,6 +71,8 @@ impl<S: SimService> WorkerHost<S> {
             replies: Vec::new(),
             proposals: &mut self.proposals,
             room: self.worker.config().room,
+            life: self.life,
+            passed: &self.passed,
         };
         let Self { worker, subscription, pool, timer, .. } = self;
         let was_muted = worker.is_muted();
@@ -96,6 +107,11 @@ impl<S: SimService> WorkerHost<S> {
                 .violations
                 .report("recovery", || format!("worker {place:?} answers before it has caught up"));
         }
+        if let Some(silence) = &mut self.silence {
+            let has_passed = |number| self.passed.iter().all(|passed| passed.get() >= number);
+            let activity = |place| self.worker.shared().activity(place);
+            silence.look(has_passed, activity, now, |command| out.multicast(command));
+        }
         if let Some(keeper) = &mut self.keeper {
             keeper.run(self.worker.shared().checkpoints(), now);
         }
@@ -115,7 +131,9 @@ impl<S: SimService> WorkerHost<S> {
         let timer = self.timer.as_ref().filter(|_| !self.worker.is_muted());
         let timer = timer.map(CheckpointTimer::next_timeout);
         let keeper = self.keeper.as_ref().map(Keeper::next_timeout);
-        let others = [self.worker.next_timeout(), self.subscription.next_timeout(), timer, keeper];
+        let silence = self.silence.as_ref().map(SessionTimer::next_timeout);
+        let (worker, subscription) = (self.worker.next_timeout(), self.subscription.next_timeout());
+        let others = [worker, subscription, timer, keeper, silence];
         others.into_iter().flatten().min()
     }
 
@@ -202,6 +220,8 @@ struct WorkerPost<'a> {
     replies: Vec<(Address, Vec<u8>)>,
     proposals: &'a mut Proposals,
     room: Room,
+    life: u64,
+    passed: &'a [Cell<u64>],
 }
 
 impl WorkerPost<'_> {
@@ -236,5 +256,11 @@ impl WorkerOutbox for WorkerPost<'_> {
 
     fn multicast(&mut self, command: &Command<'_>) {
         self.proposals.multicast(command, &mut self.post);
+    }
+
+    fn marker(&mut self, worker: GroupId, control: &Control) {
+        if control.client == self.life {
+            self.passed[worker.index()].set(control.number);
+        }
     }
 }

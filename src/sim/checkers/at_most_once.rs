@@ -1,5 +1,6 @@
 //! At most once: a replica executes a command that changes state once, all replicas answer it
-//! alike, and none that was acknowledged is missing in the end.
+//! alike, none that was acknowledged is missing in the end, and none is executed of which its client
+//! was told that it is not.
 
 use super::Violations;
 use crate::service::Context;
@@ -23,6 +24,7 @@ struct Seen {
     /// The hash of the reply that the first execution came to, and whose it was.
     reply: Option<(u64, usize)>,
     is_acknowledged: bool,
+    is_refused: bool,
 }
 
 impl AtMostOnce {
@@ -43,6 +45,11 @@ impl AtMostOnce {
         let seen = self.seen(context);
         if seen.executed >> replica & 1 == 1 {
             violations.report(NAME, || format!("replica {replica} executed {context:?} twice"));
+        }
+        if seen.is_refused {
+            violations.report(NAME, || {
+                format!("replica {replica} executed {context:?}, which was said not to be applied")
+            });
         }
         seen.executed |= 1 << replica;
         let (first, other) = *seen.reply.get_or_insert((reply, replica));
@@ -78,6 +85,17 @@ impl AtMostOnce {
                 format!("{context:?} was not answered as replica {replica} executed it")
             }),
             Some(_) => {}
+        }
+    }
+
+    /// A client was told that a command that changes state was not executed, nor will be.
+    pub(in crate::sim) fn on_refused(&mut self, context: &Context, violations: &mut Violations) {
+        let seen = self.seen(context);
+        seen.is_refused = true;
+        if let Some((_, replica)) = seen.reply {
+            violations.report(NAME, || {
+                format!("replica {replica} had executed {context:?}, said not to be applied")
+            });
         }
     }
 
@@ -139,6 +157,20 @@ mod tests {
         let (mut checker, mut violations) = (AtMostOnce::new(2), Violations::default());
         checker.on_executed(0, &context(1), 5, &mut violations);
         checker.on_acknowledged(&context(1), 6, &mut violations);
+        assert!(!violations.is_empty());
+    }
+
+    #[test]
+    fn what_was_said_not_to_be_applied_must_be_executed_by_nobody_before_or_after() {
+        let (mut checker, mut violations) = (AtMostOnce::new(2), Violations::default());
+        checker.on_refused(&context(1), &mut violations);
+        checker.on_executed(0, &context(2), 5, &mut violations);
+        assert!(violations.is_empty());
+        checker.on_executed(0, &context(1), 5, &mut violations);
+        assert!(!violations.is_empty());
+        let (mut checker, mut violations) = (AtMostOnce::new(2), Violations::default());
+        checker.on_executed(0, &context(1), 5, &mut violations);
+        checker.on_refused(&context(1), &mut violations);
         assert!(!violations.is_empty());
     }
 
