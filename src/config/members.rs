@@ -3,7 +3,7 @@
 
 use super::cluster::{Host, Node};
 use super::{Cluster, Digests};
-use crate::wire::{NEWEST, OLDEST};
+use crate::wire::{self, NEWEST, OLDEST};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use thiserror::Error;
@@ -233,6 +233,13 @@ impl Members {
                 + usize::from(self.wire != before.wire)
                 == 1
             && self.wire >= before.wire
+    }
+
+    /// What somebody asks to be decided, if it may follow these.
+    #[must_use]
+    pub fn followed_by(&self, next: &wire::Epoch<'_>) -> Option<Self> {
+        let members = Self::decode(next.members)?;
+        (members.epoch == next.epoch && members.follow(self)).then_some(members)
     }
 
     fn next(&self) -> Self {

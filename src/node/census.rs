@@ -4,7 +4,7 @@
 //! A change is decided by one ring. Whoever sees that tells everybody; whoever missed it hears
 //! datagrams of a later epoch, which its gate refuses, and asks those that it knows. Either way the
 //! process writes the members down in the directories of its nodes, and then each thread takes them
-//! up at the start of its next duty cycle.
+//! up at the start of its next duty cycle. When they ask, answer and tell is `ring_paxos::registrar`'s.
 #![expect(clippy::disallowed_types, reason = "a lock a change, which is not the data path")]
 
 use super::builder::CheckpointPlan;
@@ -13,23 +13,15 @@ use super::roster::Roster;
 use super::watchdog::Halt;
 use super::{Book, home, site};
 use crate::config::{Cluster, Members};
-use crate::ring_paxos::{Destination, Outbox};
+use crate::ring_paxos::registrar::{self, Leaving};
 use crate::transport::{Transmit, udp};
-use crate::types::{Address, RingId, Time};
-use crate::wire::{self, DecodeError, MembersRequest, Message, TAG_LENGTH};
+use crate::types::{Address, Time};
+use crate::wire::{self, DecodeError, MembersRequest};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// Between two questions of a thread.
-const PAUSE: Duration = Duration::from_millis(20);
-/// Between two hints to those who are behind: many clients may be, and each sends seldom.
-const HINT_PAUSE: Duration = Duration::from_millis(2);
-/// How long a member that leaves waits for those who do not answer, once a quorum knows.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The members of one epoch.
 #[derive(Debug)]
@@ -65,6 +57,17 @@ impl Epoch {
     /// The same, and the wire version that is spoken in it.
     pub(super) const fn name(&self) -> (u32, u8) {
         (self.cluster.epoch, self.cluster.wire)
+    }
+
+    /// As others are told.
+    fn told(&self) -> wire::Epoch<'_> {
+        wire::Epoch { epoch: self.number(), members: &self.record }
+    }
+
+    /// What a thread of acceptors does from `now` on whose node is no member of it.
+    pub(super) fn leaving(&self, now: Time) -> Leaving {
+        let nodes = self.cluster.acceptors.iter();
+        Leaving::new(&self.told(), nodes.map(|node| Address::udp(node.address)), now)
     }
 
     /// What datagrams carry.
@@ -127,13 +130,12 @@ pub(super) struct Registrar {
     census: Option<Arc<Census>>,
     /// The epoch that the thread has taken up.
     number: u32,
-    ask_at: Time,
-    hint_at: Time,
+    mechanism: registrar::Registrar,
 }
 
 impl Registrar {
     pub(super) fn new(census: Option<Arc<Census>>, number: u32) -> Self {
-        Self { census, number, ask_at: Time::ZERO, hint_at: Time::ZERO }
+        Self { census, number, mechanism: registrar::Registrar::default() }
     }
 
     /// The epoch that the thread has to take up now, if there is a later one.
@@ -162,21 +164,9 @@ impl Registrar {
         }
         let Some(census) = &self.census else { return false };
         let Some((header, kind)) = wire::claimed(datagram) else { return false };
-        if header.epoch > self.number && now >= self.ask_at {
-            self.ask_at = now + PAUSE;
-            ask(&census.current(), out);
-        }
-        let is_long = datagram.len() >= Message::Mismatch.encoded_length() + TAG_LENGTH;
-        if header.epoch < self.number
-            && now >= self.hint_at
-            && is_long
-            && kind != wire::Kind::Mismatch
-        {
-            self.hint_at = now + HINT_PAUSE;
-            let to = Destination::Address(header.reply_to(from));
-            out.send(to, RingId(0), &Message::Mismatch);
-        }
-        header.epoch != self.number
+        let refused = (&header, kind, datagram.len());
+        let doors = || census.current().book.addresses();
+        self.mechanism.on_refused(refused, (from, self.number), doors, now, out)
     }
 
     /// Somebody asks who the members are.
@@ -187,13 +177,7 @@ impl Registrar {
         out: &mut Post<'_, T>,
     ) {
         let Some(census) = &self.census else { return };
-        let epoch = census.current();
-        let told = wire::Epoch { epoch: epoch.number(), members: &epoch.record };
-        let message = Message::Members(told);
-        let asked = Message::MembersRequest(*request).encoded_length();
-        if message.encoded_length() <= asked {
-            out.send(Destination::Address(from), RingId(0), &message);
-        }
+        registrar::answer(&census.current().told(), request, from, out);
     }
 
     /// Somebody says who they are.
@@ -212,10 +196,8 @@ impl Registrar {
     pub(super) fn may_follow(&self, next: &wire::Epoch<'_>) -> bool {
         let Some(census) = &self.census else { return false };
         let cluster = &census.current().cluster;
-        Members::decode(next.members).is_some_and(|members| {
-            let is_next = members.epoch == next.epoch && members.follow(&Members::of(cluster));
-            is_next && members.wire <= cluster.network.newest_wire
-        })
+        let members = Members::of(cluster).followed_by(next);
+        members.is_some_and(|members| members.wire <= cluster.network.newest_wire)
     }
 
     /// The newest wire version that is spoken here.
@@ -252,76 +234,8 @@ impl Registrar {
             return Err(io::Error::other(problem));
         }
         census.adopt(record)?;
-        let epoch = census.current();
-        let told = wire::Epoch { epoch: epoch.number(), members: &epoch.record };
-        for address in before.book.addresses() {
-            let to = Destination::Address(address);
-            out.send(to, RingId(0), &Message::Members(told));
-        }
+        registrar::tell(&census.current().told(), before.book.addresses(), out);
         Ok(())
-    }
-}
-
-/// What a thread of acceptors does whose node is no member any more: it tells the acceptors of the
-/// epoch that began without it. They could be too few, without it, to find out by themselves.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    epoch: Arc<Epoch>,
-    /// Where the acceptors listen that stay, and whether they know.
-    acceptors: Vec<(Address, bool)>,
-    since: Time,
-    tell_at: Time,
-}
-
-impl Leaving {
-    pub(super) fn new(epoch: &Arc<Epoch>, now: Time) -> Self {
-        let nodes = epoch.cluster.acceptors.iter();
-        let acceptors = nodes.map(|node| (Address::udp(node.address), false)).collect();
-        Self { epoch: epoch.clone(), acceptors, since: now, tell_at: now }
-    }
-
-    pub(super) fn epoch(&self) -> u32 {
-        self.epoch.number()
-    }
-
-    /// Somebody knows of an epoch.
-    pub(super) fn on_members(&mut self, told: &wire::Epoch<'_>, from: Address) {
-        for (address, knows) in &mut self.acceptors {
-            *knows |= told.epoch >= self.epoch.number() && address.as_udp() == from.as_udp();
-        }
-    }
-
-    /// Whether everybody knows; or a quorum, and the others had their time.
-    pub(super) fn is_over(&self, now: Time) -> bool {
-        let knowing = self.acceptors.iter().filter(|(_, knows)| *knows).count();
-        let is_quorum = knowing > self.acceptors.len() / 2;
-        knowing == self.acceptors.len() || (is_quorum && now.since(self.since) >= FAREWELL)
-    }
-
-    /// Tells who does not know, and asks.
-    pub(super) fn tell<T: Transmit>(&mut self, now: Time, out: &mut Post<'_, T>) {
-        if now < self.tell_at {
-            return;
-        }
-        self.tell_at = now + PAUSE;
-        let told = wire::Epoch { epoch: self.epoch.number(), members: &self.epoch.record };
-        for (address, _) in self.acceptors.iter().filter(|(_, knows)| !knows) {
-            let to = Destination::Address(*address);
-            out.send(to, RingId(0), &Message::Members(told));
-            out.send(to, RingId(0), &Message::MembersRequest(MembersRequest::WHOLE));
-        }
-    }
-
-    pub(super) const fn next_timeout(&self) -> Time {
-        self.tell_at
-    }
-}
-
-/// Asks every node that is known: some of them are members still.
-fn ask<T: Transmit>(epoch: &Epoch, out: &mut Post<'_, T>) {
-    for address in epoch.book.addresses() {
-        let message = Message::MembersRequest(MembersRequest::WHOLE);
-        out.send(Destination::Address(address), RingId(0), &message);
     }
 }
 

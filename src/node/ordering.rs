@@ -5,7 +5,6 @@
 //! runs here too: the positions of all rings are one cache line each.
 
 use super::agent::Agent;
-use super::census::Leaving;
 use super::desk::Desk;
 use super::observer::RingFigures;
 use super::post::Post;
@@ -14,6 +13,7 @@ use super::{Book, DropCounters, Positions};
 use crate::host::{affinity, clock};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::SkipPolicy;
+use crate::ring_paxos::registrar::Leaving;
 use crate::ring_paxos::{Counters, Envelope, Log, Lsn, Member, Memory, Role};
 use crate::storage::{AcceptorLog, LogCounters};
 use crate::sync::Waker;
@@ -331,7 +331,7 @@ impl<E: Endpoint> OrderingAgent<E> {
         let Some(epoch) = self.desk.registrar.moved() else { return Ok(()) };
         let me = self.desk.number_in(&epoch.cluster.acceptors).map(NodeId);
         if self.hosted.iter().any(|hosted| me != Some(hosted.node)) {
-            self.leaving = Some(Leaving::new(&epoch, now));
+            self.leaving = Some(epoch.leaving(now));
         }
         self.gate.move_to(epoch.name(), epoch.configuration());
         self.book = epoch.book.clone();
@@ -344,7 +344,7 @@ impl<E: Endpoint> OrderingAgent<E> {
             let (member, mut out) = hosted.with_post(&mut self.gate, &self.book, transmit);
             // Who takes the place of another one has its number: this member is none nevertheless.
             if self.leaving.is_none() && !member.take_up(of_ring, now, &mut out) {
-                self.leaving = Some(Leaving::new(&epoch, now));
+                self.leaving = Some(epoch.leaving(now));
             }
         }
         Ok(())

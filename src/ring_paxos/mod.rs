@@ -17,6 +17,7 @@ mod log;
 mod member;
 mod proposal;
 mod proposer;
+pub mod registrar;
 mod repair;
 mod role;
 mod trim;

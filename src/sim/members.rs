@@ -119,6 +119,11 @@ impl Epoch {
         Self { members, record }
     }
 
+    /// As others are told.
+    pub(super) fn told(&self) -> wire::Epoch<'_> {
+        wire::Epoch { epoch: self.number(), members: &self.record }
+    }
+
     /// Its number.
     pub(super) const fn number(&self) -> u32 {
         self.members.epoch

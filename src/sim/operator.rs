@@ -4,9 +4,9 @@
 use super::host::{Cycle, Received};
 use super::members::{Epoch, client_node};
 use super::post::Post;
-use super::registrar::{self, Doors};
+use super::registrar::{Doors, doors_of};
 use crate::config::Members;
-use crate::ring_paxos::{Destination, Outbox};
+use crate::ring_paxos::{Destination, Outbox, registrar};
 use crate::types::{NodeId, RingId, Time};
 use crate::wire::{self, Message};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Operator {
                 post.send(Destination::Node(acceptor), *ring, &Message::Reconfigure(change));
             }
         }
-        registrar::ask(epoch.homes(), doors, &mut post);
+        registrar::ask(doors_of(epoch.homes(), doors), &mut post);
     }
 
     /// When it wants to run again although nothing arrives.

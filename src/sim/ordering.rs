@@ -3,8 +3,8 @@
 use super::disk::{Disk, Image};
 use super::host::{Cycle, Received};
 use super::post::Post;
-use super::registrar::Leaving;
 use crate::multi_ring::SkipPolicy;
+use crate::ring_paxos::registrar::Leaving;
 use crate::ring_paxos::{Destination, Envelope, Member, Outbox, Role};
 use crate::types::{Instance, NodeId, RingId, Slot, Time};
 use crate::wire::{self, Beacon, Message};

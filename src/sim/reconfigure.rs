@@ -10,10 +10,11 @@ use super::lives;
 use super::members::{Epoch, HomeId};
 use super::ordering::{Hosted, Ordering};
 use super::post::{Office, Post};
-use super::registrar::{self, Leaving};
+use super::registrar::{doors_of, screen};
 use super::services::SimService;
 use super::world::{Event, World};
 use crate::config::{Kind, Members};
+use crate::ring_paxos::registrar::{self, Leaving};
 use crate::types::RingId;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,7 +41,8 @@ impl<S: SimService> World<S> {
             Roles::Ordering(ordering) => {
                 let me = epoch.acceptor_at(*home);
                 if is_new && ordering.hosted.iter().any(|hosted| me != Some(hosted.node)) {
-                    ordering.leaving = Some(Leaving::new(epoch, doors, now));
+                    let stay = doors_of(epoch.acceptor_homes(), doors);
+                    ordering.leaving = Some(Leaving::new(&epoch.told(), stay, now));
                 }
                 if ordering.leaving.as_ref().is_some_and(|leaving| leaving.is_over(now)) {
                     self.trace.line(now, || format!("host {index} has left"));
@@ -88,7 +90,8 @@ impl<S: SimService> World<S> {
         };
         let Some(mut post) = roles.post(identity, &mut self.office) else { return };
         let known = (&**known, &**doors);
-        let news = registrar.screen(&mut self.received, known, leaving.as_mut(), now, &mut post);
+        let of_now = (leaving.as_mut(), now);
+        let news = screen(registrar, &mut self.received, known, of_now, &mut post);
         if let Roles::Ordering(ordering) = roles {
             ordering.leaving = leaving;
         }
@@ -108,7 +111,7 @@ impl<S: SimService> World<S> {
         let Cluster { hosts, homes, doors, .. } = &mut self.cluster;
         let Host { roles, identity, .. } = &mut hosts[index];
         let Some(mut post) = roles.post(identity, &mut self.office) else { return };
-        registrar::tell(&homes[home.0].epoch, before.homes(), doors, &mut post);
+        registrar::tell(&homes[home.0].epoch.told(), doors_of(before.homes(), doors), &mut post);
     }
 
     /// A process writes down who the members are, if it did not know; its threads look at once.
