@@ -7,6 +7,11 @@
 //! runs on a real host: members, subscriptions, workers, proxies, services, and every datagram is
 //! encoded, sealed, opened and decoded. Only threads, sockets and clocks are not the real ones.
 //!
+//! Where acceptors have disks, these may be put back from copies of earlier days (docs/adr/0032), and
+//! the power may go just when something was decided; `copies` and `faults` say how much of that at a
+//! time the protocol promises to stand. Clients may fall silent until their sessions expire, and close
+//! them with commands open; then they go on with others.
+//!
 //! In some seeds members come and go meanwhile (docs/adr/0029): an operator puts changes forward, a
 //! ring decides them, and each process takes them up once it has heard of them. `members` says who
 //! lives where, `registrar` how a process learns of an epoch, `reconfigure` what it does then.
