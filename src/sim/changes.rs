@@ -36,6 +36,11 @@ impl Change {
         self.choice >> 62 < 2
     }
 
+    /// Whether it is the wire version that changes, and nobody comes or goes.
+    pub(super) const fn is_of_version(&self) -> bool {
+        self.choice & 7 == 0
+    }
+
     /// Whether a home is needed for who comes.
     pub(super) fn needs_home(&self, kind: Kind) -> bool {
         self.kind == kind && self.deed != Deed::Remove
@@ -85,6 +90,8 @@ mod tests {
                 assert!(all.iter().flatten().filter(is_one).count() > 5, "{deed:?} {kind:?}");
             }
         }
+        let of_version = all.iter().flatten().filter(|change| change.is_of_version());
+        assert!(of_version.count() > 20);
         let is_odd = |(seed, _): &(usize, &Vec<Change>)| seed % 2 == 1;
         let without = all.iter().enumerate().filter(is_odd).flat_map(|(_, changes)| changes);
         assert!(without.into_iter().all(|change| change.kind == Kind::Acceptor));

@@ -53,7 +53,8 @@ impl<S: SimService> World<S> {
         let now = self.queue.now();
         let Some(time) = self.time_of_copy(choice) else { return };
         let has_company = self.has_company(host, &|_| false, &|_, _| false);
-        if !self.is_calm() || !has_company || !self.is_known(host, time) {
+        let is_asked = self.office.archive.latest().keeps_lives();
+        if !self.is_calm() || !is_asked || !has_company || !self.is_known(host, time) {
             return;
         }
         self.crash_acceptor(host, length);

@@ -4,12 +4,13 @@
 //! simulated hosts. Members are written down and told as on real hosts (`config::Members`); the
 //! port of a member's address says which home is its own.
 
+use super::changes::Change;
 use super::checkers::{Epochs, Violations};
 use super::plan::Plan;
 use crate::config::{Member, Members};
 use crate::ring_paxos::{self, Retention};
 use crate::types::{MAX_GROUPS, MAX_REPLICAS, NodeId, ReplicaId, ReplicaSet, RingId};
-use crate::wire;
+use crate::wire::{self, Kind, NEWEST, OLDEST};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
@@ -107,7 +108,8 @@ impl Epoch {
         };
         Self::of(Members {
             epoch: 1,
-            wire: wire::NEWEST,
+            // Where it changes, it rises first.
+            wire: if plan.changes.iter().any(Change::is_of_version) { OLDEST } else { NEWEST },
             immutable: plan.seed,
             acceptors: members(0, plan.acceptors),
             replicas: members(plan.acceptors, plan.replicas),
@@ -184,6 +186,11 @@ impl Epoch {
         self.homes().any(|other| other == home)
     }
 
+    /// Whether its members can tell each other of their lives.
+    pub(super) const fn keeps_lives(&self) -> bool {
+        Kind::Recall.since() <= self.members.wire
+    }
+
     /// What it makes of `ring`.
     pub(super) fn of_ring(&self, plan: &Plan, ring: RingId) -> ring_paxos::Epoch {
         let is_own = usize::from(ring.0) < plan.groups;
@@ -194,7 +201,7 @@ impl Epoch {
         let retention = retention(plan, self.members.replicas.len(), learners.len());
         let (number, acceptors) = (self.number(), self.acceptors());
         // As on real hosts: where the log is on disk.
-        let keeps_lives = plan.is_durable;
+        let keeps_lives = plan.is_durable && self.keeps_lives();
         ring_paxos::Epoch { number, acceptors, learners, retention, keeps_lives }
     }
 }
