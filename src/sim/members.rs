@@ -108,7 +108,7 @@ impl Epoch {
         };
         Self::of(Members {
             epoch: 1,
-            // Where it changes, it rises first.
+            // Where it is to change, it begins with the oldest one.
             wire: if plan.changes.iter().any(Change::is_of_version) { OLDEST } else { NEWEST },
             immutable: plan.seed,
             acceptors: members(0, plan.acceptors),

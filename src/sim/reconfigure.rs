@@ -16,7 +16,7 @@ use super::world::{Event, World};
 use crate::config::{Kind, Members};
 use crate::ring_paxos::registrar::{self, Leaving};
 use crate::types::RingId;
-use crate::wire::{NEWEST, OLDEST};
+use crate::wire::NEWEST;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -244,9 +244,8 @@ impl<S: SimService> World<S> {
             Kind::Acceptor => (members.acceptors.len(), 3 - index(choice, 2)),
             Kind::Replica => (members.replicas.len(), 1),
         };
-        let other = if members.wire == NEWEST { OLDEST } else { NEWEST };
         let next = match deed {
-            _ if change.is_of_version() => members.upgrade(other),
+            _ if change.is_of_version() => members.upgrade(NEWEST),
             Deed::Add if of_kind < MOST => {
                 let home = comes?;
                 members.add(kind, &home.name(), home.address())

@@ -164,7 +164,7 @@ fn change(net: &mut Net, random: &mut Random) {
 fn upgrade(net: &mut Net) {
     let Some(coordinator) = net.coordinator().filter(|_| net.latest().0 == 1) else { return };
     if net.member(coordinator).is_established() {
-        net.upgrade(coordinator, true);
+        net.upgrade(coordinator);
         net.pending = 2;
     }
 }

@@ -276,9 +276,9 @@ fn old_ring(count: u16) -> Net {
 }
 
 /// Lives are kept from the next epoch on, or no more.
-fn upgrade(net: &mut Net, keeps_lives: bool) {
+fn upgrade(net: &mut Net) {
     let coordinator = net.coordinator().expect("a coordinator");
-    net.upgrade(coordinator, keeps_lives);
+    net.upgrade(coordinator);
 }
 
 /// Everybody who lives is in the last epoch with a vote, and was never taken for an old copy.
@@ -296,7 +296,7 @@ fn all_vote(net: &mut Net) {
 fn lives_are_kept_from_an_epoch_on_and_nobody_loses_its_vote_or_much_time() {
     for count in [1, 3, 5] {
         let mut net = old_ring(count);
-        upgrade(&mut net, true);
+        upgrade(&mut net);
         // As after any change of members, and two writes and two messages more.
         net.run(60 * MILLI);
         all_vote(&mut net);
@@ -314,7 +314,7 @@ fn who_restarts_while_lives_begin_to_be_kept_has_its_vote_again() {
     for knows in [false, true] {
         let mut net = old_ring(3);
         net.crash(1);
-        upgrade(&mut net, true);
+        upgrade(&mut net);
         while net.latest().0 == 1 {
             net.run(MILLI);
         }
@@ -331,7 +331,7 @@ fn who_restarts_while_lives_begin_to_be_kept_has_its_vote_again() {
 fn a_copy_of_before_lives_were_kept_is_found_out_though_it_has_missed_that() {
     let mut net = old_ring(3);
     let old = copy(&mut net, 0);
-    upgrade(&mut net, true);
+    upgrade(&mut net);
     net.run(100 * MILLI);
     all_vote(&mut net);
     // 2 misses what 0 and 1 decide.

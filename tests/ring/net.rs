@@ -294,10 +294,10 @@ impl Net {
         known.map_or(self.config.keeps_lives, |(_, keeps_lives)| *keeps_lives)
     }
 
-    /// Puts forward the same acceptors, which keep lives from the next epoch on, or do no more.
-    pub(crate) fn upgrade(&mut self, to: usize, keeps_lives: bool) {
+    /// Puts forward the same acceptors, which keep lives from the next epoch on.
+    pub(crate) fn upgrade(&mut self, to: usize) {
         let (epoch, acceptors) = self.latest();
-        self.keeps_lives.insert(epoch + 1, keeps_lives);
+        self.keeps_lives.insert(epoch + 1, true);
         self.reconfigure(to, epoch + 1, &acceptors);
     }
 
