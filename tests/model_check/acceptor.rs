@@ -26,8 +26,6 @@ const PROPOSER: (NodeId, Incarnation) = (NodeId(100), Incarnation(100));
 pub(crate) enum Durability {
     /// Nothing: it knows that it has forgotten.
     Memory,
-    /// Nothing, not even that there was something: as where a directory was lost.
-    Nothing,
     /// The records that were written, persistent at once.
     Disk,
     /// Records persist when the model says so; a crash may lose those that have not.
@@ -45,8 +43,6 @@ pub(crate) enum Event {
     Propose(u8),
     /// What it has written is persistent.
     Persist,
-    /// Its ring begins, if it may.
-    Begin,
     /// It crashes with so many records on its disk, and comes back.
     Restart(usize),
 }
@@ -140,7 +136,7 @@ impl ModelLog {
 
 impl Log for ModelLog {
     fn append(&mut self, record: &Record<'_>) -> Lsn {
-        if matches!(self.durability, Durability::Memory | Durability::Nothing) {
+        if self.durability == Durability::Memory {
             return Lsn(0); // as persistent as it will ever be
         }
         self.records.push(match *record {
@@ -196,9 +192,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     fn new((index, count): (usize, usize), durability: Durability) -> Self {
         let log = ModelLog::new(durability);
-        let is_newborn = durability == Durability::Nothing;
-        let memory = if is_newborn { Memory::Newborn } else { Memory::Fresh };
-        Self { member: begin((index, count), 1, memory, log), count, index, life: 1 }
+        Self { member: begin((index, count), 1, Memory::Fresh, log), count, index, life: 1 }
     }
 
     /// How many records a crash may leave, from and to.
@@ -216,11 +210,6 @@ impl Acceptor {
         })
     }
 
-    /// Whether all acceptors have told it that they have no memory.
-    pub(crate) fn may_begin(&self) -> bool {
-        self.member.may_begin(NOW)
-    }
-
     pub(crate) fn has_unpersisted(&self) -> bool {
         let log = self.member.log();
         log.persisted < log.records.len()
@@ -231,19 +220,14 @@ impl Acceptor {
         self.life += 1;
         let place = (self.index, self.count);
         let mut log = self.member.log().clone();
-        let memory = match log.durability {
-            Durability::Memory => Memory::Amnesiac,
-            Durability::Nothing => Memory::Newborn,
-            Durability::Disk | Durability::SlowDisk => Memory::Restored,
-        };
-        if memory != Memory::Restored {
-            self.member = begin(place, self.life, memory, log);
+        if log.durability == Durability::Memory {
+            self.member = begin(place, self.life, Memory::Amnesiac, log);
             return;
         }
         log.records.truncate(kept);
         log.persisted = kept;
         let disk = log.clone();
-        self.member = begin(place, self.life, memory, log);
+        self.member = begin(place, self.life, Memory::Restored, log);
         self.member.restore(&disk);
     }
 }
@@ -321,7 +305,7 @@ impl Acceptors {
     }
 
     pub(crate) const fn have_disks(&self) -> bool {
-        !matches!(self.durability, Durability::Memory | Durability::Nothing)
+        !matches!(self.durability, Durability::Memory)
     }
 
     pub(crate) fn state(&self, acceptor: Digest) -> std::sync::Arc<Acceptor> {
@@ -377,8 +361,6 @@ impl Acceptors {
                 log.persisted = log.records.len();
                 member.on_persisted(NOW, out);
             }
-            Event::Begin if member.may_begin(NOW) => member.begin(NOW),
-            Event::Begin => return,
             Event::Restart(kept) => return acceptor.restart(kept),
         }
         acceptor.member.on_cycle_end(NOW, out);

@@ -131,7 +131,6 @@ impl Ring {
             Happens::Timeout(at) => step(&state, Step(at, Event::Timeout)),
             Happens::Propose(at, value) => step(&state, Step(at, Event::Propose(value))),
             Happens::Persist(at) => step(&state, Step(at, Event::Persist)),
-            Happens::Begin(at) => step(&state, Step(at, Event::Begin)),
             Happens::Arrives(kind, from, at) => {
                 // All that it has sent of this kind, in whatever order.
                 for digest in state.packets.clone() {
@@ -178,8 +177,6 @@ pub(crate) enum Happens {
     Propose(usize, u8),
     /// Its disk catches up.
     Persist(usize),
-    /// Its ring begins.
-    Begin(usize),
     /// What an acceptor has sent of a kind arrives at another one.
     Arrives(Kind, usize, usize),
 }
@@ -202,9 +199,6 @@ pub(crate) enum Case {
     TakenOver,
     /// A value is decided, without a disk; an acceptor forgets everything.
     Forgotten,
-    /// All said that they had no memory, and the ring has begun; a value is decided, and an acceptor
-    /// loses its directory, and with it that it ever had one.
-    Wiped,
     /// The first coordinator leads; disks are slow, and crashes lose what is not persistent.
     OnDisk,
     /// Four values are decided, two of them forgotten by two acceptors; the third one may stand.
@@ -215,12 +209,11 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Start,
         Self::Elected,
         Self::TakenOver,
         Self::Forgotten,
-        Self::Wiped,
         Self::OnDisk,
         Self::Trimmed,
         Self::Five,
@@ -232,7 +225,6 @@ impl Case {
             Self::Elected => (3, Durability::Memory, (1, 2, 0)),
             Self::TakenOver => (3, Durability::Memory, (1, 0, 0)),
             Self::Forgotten => (3, Durability::Memory, (1, 1, 1)),
-            Self::Wiped => (3, Durability::Nothing, (1, 1, 1)),
             Self::OnDisk => (3, Durability::SlowDisk, (1, 1, 1)),
             Self::Trimmed => (3, Durability::Memory, (1, 1, 0)),
             Self::Five => (5, Durability::Memory, (1, 1, 0)),
@@ -291,22 +283,10 @@ impl Case {
                 Happens::Propose(2, 101),
             ],
             Self::Forgotten => decides(100).to_vec(),
-            Self::Wiped => {
-                let begun = births().into_iter().chain((0..3).map(Happens::Begin));
-                return begun.chain(ELECTED).chain(decides(100)).collect();
-            }
             Self::Trimmed => (100..104).flat_map(decides).collect(),
         };
         ELECTED.into_iter().chain(more).collect()
     }
-}
-
-/// Three acceptors say that they have no memory, until each knows that all have heard that.
-fn births() -> Vec<Happens> {
-    let others = |at: usize| (0..3).filter(move |from| *from != at);
-    let arrive = |at| others(at).map(move |from| Happens::Arrives(Kind::Newborn, from, at));
-    let round = || (0..3).flat_map(arrive);
-    (0..3).map(Happens::Timeout).chain(round()).chain(round()).chain(round()).collect()
 }
 
 impl Model for Ring {
@@ -331,9 +311,6 @@ impl Model for Ring {
             }
             if acceptor.has_unpersisted() {
                 actions.push(Step(index, Event::Persist));
-            }
-            if acceptor.may_begin() {
-                actions.push(Step(index, Event::Begin));
             }
             if state.left.crashes > 0 {
                 let survivors = acceptor.survivors();
@@ -361,7 +338,7 @@ impl Model for Ring {
             Event::Timeout => next.left.timeouts -= 1,
             Event::Propose(_) => next.left.values -= 1,
             Event::Restart(_) => next.left.crashes -= 1,
-            Event::Packet(_) | Event::Persist | Event::Begin => {}
+            Event::Packet(_) | Event::Persist => {}
         }
         for digest in &outcome.sent {
             next.add(*digest, &self.acceptors.packet(*digest));
