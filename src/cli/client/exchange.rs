@@ -124,7 +124,7 @@ impl Exchange {
         waker.wake();
     }
 
-    /// Waits for the end of what was asked, at most `until`.
+    /// Waits for the end of what was asked, or for what is in its way, at most `until`.
     pub(super) fn wait(&mut self, until: Time) -> Option<Told> {
         if let Some(session) = self.lost {
             return Some(Told::Lost(session));
@@ -136,7 +136,10 @@ impl Exchange {
                     self.obstacle = None;
                     return Some(told);
                 }
-                Ok(Ended { told: Told::Obstacle(obstacle), .. }) => self.obstacle = Some(obstacle),
+                Ok(Ended { told: Told::Obstacle(obstacle), .. }) => {
+                    self.obstacle = Some(obstacle);
+                    return Some(Told::Obstacle(obstacle));
+                }
                 Ok(Ended { told: Told::Lost(session), .. }) => {
                     self.lost = Some(session);
                     return Some(Told::Lost(session));

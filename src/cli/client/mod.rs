@@ -15,7 +15,7 @@ use crate::node::{
     BuildError, Clients, ClusterError, Growth, Halt, RemoteClient, WithService, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
-use crate::types::{Address, SessionId};
+use crate::types::{Address, SessionId, Time};
 use crate::wire::DecodeError;
 use clap::{Args, Subcommand};
 use exchange::{Exchange, Lines, Told};
@@ -254,17 +254,23 @@ impl Session<'_> {
         })
     }
 
-    /// Waits for the end of what was asked, and says why when that takes long.
+    /// Waits for the end of what was asked, and says why when that takes long; at once, if there is no
+    /// room for us.
     fn wait(&mut self) -> Told {
         let begin = clock::now();
-        if PATIENCE < self.deadline {
-            if let Some(told) = self.exchange.wait(begin + PATIENCE) {
-                return told;
+        let (until, mut look_at) = (begin + self.deadline, begin + PATIENCE);
+        loop {
+            let next = until.min(look_at);
+            match self.exchange.wait(next) {
+                Some(Told::Obstacle(Obstacle::Full)) if look_at != Time::NEVER => {}
+                Some(Told::Obstacle(_)) => continue,
+                Some(told) => return told,
+                None if next == until => return self.exchange.give_up(),
+                None => {}
             }
+            look_at = Time::NEVER;
             complain(&format!("{}; trying again until the deadline", self.nobody()));
         }
-        let told = self.exchange.wait(begin + self.deadline);
-        told.unwrap_or_else(|| self.exchange.give_up())
     }
 
     /// Whom we have tried in vain.
