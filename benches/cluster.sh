@@ -8,10 +8,11 @@ running=""
 trap 'for id in $running; do kill -9 "$id" 2>/dev/null || true; done; rm -rf "$home"' EXIT
 trap 'exit 1' INT TERM
 
-# node ID: started, and waited for.
+# node ID: started, with $options, and waited for.
+# shellcheck disable=SC2086
 node() {
     mkfifo "$home/ready-$1"
-    "$psmr" node --config "$config" --id "$1" >"$home/ready-$1" 2>>"$home/$1.log" &
+    "$psmr" node --config "$config" --id "$1" ${options:-} >"$home/ready-$1" 2>>"$home/$1.log" &
     eval "pid_$1=$!"
     running="$running $!"
     read -r _ <"$home/ready-$1"
