@@ -29,7 +29,11 @@ impl<M: GroupMap> Proxy<M> {
         out: &mut impl Outbox,
         mut done: impl FnMut(Completion<'_>),
     ) {
-        if self.live(now, out) || now < self.next_scan {
+        if self.live(now, out) {
+            // Whoever ordered the last commands may be gone, and another one has to order the end.
+            return self.rings.ask(now, self.config.attempt_timeout / LOOKS, out);
+        }
+        if now < self.next_scan {
             return;
         }
         self.next_scan = now + self.rings.shortest_timeout() / LOOKS;
