@@ -1,4 +1,5 @@
-//! Locks, room on disk, files replaced as a whole: calls on files that the standard library has not, or not like this.
+//! Locks, room on disk, files replaced as a whole: calls on files that the standard library has not,
+//! or not like this.
 #![expect(unsafe_code, reason = "fallocate has no form in the standard library")]
 
 use std::fs::{self, File, TryLockError};

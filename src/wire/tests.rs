@@ -6,7 +6,8 @@ use crate::types::{
 };
 use proptest::prelude::*;
 
-const IDENTITY: Identity = Identity {
+/// Somebody in some cluster.
+pub(super) const IDENTITY: Identity = Identity {
     cluster: 7,
     configuration: 11,
     epoch: 1,

@@ -61,8 +61,8 @@ pub(crate) struct Net {
     lives: Vec<u64>,
     /// The acceptors of each epoch that was decided.
     pub(crate) epochs: BTreeMap<u32, Vec<NodeId>>,
-    /// From which epochs on lives are kept, or not any more, where not all epochs are as `config` says.
-    pub(crate) keeps_lives: BTreeMap<u32, bool>,
+    /// The epoch from which on lives are kept, where `config` does not say so of all.
+    pub(crate) upgraded_in: Option<u32>,
     /// The last epoch that was put forward: its acceptors may be decided at any time.
     pub(crate) pending: u32,
     /// The epoch that each node has taken up: it survives its lives.
@@ -107,7 +107,7 @@ impl Net {
             lives: vec![0; count],
             epochs: BTreeMap::from([(config.epoch, config.acceptors.clone())]),
             epoch_of: vec![config.epoch; count],
-            keeps_lives: BTreeMap::new(),
+            upgraded_in: None,
             pending: config.epoch,
             leaving: BTreeMap::new(),
             is_newcomer: vec![false; count],
@@ -290,14 +290,13 @@ impl Net {
     }
 
     fn keeps_lives_in(&self, epoch: u32) -> bool {
-        let known = self.keeps_lives.range(..=epoch).next_back();
-        known.map_or(self.config.keeps_lives, |(_, keeps_lives)| *keeps_lives)
+        self.config.keeps_lives || self.upgraded_in.is_some_and(|first| first <= epoch)
     }
 
     /// Puts forward the same acceptors, which keep lives from the next epoch on.
     pub(crate) fn upgrade(&mut self, to: usize) {
         let (epoch, acceptors) = self.latest();
-        self.keeps_lives.insert(epoch + 1, true);
+        self.upgraded_in.get_or_insert(epoch + 1);
         self.reconfigure(to, epoch + 1, &acceptors);
     }
 

@@ -1,17 +1,10 @@
 //! Who is heard, and who is not.
 
 use super::*;
-use crate::types::{Address, Incarnation, KeyNumber, NodeId, RingId};
-use crate::wire::{DecodeError, HEADER_LENGTH, Header, Identity, Kind, NEWEST};
+use crate::types::{Address, KeyNumber, NodeId, RingId};
+use crate::wire::tests::IDENTITY;
+use crate::wire::{DecodeError, HEADER_LENGTH, Header, Identity, Kind};
 use std::sync::Arc;
-
-const IDENTITY: Identity = Identity {
-    cluster: 7,
-    configuration: 11,
-    epoch: 1,
-    version: NEWEST,
-    incarnation: Incarnation(13),
-};
 
 fn keyring(byte: u8) -> Keyring {
     Keyring::of_nodes(Secret::new([byte; 32]))
