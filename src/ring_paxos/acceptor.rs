@@ -411,11 +411,16 @@ impl<L: Log> Member<L> {
     }
 
     fn send_due_promise(&mut self, out: &mut impl Outbox) {
-        if self.is_promise_persisted()
-            && let Some(due) = self.acceptor.promise_due.take()
-        {
-            self.send_promise(&due, out);
+        let Some(due) = self.acceptor.promise_due.as_ref() else { return };
+        let lives = self.config.keeps_lives.then(|| self.known_lives(due.ballot));
+        if !self.is_promise_persisted() || matches!(lives, Some(None)) {
+            return;
         }
+        let Some(due) = self.acceptor.promise_due.take() else { return };
+        if let Some(lives) = lives.flatten() {
+            self.send(Destination::Node(due.to), &Message::KnownLives(lives), out);
+        }
+        self.send_promise(&due, out);
     }
 
     /// Everything accepted from `due.first` on, as many pages as one answer may have.

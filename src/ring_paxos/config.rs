@@ -1,7 +1,7 @@
 //! What one ring is told at its start, and what an epoch changes of it.
 
 use crate::types::{NodeId, RingId};
-use crate::wire::{MAX_RING, Room};
+use crate::wire::{MAX_ACCEPTORS, Room};
 use std::time::Duration;
 
 /// What an acceptor keeps for learners.
@@ -93,7 +93,8 @@ impl RingConfig {
     #[must_use]
     pub fn new(ring: RingId, acceptors: Vec<NodeId>) -> Self {
         let count = acceptors.len();
-        assert!(count > 0 && count / 2 < MAX_RING, "1 to 15 acceptors, not {count}");
+        let is_ring = (1..=MAX_ACCEPTORS).contains(&count);
+        assert!(is_ring, "1 to {MAX_ACCEPTORS} acceptors, not {count}");
         Self {
             ring,
             epoch: 1,

@@ -26,7 +26,7 @@
 use super::member::{Member, Memory};
 use super::{Destination, Envelope, Log, Lsn, Outbox, Record, RingConfig};
 use crate::types::{Ballot, Bug, Incarnation, Instance, Life, NodeId, Time};
-use crate::wire::{Message, Recall, Recollection};
+use crate::wire::{KnownLives, MAX_ACCEPTORS, Message, Recall, Recollection};
 
 /// How long who has heard enough waits for the others, in election time-outs.
 const PATIENCE: u32 = 2;
@@ -130,6 +130,11 @@ impl Lives {
 
     fn of(&self, node: NodeId) -> Option<Known> {
         self.known.iter().find(|known| known.node == node).copied()
+    }
+
+    /// The number of the last life of `node` that is known; 0: of none.
+    pub(super) fn number_of(&self, node: NodeId) -> u64 {
+        self.of(node).map_or(0, |known| known.life.number)
     }
 
     /// The coordinator that is followed says that everything up to `trim` may be forgotten.
@@ -297,7 +302,7 @@ impl<L: Log> Member<L> {
         if !is_acceptor || !self.config.keeps_lives || envelope.incarnation != life.incarnation {
             return;
         }
-        let is_news = self.learn_life(node, life);
+        let is_news = self.learn_life(node, life, out);
         if is_news && self.coordinator.is_leading() && self.acceptor.layout.position(node).is_some()
         {
             // Votes of its life before may be on their way: nothing is decided by them any more, for
@@ -313,13 +318,44 @@ impl<L: Log> Member<L> {
     }
 
     /// Writes down that `node` lives `life`, unless that or a later one is known.
-    fn learn_life(&mut self, node: NodeId, life: Life) -> bool {
-        let known = self.acceptor.lives.of(node);
-        let is_news = life.number > known.map_or(0, |known| known.life.number);
+    fn learn_life(&mut self, node: NodeId, life: Life, out: &mut impl Outbox) -> bool {
+        let is_news = life.number > self.acceptor.lives.number_of(node);
         if is_news {
             self.write_life(node, life);
+            if let Some(index) = self.config.index(node) {
+                self.note_number(index, life.number, out);
+            }
         }
         is_news
+    }
+
+    /// What a candidate must know of lives, who has promised `ballot`; none: the own life has no
+    /// number that would last.
+    pub(super) fn known_lives(&self, ballot: Ballot) -> Option<KnownLives> {
+        let own = self.own_life()?;
+        let mut numbers = [0; MAX_ACCEPTORS];
+        for (number, node) in numbers.iter_mut().zip(&self.config.acceptors) {
+            *number = self.acceptor.lives.number_of(*node);
+        }
+        numbers[self.index] = own.number;
+        Some(KnownLives { ballot, numbers })
+    }
+
+    /// An acceptor does not know that it had life `number`: when it asked, too many of those were
+    /// missing who do. It begins a later one.
+    pub(super) fn tell_later_life(&self, envelope: &Envelope, number: u64, out: &mut impl Outbox) {
+        let Some(own) = self.own_life() else { return };
+        let recollection = Recollection {
+            to: envelope.incarnation,
+            known: Life { number, incarnation: Incarnation(0) },
+            own,
+            promised: self.acceptor.promised,
+            voted: Ballot::ZERO,
+            trim: Instance(0),
+            decided: Instance(0),
+            remembers: u64::from(!self.acceptor.is_inert),
+        };
+        self.send(Destination::Node(envelope.sender), &Message::Recollection(recollection), out);
     }
 
     /// Answers those whose life is persistent here.
@@ -380,7 +416,7 @@ impl<L: Log> Member<L> {
         if to != self.incarnation || known.number < mine.number || index == self.index {
             return;
         }
-        self.learn_life(envelope.sender, own);
+        self.learn_life(envelope.sender, own, out);
         if known != mine {
             // Another life had the number, or a later one.
             if self.is_in_doubt() {

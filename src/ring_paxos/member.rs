@@ -239,6 +239,7 @@ impl<L: Log> Role for Member<L> {
             Message::Recollection(recollection) => {
                 self.on_recollection(envelope, recollection, now, out);
             }
+            Message::KnownLives(lives) => self.on_known_lives(envelope, lives, now, out),
             Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)

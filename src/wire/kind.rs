@@ -60,6 +60,8 @@ pub enum Kind {
     Recall = 27,
     /// That.
     Recollection = 28,
+    /// In which of their lives acceptors were heard of, whoever promises.
+    KnownLives = 29,
 }
 
 impl Kind {
@@ -73,7 +75,7 @@ impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 28] = [
+        const KINDS: [Kind; 29] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -102,6 +104,7 @@ impl Kind {
             Kind::Newborn,
             Kind::Recall,
             Kind::Recollection,
+            Kind::KnownLives,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

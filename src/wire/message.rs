@@ -4,8 +4,9 @@ use super::members::{Epoch, MembersRequest};
 use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
-    CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind, Layout,
-    Propose, Reader, Recall, Recollection, Redirect, Refused, Taken, Value, WantedRanges, Writer,
+    CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind,
+    KnownLives, Layout, Propose, Reader, Recall, Recollection, Redirect, Refused, Taken, Value,
+    WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
@@ -297,6 +298,7 @@ pub enum Message<'a> {
     Newborn(Newborn),
     Recall(Recall),
     Recollection(Recollection),
+    KnownLives(KnownLives),
 }
 
 impl<'a> Message<'a> {
@@ -332,6 +334,7 @@ impl<'a> Message<'a> {
             Self::Newborn(_) => Kind::Newborn,
             Self::Recall(_) => Kind::Recall,
             Self::Recollection(_) => Kind::Recollection,
+            Self::KnownLives(_) => Kind::KnownLives,
         }
     }
 
@@ -370,6 +373,7 @@ impl<'a> Message<'a> {
                 Self::Newborn(_) => size_of::<Newborn>(),
                 Self::Recall(_) => size_of::<Recall>(),
                 Self::Recollection(_) => size_of::<Recollection>(),
+                Self::KnownLives(_) => size_of::<KnownLives>(),
             }
     }
 
@@ -427,6 +431,7 @@ impl<'a> Message<'a> {
             Self::Newborn(newborn) => writer.pod(newborn),
             Self::Recall(recall) => writer.pod(recall),
             Self::Recollection(recollection) => writer.pod(recollection),
+            Self::KnownLives(lives) => writer.pod(lives),
         }
     }
 
@@ -479,6 +484,7 @@ impl<'a> Message<'a> {
             Kind::Newborn => Self::Newborn(r.pod()?),
             Kind::Recall => Self::Recall(r.pod()?),
             Kind::Recollection => Self::Recollection(r.pod()?),
+            Kind::KnownLives => Self::KnownLives(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

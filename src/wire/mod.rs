@@ -34,13 +34,15 @@ pub use header::{
     seal,
 };
 pub use kind::Kind;
-pub use lives::{Recall, Recollection};
+pub use lives::{KnownLives, Recall, Recollection};
 pub use members::{Epoch, MembersRequest};
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Newborn, Position, Prepare,
     Promise, PromiseRecord, PromiseRecords, Repair, RepairRequest, Trimmed,
 };
-pub use parts::{DecidedRanges, Layout, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges};
+pub use parts::{
+    DecidedRanges, Layout, MAX_ACCEPTORS, MAX_RING, Range, Value, Wanted, WantedRange, WantedRanges,
+};
 pub use propose::{Propose, Redirect, Refusal, Refused, Taken};
 pub use reply::{REPLY_HEADER_LENGTH, Replies, Reply, ReplyHeader, Status};
 pub use room::Room;

@@ -4,8 +4,10 @@ use super::{DecodeError, Reader, Room, TAG_LENGTH};
 use crate::types::{Instance, NodeId, ValueId};
 use bytemuck::{Pod, Zeroable};
 
-/// The most acceptors of one ring layout: f + 1 of at most 15.
-pub const MAX_RING: usize = 8;
+/// The most acceptors of one ring.
+pub const MAX_ACCEPTORS: usize = 15;
+/// The most acceptors of one ring layout: f + 1.
+pub const MAX_RING: usize = MAX_ACCEPTORS / 2 + 1;
 
 /// The ring as the coordinator laid it: position 0 starts the 2B, the coordinator is last.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Pod, Zeroable)]

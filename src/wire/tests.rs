@@ -166,6 +166,8 @@ fn what_acceptors_ask_at_their_start_survives_the_wire() {
     };
     assert_round_trip(&Message::Recall(Recall { life: life(3) }));
     assert_round_trip(&Message::Recollection(recollection));
+    let numbers = std::array::from_fn(|index| 7 * index as u64);
+    assert_round_trip(&Message::KnownLives(KnownLives { ballot: ballot(6), numbers }));
 }
 
 #[test]
@@ -231,8 +233,8 @@ fn a_wire_version_belongs_to_its_epoch_and_members_are_asked_for_across_all() {
 fn every_kind_has_the_version_that_it_came_with() {
     let since = |byte| Kind::from_wire(byte).map(Kind::since);
     assert!((1..=26).all(|byte| since(byte) == Some(1)));
-    assert_eq!([27, 28].map(since), [Some(2); 2]);
-    assert_eq!(since(29), None, "a kind more is of a later version than the last that is out");
+    assert_eq!([27, 28, 29].map(since), [Some(2); 3]);
+    assert_eq!(since(30), None, "a kind more is of a later version than the last that is out");
     assert_eq!((OLDEST, NEWEST), (1, 2));
 }
 

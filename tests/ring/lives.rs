@@ -3,8 +3,8 @@
 use super::log::TestLog;
 use super::net::Net;
 use psmr::ring_paxos::{Memory, RingConfig};
-use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId};
-use psmr::wire::{Kind, Message, Prepare, Recall};
+use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId, Slot};
+use psmr::wire::{Kind, KnownLives, Message, Prepare, Promise, PromiseRecords, Recall};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -153,6 +153,108 @@ fn a_promise_that_is_not_in_the_log_is_made_again() {
     restart(&mut net, 2);
     net.run(100 * MILLI);
     assert!(net.member(2).has_vote() && net.member(2).ballot() >= ballot);
+}
+
+/// Lets through what belongs to Phase 1 between `candidate` and `promiser`, and what those say to each
+/// other who are neither.
+fn promise_alone(net: &mut Net, candidate: u16, promiser: u16) {
+    let pair = [NodeId(candidate), NodeId(promiser)];
+    net.filter = Box::new(move |packet| {
+        let is_of = |node| pair.contains(&node);
+        let is_phase_one = matches!(packet.kind, Kind::Prepare | Kind::KnownLives | Kind::Promise);
+        (is_of(packet.from) && is_of(packet.to) && is_phase_one)
+            || (packet.from != pair[0] && packet.to != pair[0])
+    });
+}
+
+#[test]
+fn a_candidate_that_is_cut_off_does_not_lead_by_a_promise_that_an_old_copy_has_forgotten() {
+    let mut net = ring(5);
+    let old = copy(&mut net, 3);
+    // 4 stands, and 3 alone hears it, which tells nobody else.
+    net.filter = Box::new(|packet| {
+        let is_between = [packet.from, packet.to].iter().all(|node| [3, 4].contains(&node.0));
+        is_between && matches!(packet.kind, Kind::Prepare | Kind::KnownLives | Kind::Promise)
+    });
+    while net.member(3).ballot().node != NodeId(4) {
+        net.run(MILLI);
+    }
+    net.run(MILLI);
+    let ballot = net.member(4).ballot();
+    assert_eq!(net.member(3).ballot(), ballot);
+    // 3 comes back as it was before. The others tell it nothing of a ballot that they do not know.
+    cut_off(&mut net, 4);
+    put_back(&mut net, 3, old);
+    net.run(10 * MILLI);
+    assert!(net.member(3).has_vote() && net.member(3).ballot() < ballot);
+    // One of those that answered it promises now: with it 4 would have its f + 1.
+    promise_alone(&mut net, 4, 2);
+    while net.member(2).ballot() < ballot {
+        net.run(MILLI);
+    }
+    net.run(2 * MILLI);
+    assert_eq!(net.member(4).counters().take_overs, 0, "3 may vote below {ballot:?}");
+    // Asked again, 3 promises.
+    net.filter = Box::new(|_| true);
+    net.run(1_000 * MILLI);
+    decide(&mut net, 11, b"eleven");
+    assert!((0..5).all(|index| net.member(index).has_vote()));
+}
+
+#[test]
+fn who_does_not_know_that_it_had_later_lives_is_told_by_a_candidate_and_promises_in_another() {
+    let mut net = ring(3);
+    // 1 alone has heard of a later life of 2, and is down while 2 asks: more than this ring endures.
+    let life = Life { number: 7, incarnation: Incarnation(5) };
+    net.inject(1, (NodeId(2), life.incarnation), &Message::Recall(Recall { life }));
+    net.run(MILLI);
+    net.crash(1);
+    restart(&mut net, 2);
+    net.run(2_000 * MILLI);
+    assert!(net.member(2).has_vote(), "0 has answered it");
+    net.start(1, Memory::Restored);
+    net.run(500 * MILLI);
+    // Without 0 each needs the other's promise.
+    net.crash(0);
+    net.run(2_000 * MILLI);
+    decide(&mut net, 11, b"eleven");
+}
+
+#[test]
+fn pages_of_two_lives_make_no_answer() {
+    for keeps_lives in [false, true] {
+        let acceptors = (0..3).map(NodeId).collect();
+        let config = RingConfig { keeps_lives, ..RingConfig::new(RingId(0), acceptors) };
+        let mut net = Net::with(config, 9);
+        net.run(5 * MILLI);
+        net.crash(0);
+        net.crash(2);
+        while net.member(1).ballot().node != NodeId(1) {
+            net.run(MILLI);
+        }
+        let ballot = net.member(1).ballot();
+        let mut hear = |life, page| {
+            let sender = (NodeId(2), Incarnation(life));
+            let numbers = std::array::from_fn(|index| if index == 2 { life } else { 0 });
+            let known = KnownLives { ballot, numbers };
+            net.inject(1, sender, &Message::KnownLives(known));
+            let promise = Promise {
+                ballot,
+                first: Instance(1),
+                last: Promise::INFINITY,
+                trim: Instance(0),
+                known: Instance(0),
+                slot: Slot(0),
+                page,
+                pages: 2,
+                records: PromiseRecords::new(&[]),
+            };
+            net.inject(1, sender, &Message::Promise(promise));
+            net.member(1).counters().take_overs
+        };
+        assert_eq!((hear(5, 0), hear(6, 1)), (0, 0));
+        assert_eq!((hear(6, 0), hear(6, 0)), (1, 1), "both pages of one");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The coordinator's side: Phase 1 (`phase1`), proposals and batches (`batch`), what leaves and when
+//! The coordinator's side: Phase 1 (`phase1`, `promisers`), proposals and batches (`batch`), what leaves and when
 //! (`phase2`), what keeps it all going under loss (`flow`), the end of the log (`reserve`), and what
 //! stands in the way (`obstacle`).
 //!
@@ -11,6 +11,7 @@ mod flow;
 mod obstacle;
 mod phase1;
 mod phase2;
+mod promisers;
 mod reserve;
 
 use super::admission::Petition;

@@ -1,6 +1,7 @@
 //! Phase 1: promises of f + 1 acceptors, and from them the past that the new ballot repeats
 //! (rules 5 and 6).
 
+use super::promisers::Answer;
 use super::{Coordinator, Phase};
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::window::Held;
@@ -8,22 +9,11 @@ use crate::ring_paxos::{Destination, Envelope, Instance, Log, Outbox};
 use crate::types::{Ballot, Bug, Incarnation, NodeId, Slot, Time, ValueId};
 use crate::wire::{Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Value};
 
-/// What one acceptor has promised so far.
-#[derive(Clone, Copy, Debug, Hash)]
-struct Answer {
-    /// The first instance that it was asked about last.
-    asked: Instance,
-    /// Bit p: page p of the answer is here.
-    pages: u64,
-    is_complete: bool,
-    /// It has no memory and may not promise.
-    is_inert: bool,
-}
-
 /// Phase 1 under way.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Preparing {
-    answers: Vec<Answer>,
+    /// By acceptor.
+    pub(super) answers: Vec<Answer>,
 }
 
 impl Preparing {
@@ -45,9 +35,9 @@ impl<L: Log> Member<L> {
         self.retire();
         let highest = self.ballot().max(self.coordinator.ballot);
         let ballot = highest.above(self.me, self.incarnation);
-        let asked = self.first_open();
-        let answer = Answer { asked, pages: 0, is_complete: false, is_inert: false };
-        let answers = vec![answer; self.config.acceptors.len()];
+        let first = self.first_open();
+        let known = self.config.acceptors.iter().map(|node| self.acceptor.lives.number_of(*node));
+        let answers = known.map(|number| Answer::awaited(first, number)).collect();
         self.coordinator.phase = Phase::Preparing(Box::new(Preparing { answers }));
         self.coordinator.ballot = ballot;
         self.coordinator.stood_at = now;
@@ -73,7 +63,7 @@ impl<L: Log> Member<L> {
         }
     }
 
-    fn send_prepare(&self, index: usize, prepare: Prepare, out: &mut impl Outbox) {
+    pub(super) fn send_prepare(&self, index: usize, prepare: Prepare, out: &mut impl Outbox) {
         let to = Destination::Node(self.config.acceptors[index]);
         self.send(to, &Message::Prepare(prepare), out);
     }
@@ -87,8 +77,12 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Some(index) = self.config.index(envelope.sender) else { return };
+        let (first, needs_number) = (self.first_open(), self.config.keeps_lives);
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
         let answer = &mut preparing.answers[index];
+        if !answer.is_by(envelope.incarnation, first, needs_number) {
+            return;
+        }
         let is_expected = promise.ballot == self.coordinator.ballot
             && promise.first == answer.asked
             && !answer.is_complete
