@@ -40,6 +40,9 @@ pub(super) struct SimArgs {
     /// Commands of all clients of a seed together, at most 10000; drawn from the seed unless given.
     #[arg(long, value_name = "NUMBER")]
     commands: Option<u64>,
+    /// How many rounds of faults a seed goes through, each 0.4 to 1.6 s of its time; at most 100.
+    #[arg(long, value_name = "NUMBER")]
+    rounds: Option<u64>,
     /// How many seeds to run at once; as many as there are cores unless given.
     #[arg(long, value_name = "NUMBER")]
     jobs: Option<usize>,
@@ -58,7 +61,8 @@ pub(super) struct SimArgs {
     /// Check this history (JSON lines, written by `psmr bench run --history FILE`) for
     /// linearizability and run nothing; needs --keys.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "seed", "runs", "model", "service", "loss", "commands", "jobs", "bug", "replay", "trace",
+        "seed", "runs", "model", "service", "loss", "commands", "rounds", "jobs", "bug", "replay",
+        "trace",
     ])]
     check_history: Option<PathBuf>,
     /// Of the checked history: the --keys of the `psmr bench run` that wrote it, 1000000 unless it
@@ -277,6 +281,10 @@ fn options(args: &SimArgs) -> Result<Options, String> {
     if let Some(commands) = args.commands.filter(|commands| !(1..=most).contains(commands)) {
         return Err(format!("--commands {commands}: out of range: choose 1 to {most}"));
     }
+    let most = Options::MOST_ROUNDS;
+    if let Some(rounds) = args.rounds.filter(|rounds| !(1..=most).contains(rounds)) {
+        return Err(format!("--rounds {rounds}: out of range: choose 1 to {most}"));
+    }
     let model = match args.model {
         ModelArg::Smr => Some(Model::Smr),
         ModelArg::Psmr => Some(Model::Psmr),
@@ -288,7 +296,7 @@ fn options(args: &SimArgs) -> Result<Options, String> {
         ServiceArg::Null => ServiceKind::Null,
         ServiceArg::Counters => ServiceKind::Counters,
     });
-    Ok(Options { model, service, loss, commands: args.commands })
+    Ok(Options { model, service, loss, commands: args.commands, rounds: args.rounds })
 }
 
 /// The command line that runs `seed` again.
@@ -314,6 +322,9 @@ fn replay(args: &SimArgs, seed: u64) -> String {
     }
     if let Some(commands) = args.commands {
         line += &format!(" --commands {commands}");
+    }
+    if let Some(rounds) = args.rounds {
+        line += &format!(" --rounds {rounds}");
     }
     line + " --trace"
 }

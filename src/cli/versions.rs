@@ -58,28 +58,12 @@ impl<'a> Unable<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Durability, Init, Model};
+    use crate::config::{Config, Init};
     use crate::wire::Fact;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn who_does_not_speak_a_version_and_who_was_not_heard_are_kept_apart() {
-        let init = Init {
-            id: 1,
-            acceptors: 3,
-            replicas: 1,
-            threads: 1,
-            model: Model::Smr,
-            service: "null",
-            keys: None,
-            durability: Durability::Sync,
-            hosts: vec![Ipv4Addr::LOCALHOST],
-            group_base: Ipv4Addr::new(239, 192, 7, 1),
-            port_base: 21_000,
-            datagram_bytes: None,
-            key_files: None,
-            data_dir: None,
-        };
+        let init = Init { replicas: 1, ..Init::example() };
         let text = init.text().expect("there are ports");
         let cluster = Config::read(&text).expect("it is sound").cluster;
         let said = |facts: &[Fact]| Said { facts: Some(facts.to_vec()), mismatch: None };

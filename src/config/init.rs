@@ -65,6 +65,27 @@ pub enum InitError {
 }
 
 impl Init {
+    /// Three acceptors and two replicas on loopback, for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            id: 0x12ab,
+            acceptors: 3,
+            replicas: 2,
+            threads: 2,
+            model: Model::OptPsmr,
+            service: "btree",
+            keys: Some(1000),
+            durability: Durability::Memory,
+            hosts: vec![Ipv4Addr::LOCALHOST],
+            group_base: Ipv4Addr::new(239, 192, 7, 1),
+            port_base: 21_000,
+            datagram_bytes: None,
+            key_files: None,
+            data_dir: None,
+        }
+    }
+
     /// The text of the file.
     ///
     /// # Errors

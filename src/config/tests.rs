@@ -4,27 +4,8 @@ use super::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-fn init() -> Init {
-    Init {
-        id: 0x12ab,
-        acceptors: 3,
-        replicas: 2,
-        threads: 2,
-        model: Model::OptPsmr,
-        service: "btree",
-        keys: Some(1000),
-        durability: Durability::Memory,
-        hosts: vec![Ipv4Addr::LOCALHOST],
-        group_base: Ipv4Addr::new(239, 192, 7, 1),
-        port_base: 21_000,
-        datagram_bytes: None,
-        key_files: None,
-        data_dir: None,
-    }
-}
-
 fn text() -> String {
-    init().text().unwrap()
+    Init::example().text().unwrap()
 }
 
 /// What is said of a file in which `from` became `to`.
@@ -62,7 +43,7 @@ fn effective_values_are_a_configuration_with_the_same_digests() {
 #[test]
 fn hosts_get_their_nodes_in_turn_and_one_thread_has_one_ring() {
     let hosts = [1, 2, 3].map(|last| Ipv4Addr::new(10, 0, 0, last)).to_vec();
-    let init = Init { hosts, threads: 1, model: Model::Smr, ..init() };
+    let init = Init { hosts, threads: 1, model: Model::Smr, ..Init::example() };
     let cluster = Config::read(&init.text().unwrap()).unwrap().cluster;
     let hosts: Vec<u8> = cluster.nodes().map(|node| node.address.ip().octets()[3]).collect();
     assert_eq!((hosts, cluster.rings.len()), (vec![1, 2, 3, 1, 2], 1));
@@ -71,7 +52,7 @@ fn hosts_get_their_nodes_in_turn_and_one_thread_has_one_ring() {
 
 #[test]
 fn smaller_datagrams_hold_smaller_batches_and_part_clusters() {
-    let init = Init { datagram_bytes: Some(1_472), ..init() };
+    let init = Init { datagram_bytes: Some(1_472), ..Init::example() };
     let Config { cluster, .. } = Config::read(&init.text().unwrap()).unwrap();
     assert_eq!((cluster.network.room.datagram(), cluster.ordering.batch_bytes), (1_472, 960));
     let whole = Config::read(&text()).unwrap().cluster;
@@ -170,16 +151,16 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
 
 #[test]
 fn an_even_number_of_acceptors_is_refused() {
-    let init = Init { acceptors: 2, ..init() };
+    let init = Init { acceptors: 2, ..Init::example() };
     let message = Config::read(&init.text().unwrap()).unwrap_err().to_string();
     assert!(message.contains("2 acceptors tolerate no more"), "{message}");
 }
 
 #[test]
 fn a_first_configuration_stays_within_addresses_and_ports() {
-    let groups = Init { group_base: Ipv4Addr::new(239, 255, 255, 255), ..init() };
+    let groups = Init { group_base: Ipv4Addr::new(239, 255, 255, 255), ..Init::example() };
     assert!(groups.text().unwrap_err().to_string().contains("--group-base 239.255.255.255"));
-    let ports = Init { port_base: 65_530, ..init() };
+    let ports = Init { port_base: 65_530, ..Init::example() };
     assert!(ports.text().unwrap_err().to_string().contains("--port-base 65530"));
 }
 

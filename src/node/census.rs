@@ -106,8 +106,11 @@ impl Census {
     fn adopt(&self, record: &[u8]) -> io::Result<()> {
         let mut current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = &current.cluster;
-        let is_later =
-            |m: &Members| m.epoch > cluster.epoch && m.immutable == cluster.digests.immutable;
+        let is_later = |m: &Members| {
+            let is_ours = m.immutable == cluster.digests.immutable;
+            // No cluster decides to speak an older wire version: its acceptors count on that.
+            is_ours && m.epoch > cluster.epoch && m.wire >= cluster.wire
+        };
         let Some(members) = Members::decode(record).filter(is_later) else { return Ok(()) };
         for path in self.homes.iter().filter(|path| has_part(path, cluster, &members)) {
             home::keep_members(path, &members)?;
@@ -244,4 +247,30 @@ impl Registrar {
 fn has_part(home: &Path, before: &Cluster, members: &Members) -> bool {
     let Some(id) = home.file_name().and_then(OsStr::to_str) else { return false };
     before.nodes().any(|node| node.id == id) || members.find(id).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Init};
+
+    #[test]
+    fn members_are_taken_up_if_they_are_of_this_cluster_and_later_and_speak_no_older_version() {
+        let cluster = Config::read(&Init::example().text().expect("there are ports"))
+            .expect("it is sound")
+            .cluster;
+        let census = Census::new(&cluster, 0, Vec::new());
+        let now = Members::of(&cluster);
+        let adopt = |members: Members| {
+            census.adopt(&members.encode()).expect("nothing to write");
+            (census.current().number(), census.current().cluster.wire)
+        };
+        let before = (now.epoch, now.wire);
+        assert_eq!(adopt(now.clone()), before);
+        let stranger = now.immutable ^ 1;
+        assert_eq!(adopt(Members { epoch: 9, immutable: stranger, ..now.clone() }), before);
+        assert_eq!(adopt(Members { epoch: 9, wire: now.wire - 1, ..now.clone() }), before);
+        assert_eq!(adopt(Members { epoch: 9, ..now.clone() }), (9, now.wire));
+        assert_eq!(adopt(Members { epoch: 8, ..now }), (9, before.1));
+    }
 }

@@ -76,11 +76,16 @@ pub struct Options {
     pub loss: Option<u32>,
     /// Commands of all clients together, at most [`Options::MOST_COMMANDS`].
     pub commands: Option<u64>,
+    /// How many times faults are drawn, one time after the other, each 0.4 to 1.6 s long; at most
+    /// [`Options::MOST_ROUNDS`]. None: once.
+    pub rounds: Option<u64>,
 }
 
 impl Options {
     /// The most commands of a run: the slowest of clusters still ends with them before patience.
     pub const MOST_COMMANDS: u64 = 10_000;
+    /// The most rounds of faults.
+    pub const MOST_ROUNDS: u64 = 100;
 }
 
 /// What clients ask for.
@@ -237,8 +242,16 @@ impl Plan {
     pub(super) fn draw(seed: u64, options: &Options) -> Self {
         // Separate streams: what is fixed by hand must not change what else the seed draws.
         let source = Random::new(seed).stream(0x7073_6d72);
+        let rounds = options.rounds.unwrap_or(1);
         let timing = Timing::draw(&mut source.stream(5));
-        let mut faults = planned::draw(&mut source.stream(4), timing.heals_at);
+        let round = timing.heals_at;
+        let timing = Timing { heals_at: Time(round.0 * rounds), ..timing };
+        let mut faults = planned::draw(&mut source.stream(4), round);
+        for number in 1..rounds {
+            let begins = Duration::from_nanos(round.0 * number);
+            let random = &mut source.stream(100 + number);
+            faults.extend(planned::again(random, round).map(|fault| fault.later(begins)));
+        }
         let checkpoints = checkpoints(&mut source.stream(7));
         if checkpoints.is_some() {
             faults.extend(planned::restarts(&mut source.stream(8), timing.heals_at));
@@ -430,6 +443,20 @@ mod tests {
         let smr = Plan::draw(11, &Options { model: Some(Model::Smr), ..options });
         assert_eq!(plan.faults, smr.faults);
         assert_eq!((smr.groups, smr.rings()), (1, 1));
+    }
+
+    #[test]
+    fn rounds_follow_the_first_one_with_faults_of_their_own() {
+        let rounds =
+            |rounds| Plan::draw(9, &Options { rounds: Some(rounds), ..Options::default() });
+        let (one, three) = (rounds(1), rounds(3));
+        let length = one.timing.heals_at.0;
+        assert_eq!(three.timing.heals_at, Time(3 * length));
+        let counts: Vec<_> = (0..3)
+            .map(|round| three.faults.iter().filter(|fault| fault.at.0 / length == round).count())
+            .collect();
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        assert!(one.faults.iter().all(|fault| three.faults.contains(fault)));
     }
 
     #[test]

@@ -73,6 +73,19 @@ pub(super) struct Planned {
     pub(super) choice: u64,
 }
 
+impl Planned {
+    /// The same so much later.
+    pub(super) fn later(self, duration: Duration) -> Self {
+        Self { at: self.at + duration, ..self }
+    }
+}
+
+/// Those of another round that is over before `end`: replicas that died for good did so in the first.
+pub(super) fn again(random: &mut Random, end: Time) -> impl Iterator<Item = Planned> {
+    let faults = draw(random, end).into_iter();
+    faults.filter(|planned| planned.fault != Fault::CrashReplica)
+}
+
 /// Those of every seed, before `end`.
 pub(super) fn draw(random: &mut Random, end: Time) -> Vec<Planned> {
     let mut faults = Vec::new();
