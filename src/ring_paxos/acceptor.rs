@@ -223,6 +223,8 @@ impl<L: Log> Member<L> {
         if !self.heed(envelope, ballot, now, out) && !Bug::AcceptBelowPromise.is_planted() {
             return;
         }
+        // Before anything is trimmed: the pages of a promise are those of one trim mark.
+        self.promise(ballot.max(self.acceptor.promised));
         self.acceptor.follow(ballot, layout, self.me);
         self.trim_to(trim);
         self.repair.earn(&value);

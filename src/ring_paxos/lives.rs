@@ -7,7 +7,7 @@
 //! voted. Before an acceptor has heard enough of that it neither promises nor votes:
 //!
 //! - of f others that remember their own lives, any quorum together with itself, and for a while
-//!   longer of whoever else may answer, unless f + 1 have. What an acceptor has forgotten, f others
+//!   longer of whoever else may answer, unless f + 1 have that are not in doubt themselves. What an acceptor has forgotten, f others
 //!   helped to decide; if no more than f - 1 are missing, one of them is among those who answer.
 //! - Somebody knows a later life, or another one of the same number, or more votes than the log has:
 //!   it is an old copy. The acceptor has lost its memory then, and is admitted again (`admission`).
@@ -53,8 +53,9 @@ struct Votes {
 /// What an acceptor asks at the beginning of its life.
 #[derive(Clone, Debug, Hash)]
 struct Inquiry {
-    /// By acceptor: whether it remembers its former lives; none: it has not answered.
-    answers: Vec<Option<bool>>,
+    /// By acceptor: what it remembers of its former lives, as a [`Recollection`] says it; none: it has
+    /// not answered.
+    answers: Vec<Option<u64>>,
     /// The highest ballot that one of them has promised.
     promised: Ballot,
     /// Everybody was asked once.
@@ -66,6 +67,11 @@ struct Inquiry {
 }
 
 impl Inquiry {
+    /// How many answers are such.
+    fn count(&self, is_such: impl Fn(u64) -> bool) -> usize {
+        self.answers.iter().flatten().filter(|memory| is_such(**memory)).count()
+    }
+
     fn new(acceptors: usize, is_gate: bool) -> Self {
         Self {
             answers: vec![None; acceptors],
@@ -302,13 +308,7 @@ impl<L: Log> Member<L> {
         if !is_acceptor || !self.config.keeps_lives || envelope.incarnation != life.incarnation {
             return;
         }
-        let is_news = self.learn_life(node, life, out);
-        if is_news && self.coordinator.is_leading() && self.acceptor.layout.position(node).is_some()
-        {
-            // Votes of its life before may be on their way: nothing is decided by them any more, for
-            // it will be told how far they are known.
-            self.stand(now, out);
-        }
+        self.learn_life(node, life, now, out);
         let lives = &mut self.acceptor.lives;
         if let Some(known) = lives.known.iter_mut().find(|known| known.node == node) {
             known.asked_by = Some(life.incarnation);
@@ -318,42 +318,72 @@ impl<L: Log> Member<L> {
     }
 
     /// Writes down that `node` lives `life`, unless that or a later one is known.
-    fn learn_life(&mut self, node: NodeId, life: Life, out: &mut impl Outbox) -> bool {
-        let is_news = life.number > self.acceptor.lives.number_of(node);
-        if is_news {
-            self.write_life(node, life);
-            if let Some(index) = self.config.index(node) {
-                self.note_number(index, life.number, out);
-            }
+    fn learn_life(&mut self, node: NodeId, life: Life, now: Time, out: &mut impl Outbox) {
+        if life.number <= self.acceptor.lives.number_of(node) {
+            return;
         }
-        is_news
+        self.write_life(node, life);
+        if let Some(index) = self.config.index(node) {
+            self.note_number(index, life.number, out);
+        }
+        if self.coordinator.is_leading() && self.acceptor.layout.position(node).is_some() {
+            // Votes of its life before may be on their way: nothing is decided by them any more, for
+            // it will be told how far they are known.
+            self.stand(now, out);
+        }
+    }
+
+    /// The lives that are known, by acceptor, with `own` as the present one.
+    fn table(&self, own: Life) -> [Life; MAX_ACCEPTORS] {
+        let mut table = [Life::default(); MAX_ACCEPTORS];
+        for (life, node) in table.iter_mut().zip(&self.config.acceptors) {
+            *life = self.acceptor.lives.of(*node).map_or(*life, |known| known.life);
+        }
+        table[self.index] = own;
+        table
     }
 
     /// What a candidate must know of lives, who has promised `ballot`; none: the own life has no
-    /// number that would last.
+    /// number yet that f others know, who would tell it to a later one.
     pub(super) fn known_lives(&self, ballot: Ballot) -> Option<KnownLives> {
         let own = self.own_life()?;
-        let mut numbers = [0; MAX_ACCEPTORS];
-        for (number, node) in numbers.iter_mut().zip(&self.config.acceptors) {
-            *number = self.acceptor.lives.number_of(*node);
+        let others = self.config.quorum() - 1;
+        let is_known = |inquiry: &Inquiry| inquiry.count(|_| true) >= others;
+        let numbers = self.table(own).map(|life| life.number);
+        self.acceptor
+            .lives
+            .inquiry
+            .as_ref()
+            .is_none_or(is_known)
+            .then_some(KnownLives { ballot, numbers })
+    }
+
+    /// As a [`Recollection`] says it.
+    fn memory(&self) -> u64 {
+        if self.acceptor.is_inert {
+            Recollection::FORGETFUL
+        } else if self.acceptor.lives.is_gate() {
+            Recollection::IN_DOUBT
+        } else {
+            Recollection::SOUND
         }
-        numbers[self.index] = own.number;
-        Some(KnownLives { ballot, numbers })
     }
 
     /// An acceptor does not know that it had life `number`: when it asked, too many of those were
     /// missing who do. It begins a later one.
     pub(super) fn tell_later_life(&self, envelope: &Envelope, number: u64, out: &mut impl Outbox) {
-        let Some(own) = self.own_life() else { return };
+        let (own, index) = (self.own_life(), self.config.index(envelope.sender));
+        let (Some(own), Some(index)) = (own, index) else { return };
+        let mut lives = self.table(own);
+        lives[index] = Life { number, incarnation: Incarnation(0) };
         let recollection = Recollection {
             to: envelope.incarnation,
-            known: Life { number, incarnation: Incarnation(0) },
-            own,
+            lives,
             promised: self.acceptor.promised,
             voted: Ballot::ZERO,
             trim: Instance(0),
             decided: Instance(0),
-            remembers: u64::from(!self.acceptor.is_inert),
+            memory: self.memory(),
         };
         self.send(Destination::Node(envelope.sender), &Message::Recollection(recollection), out);
     }
@@ -389,13 +419,12 @@ impl<L: Log> Member<L> {
         };
         let recollection = Recollection {
             to: asker,
-            known: known.life,
-            own,
+            lives: self.table(own),
             promised: acceptor.promised,
             voted: votes.ballot,
             trim: votes.trim,
             decided: votes.decided,
-            remembers: u64::from(!acceptor.is_inert),
+            memory: self.memory(),
         };
         self.send(Destination::Node(known.node), &Message::Recollection(recollection), out);
     }
@@ -408,7 +437,8 @@ impl<L: Log> Member<L> {
         now: Time,
         out: &mut impl Outbox,
     ) {
-        let Recollection { to, known, own, promised, remembers, .. } = *recollection;
+        let Recollection { to, ref lives, promised, memory, .. } = *recollection;
+        let known = lives[self.index];
         let Some(index) = self.config.index(envelope.sender) else { return };
         let mine = self.acceptor.lives.of(self.me).map(|known| known.life);
         let Some(mine) = mine.filter(|mine| mine.incarnation == self.incarnation) else { return };
@@ -416,12 +446,20 @@ impl<L: Log> Member<L> {
         if to != self.incarnation || known.number < mine.number || index == self.index {
             return;
         }
-        self.learn_life(envelope.sender, own, out);
+        // What it has known itself of their lives may be what it lost.
+        for (other, life) in lives.iter().enumerate().take(self.config.acceptors.len()) {
+            if other != self.index {
+                self.learn_life(self.config.acceptors[other], *life, now, out);
+            }
+        }
         if known != mine {
             // Another life had the number, or a later one.
             if self.is_in_doubt() {
                 self.forget();
             }
+            // Others must know the new number, too, before anything is said in that life.
+            let inquiry = || Inquiry::new(self.config.acceptors.len(), false);
+            self.acceptor.lives.inquiry.get_or_insert_with(inquiry);
             self.begin_life(known.number + 1);
             self.ask(out);
             return;
@@ -430,7 +468,7 @@ impl<L: Log> Member<L> {
             self.forget();
         }
         if let Some(inquiry) = &mut self.acceptor.lives.inquiry {
-            inquiry.answers[index] = Some(remembers == 1);
+            inquiry.answers[index] = Some(memory);
             inquiry.promised = inquiry.promised.max(promised);
             self.conclude(now, out);
         }
@@ -463,15 +501,17 @@ impl<L: Log> Member<L> {
         let is_inert = self.acceptor.is_inert;
         let (others, quorum) = (self.config.acceptors.len() - 1, self.config.quorum());
         let Some(inquiry) = &mut self.acceptor.lives.inquiry else { return };
-        let answered = inquiry.answers.iter().flatten().count();
-        let remembering = inquiry.answers.iter().flatten().filter(|remembers| **remembers).count();
+        let answered = inquiry.count(|_| true);
+        let remembering = inquiry.count(|memory| memory != Recollection::FORGETFUL);
+        let sound = inquiry.count(|memory| memory == Recollection::SOUND);
         let is_over = if is_inert {
             // Its admission takes an answer of everybody, too.
             answered == others && inquiry.has_asked
         } else if remembering + 1 >= quorum && inquiry.has_asked {
             let since = *inquiry.since.get_or_insert(now);
             let is_late = now.since(since) >= self.config.election_timeout * PATIENCE;
-            answered == others || remembering >= quorum || is_late
+            // Two that are in doubt could vouch for each other.
+            answered == others || sound >= quorum || is_late
         } else {
             false
         };

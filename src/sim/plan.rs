@@ -242,16 +242,10 @@ impl Plan {
     pub(super) fn draw(seed: u64, options: &Options) -> Self {
         // Separate streams: what is fixed by hand must not change what else the seed draws.
         let source = Random::new(seed).stream(0x7073_6d72);
-        let rounds = options.rounds.unwrap_or(1);
-        let timing = Timing::draw(&mut source.stream(5));
-        let round = timing.heals_at;
-        let timing = Timing { heals_at: Time(round.0 * rounds), ..timing };
-        let mut faults = planned::draw(&mut source.stream(4), round);
-        for number in 1..rounds {
-            let begins = Duration::from_nanos(round.0 * number);
-            let random = &mut source.stream(100 + number);
-            faults.extend(planned::again(random, round).map(|fault| fault.later(begins)));
-        }
+        let (rounds, timing) = (options.rounds.unwrap_or(1), Timing::draw(&mut source.stream(5)));
+        let mut faults = planned::draw(&mut source.stream(4), timing.heals_at);
+        faults.extend(planned::again(&source, timing.heals_at, rounds));
+        let timing = Timing { heals_at: Time(timing.heals_at.0 * rounds), ..timing };
         let checkpoints = checkpoints(&mut source.stream(7));
         if checkpoints.is_some() {
             faults.extend(planned::restarts(&mut source.stream(8), timing.heals_at));

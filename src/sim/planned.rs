@@ -73,17 +73,16 @@ pub(super) struct Planned {
     pub(super) choice: u64,
 }
 
-impl Planned {
-    /// The same so much later.
-    pub(super) fn later(self, duration: Duration) -> Self {
-        Self { at: self.at + duration, ..self }
-    }
-}
-
-/// Those of another round that is over before `end`: replicas that died for good did so in the first.
-pub(super) fn again(random: &mut Random, end: Time) -> impl Iterator<Item = Planned> {
-    let faults = draw(random, end).into_iter();
-    faults.filter(|planned| planned.fault != Fault::CrashReplica)
+/// Those of the rounds that follow the first, each as long: which replicas die for good is drawn in
+/// that one.
+pub(super) fn again(source: &Random, round: Time, rounds: u64) -> impl Iterator<Item = Planned> {
+    (1..rounds).flat_map(move |number| {
+        let begins = Duration::from_nanos(round.0 * number);
+        let faults = draw(&mut source.stream(100 + number), round).into_iter();
+        faults
+            .filter(|planned| planned.fault != Fault::CrashReplica)
+            .map(move |planned| Planned { at: planned.at + begins, ..planned })
+    })
 }
 
 /// Those of every seed, before `end`.

@@ -291,8 +291,9 @@ impl<S: SimService> World<S> {
                 worker.delivered.clear();
                 self.checks.on_executions(replica, &replicas[replica], &mut self.office);
                 Checks::on_conflict(worker.place, worker.subscription.conflict(), &mut self.office);
-                // Whoever waits for this worker in synchronous mode looks again.
-                if !matches!(progress, Progress::Idle | Progress::Swept) {
+                // Whoever waits for this worker in synchronous mode looks again. One that has taken no
+                // step has told nobody anything: two that wait would wake each other without end.
+                if matches!(progress, Progress::Worked(_)) {
                     self.wake_siblings(replica, index);
                 }
                 match progress {

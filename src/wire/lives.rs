@@ -1,9 +1,13 @@
 //! What acceptors say to each other when one of them begins a life with the log of former ones, and
 //! of such lives when they promise.
 
+use super::DecodeError;
 use super::parts::MAX_ACCEPTORS;
 use crate::types::{Ballot, Incarnation, Instance, Life};
 use bytemuck::{Pod, Zeroable};
+
+/// No acceptor begins so many lives: what names one behind it would leave no number for the next.
+const MOST_LIVES: u64 = 1 << 48;
 
 /// Acceptor -> acceptor: this life of the sender has begun. The receiver writes it down, and then
 /// says what it knows of the sender.
@@ -14,16 +18,21 @@ pub struct Recall {
     pub life: Life,
 }
 
+impl Recall {
+    pub(super) fn check(self) -> Result<Self, DecodeError> {
+        if self.life.number <= MOST_LIVES { Ok(self) } else { Err(DecodeError::Malformed) }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Recollection {
     /// The life that asked.
     pub to: Incarnation,
-    /// The last life of it that the answerer has written down.
-    pub known: Life,
-    /// The answerer's own life.
-    pub own: Life,
+    /// By acceptor, in the order of the epoch: its last life that the answerer has written down; the
+    /// answerer's own is the present one.
+    pub lives: [Life; MAX_ACCEPTORS],
     /// The highest ballot that the answerer has promised.
     pub promised: Ballot,
     /// A ballot that the receiver has promised, and in whose ring it was; zero: none is known.
@@ -32,8 +41,22 @@ pub struct Recollection {
     pub trim: Instance,
     /// ... up to this one everything was decided at `voted`, by the receiver's votes too.
     pub decided: Instance,
-    /// 1: the answerer remembers its former lives.
-    pub remembers: u64,
+    /// A [`Recollection::SOUND`], [`Recollection::IN_DOUBT`] or [`Recollection::FORGETFUL`].
+    pub memory: u64,
+}
+
+impl Recollection {
+    /// The answerer has no memory of former lives.
+    pub const FORGETFUL: u64 = 0;
+    /// It remembers, but asks itself whether its log is a copy of earlier days.
+    pub const IN_DOUBT: u64 = 1;
+    /// It remembers.
+    pub const SOUND: u64 = 2;
+
+    pub(super) fn check(self) -> Result<Self, DecodeError> {
+        let is_sound = self.lives.iter().all(|life| life.number <= MOST_LIVES);
+        if is_sound { Ok(self) } else { Err(DecodeError::Malformed) }
+    }
 }
 
 /// Acceptor -> candidate, before each answer to its Prepare: the lives that the promiser knew of when
@@ -47,4 +70,11 @@ pub struct KnownLives {
     /// By acceptor, in the order of the epoch: the number of its last known life; the sender's own is
     /// the life that promised. 0: none, or one that needed no number.
     pub numbers: [u64; MAX_ACCEPTORS],
+}
+
+impl KnownLives {
+    pub(super) fn check(self) -> Result<Self, DecodeError> {
+        let is_sound = self.numbers.iter().all(|number| *number <= MOST_LIVES);
+        if is_sound { Ok(self) } else { Err(DecodeError::Malformed) }
+    }
 }

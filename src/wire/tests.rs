@@ -156,13 +156,12 @@ fn what_acceptors_ask_at_their_start_survives_the_wire() {
     let ballot = |round| Ballot::new(round, NodeId(2), Incarnation(5));
     let recollection = Recollection {
         to: Incarnation(73),
-        known: life(3),
-        own: life(9),
+        lives: std::array::from_fn(|index| life(index as u64)),
         promised: ballot(8),
         voted: ballot(7),
         trim: Instance(100),
         decided: Instance(140),
-        remembers: 1,
+        memory: Recollection::SOUND,
     };
     assert_round_trip(&Message::Recall(Recall { life: life(3) }));
     assert_round_trip(&Message::Recollection(recollection));

@@ -201,23 +201,62 @@ fn a_candidate_that_is_cut_off_does_not_lead_by_a_promise_that_an_old_copy_has_f
     assert!((0..5).all(|index| net.member(index).has_vote()));
 }
 
+/// The last life of `node` that acceptor `index` has written down.
+fn known_of(net: &mut Net, index: usize, node: u16) -> Life {
+    let life = Life { number: 0, incarnation: Incarnation(99) };
+    net.heard.clear();
+    net.inject(index, (NodeId(node), life.incarnation), &Message::Recall(Recall { life }));
+    let answer = net.heard.last().expect("it knows one").clone();
+    let Message::Recollection(told) = answer.message() else { panic!("{answer:?}") };
+    told.lives[usize::from(node)]
+}
+
 #[test]
-fn who_does_not_know_that_it_had_later_lives_is_told_by_a_candidate_and_promises_in_another() {
-    let mut net = ring(3);
-    // 1 alone has heard of a later life of 2, and is down while 2 asks: more than this ring endures.
+fn who_does_not_know_that_it_had_later_lives_is_told_by_a_candidate_and_tells_all() {
+    let mut net = ring(5);
+    // 1 alone has heard of a later life of 2, and is down while 2 asks.
     let life = Life { number: 7, incarnation: Incarnation(5) };
     net.inject(1, (NodeId(2), life.incarnation), &Message::Recall(Recall { life }));
     net.run(MILLI);
     net.crash(1);
     restart(&mut net, 2);
-    net.run(2_000 * MILLI);
-    assert!(net.member(2).has_vote(), "0 has answered it");
+    net.run(500 * MILLI);
+    assert!(net.member(2).has_vote(), "the other three have answered it");
     net.start(1, Memory::Restored);
     net.run(500 * MILLI);
-    // Without 0 each needs the other's promise.
+    // Without 0 and 4 the three need each other's promises.
     net.crash(0);
+    net.crash(4);
     net.run(2_000 * MILLI);
     decide(&mut net, 11, b"eleven");
+    assert_eq!(known_of(&mut net, 3, 2).number, 8);
+}
+
+#[test]
+fn who_is_put_back_learns_the_lives_of_all_others_again() {
+    let mut net = ring(3);
+    let old = copy(&mut net, 1);
+    restart(&mut net, 0);
+    net.run(500 * MILLI);
+    net.filter = Box::new(|packet| packet.from != NodeId(0) || packet.to != NodeId(1));
+    put_back(&mut net, 1, old);
+    net.run(500 * MILLI);
+    assert_eq!(known_of(&mut net, 1, 0).number, 1, "2 knew it");
+}
+
+#[test]
+fn those_in_doubt_do_not_vouch_for_each_other() {
+    let mut net = ring(5);
+    net.crash(4);
+    restart(&mut net, 2);
+    restart(&mut net, 3);
+    net.run(100 * MILLI);
+    assert!(!net.member(2).has_vote(), "2 of the others are sound");
+    net.run(400 * MILLI);
+    assert!(net.member(2).has_vote() && net.member(3).has_vote());
+    restart(&mut net, 2);
+    net.run(100 * MILLI);
+    assert!(net.member(2).has_vote(), "3 of the others are sound");
 }
 
 #[test]
@@ -359,7 +398,7 @@ fn a_life_is_answered_once_it_is_persistent() {
     net.inject(1, (NodeId(2), earlier.incarnation), &Message::Recall(recall));
     let answer = net.heard.last().expect("it answers").clone();
     let Message::Recollection(told) = answer.message() else { panic!("{answer:?}") };
-    assert_eq!((told.to, told.known), (earlier.incarnation, life));
+    assert_eq!((told.to, told.lives[2]), (earlier.incarnation, life));
 }
 
 /// `count` acceptors that do not keep lives, and have restarted one by one; they have decided ten

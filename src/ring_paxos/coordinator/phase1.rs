@@ -77,16 +77,16 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Some(index) = self.config.index(envelope.sender) else { return };
-        let (first, needs_number) = (self.first_open(), self.config.keeps_lives);
+        let (first, has_number) = (self.first_open(), self.config.keeps_lives);
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
         let answer = &mut preparing.answers[index];
-        if !answer.is_by(envelope.incarnation, first, needs_number) {
+        if promise.ballot != self.coordinator.ballot
+            || !answer.is_by(envelope.incarnation, first, has_number)
+        {
             return;
         }
-        let is_expected = promise.ballot == self.coordinator.ballot
-            && promise.first == answer.asked
-            && !answer.is_complete
-            && promise.pages <= 64;
+        let is_expected =
+            promise.first == answer.asked && !answer.is_complete && promise.pages <= 64;
         if !is_expected {
             return;
         }

@@ -4,8 +4,8 @@
 //! have trimmed may differ, and so may what is on a page. Where lives are kept, more is asked: the
 //! next life may have come back from a copy of a log that lacks the promise. It asks others before it
 //! votes. Whoever answers it after having promised this ballot tells it so; whoever answers it before
-//! knows of that life, and says so with its own promise ([`KnownLives`]). f + 1 answer it, and f others
-//! must promise, so one of them does both. A promise of an earlier life is forgotten then, and asked
+//! knows of that life, and says so with its own promise ([`KnownLives`]). f + 1 answer it, and beside it
+//! the quorum has f members, the candidate among them, so one of them does both. A promise of an earlier life is forgotten then, and asked
 //! for again.
 
 use super::Phase;
@@ -26,8 +26,8 @@ pub(super) struct Answer {
     pub(super) is_inert: bool,
     /// The life that answers, once something is here of it.
     life: Option<Incarnation>,
-    /// Where lives are kept: the number of that life, which is the last one that this candidate or
-    /// any promiser knows of, or of the one that is awaited.
+    /// Where lives are kept: the number of the last life that this candidate or a promiser knows of.
+    /// If `life` is here, it is that one's.
     number: u64,
 }
 
@@ -50,6 +50,7 @@ impl Answer {
     /// A life and its number answer.
     fn begin(&mut self, (life, number): (Incarnation, u64), first: Instance) {
         if self.life != Some(life) {
+            let first = if self.life.is_none() { self.asked } else { first };
             let is_inert = self.is_inert;
             *self = Self { life: Some(life), is_inert, ..Self::awaited(first, number) };
         }
@@ -75,7 +76,10 @@ impl<L: Log> Member<L> {
         let answer = &mut preparing.answers[index];
         let (number, last) = (known.numbers[index], answer.number);
         if number < last {
-            self.tell_later_life(envelope, last, out);
+            // The same life may have got another number since.
+            if answer.life != Some(envelope.incarnation) {
+                self.tell_later_life(envelope, last, out);
+            }
             return;
         }
         answer.begin((envelope.incarnation, number), first);
@@ -99,8 +103,9 @@ impl<L: Log> Member<L> {
             return;
         }
         let has_answered = answer.life.is_some();
-        *answer = Answer { is_inert: answer.is_inert, ..Answer::awaited(first, number) };
+        answer.number = number;
         if has_answered {
+            *answer = Answer { is_inert: answer.is_inert, ..Answer::awaited(first, number) };
             let prepare = Prepare { ballot: self.coordinator.ballot, first };
             self.send_prepare(index, prepare, out);
         }
