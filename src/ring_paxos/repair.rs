@@ -88,9 +88,11 @@ impl<L: Log> Member<L> {
             self.answer(envelope, &Message::Trimmed(trimmed), out);
         }
         if !decisions.is_empty() {
+            // Whoever hears it takes the mark for one of that ballot. What is known of a later one, for
+            // a candidate is told it, may have other values than this one had accepted.
             let decision = Decision {
                 ballot: self.acceptor.current,
-                decided: self.acceptor.known.0,
+                decided: self.decided_at_current(),
                 trim: self.window.trim(),
                 ranges: DecidedRanges::new(&decisions),
             };

@@ -2,8 +2,8 @@
 
 use super::net::{Net, OUTSIDER};
 use psmr::ring_paxos::RingConfig;
-use psmr::types::{Instance, NodeId, RingId};
-use psmr::wire::{Kind, Message, Wanted};
+use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot};
+use psmr::wire::{Kind, Message, Promise, PromiseRecords, Redirect, Wanted};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -48,6 +48,38 @@ fn a_missing_decision_is_answered_without_the_value() {
     let Message::Decision(decision) = answer.message() else { panic!("{answer:?}") };
     assert_eq!(decision.ranges.iter().map(|range| range.count).sum::<u64>(), 3);
     assert_eq!(net.heard.len(), 1);
+}
+
+#[test]
+fn a_candidate_does_not_tell_what_later_ballots_decided_under_the_name_of_its_former_one() {
+    let mut net = ring(1, 3, 100);
+    let former = net.member(0).ballot();
+    // It steps down, and stands again.
+    net.filter = Box::new(|_| false);
+    let ballot = Ballot::new(former.round + 1, NodeId(1), Incarnation(5));
+    net.inject(0, (NodeId(1), Incarnation(5)), &Message::Redirect(Redirect { ballot }));
+    net.run(1_000 * MILLI);
+    let ballot = net.member(0).ballot();
+    assert!(ballot > former && ballot.node == NodeId(0));
+    // Somebody that promises it has heard what was decided meanwhile.
+    let promise = Promise {
+        ballot,
+        first: net.member(0).trim().next(),
+        last: Instance(2),
+        trim: Instance(0),
+        known: Instance(50),
+        slot: Slot(50),
+        page: 0,
+        pages: 1,
+        records: PromiseRecords::new(&[]),
+    };
+    net.inject(0, (NodeId(2), Incarnation(6)), &Message::Promise(promise));
+    net.heard.clear();
+    net.ask(0, 0, (1, 3, Wanted::Decision as u32));
+    let answer = net.heard.last().unwrap();
+    let Message::Decision(decision) = answer.message() else { panic!("{answer:?}") };
+    assert_eq!(decision.ballot, former);
+    assert!(decision.decided <= Instance(3), "{decision:?}");
 }
 
 #[test]
