@@ -31,6 +31,15 @@ use crate::wire::{KnownLives, MAX_ACCEPTORS, Message, Recall, Recollection};
 /// How long who has heard enough waits for the others, in election time-outs.
 const PATIENCE: u32 = 2;
 
+/// No acceptor begins so many lives unheard: what names a number so far above the known one is not
+/// of this ring, and to believe it would leave no number for the next.
+const LEAP: u64 = 1 << 20;
+
+/// Whether life `number` may follow life `known`.
+pub(super) const fn may_follow(number: u64, known: u64) -> bool {
+    number > known && number - known <= LEAP
+}
+
 /// A life that is written down here.
 #[derive(Clone, Copy, Debug, Hash)]
 struct Known {
@@ -136,6 +145,11 @@ impl Lives {
 
     fn of(&self, node: NodeId) -> Option<Known> {
         self.known.iter().find(|known| known.node == node).copied()
+    }
+
+    /// Whether the last life of `node` that is known is this one.
+    pub(super) fn knows(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.of(node).is_some_and(|known| known.life.incarnation == incarnation)
     }
 
     /// The number of the last life of `node` that is known; 0: of none.
@@ -319,7 +333,7 @@ impl<L: Log> Member<L> {
 
     /// Writes down that `node` lives `life`, unless that or a later one is known.
     fn learn_life(&mut self, node: NodeId, life: Life, now: Time, out: &mut impl Outbox) {
-        if life.number <= self.acceptor.lives.number_of(node) {
+        if !may_follow(life.number, self.acceptor.lives.number_of(node)) {
             return;
         }
         self.write_life(node, life);
@@ -443,7 +457,8 @@ impl<L: Log> Member<L> {
         let mine = self.acceptor.lives.of(self.me).map(|known| known.life);
         let Some(mine) = mine.filter(|mine| mine.incarnation == self.incarnation) else { return };
         // Of another life, or of a number that this one had before.
-        if to != self.incarnation || known.number < mine.number || index == self.index {
+        let is_of_mine = known.number == mine.number || may_follow(known.number, mine.number);
+        if to != self.incarnation || !is_of_mine || index == self.index {
             return;
         }
         // What it has known itself of their lives may be what it lost.

@@ -1,13 +1,9 @@
 //! What acceptors say to each other when one of them begins a life with the log of former ones, and
 //! of such lives when they promise.
 
-use super::DecodeError;
 use super::parts::MAX_ACCEPTORS;
 use crate::types::{Ballot, Incarnation, Instance, Life};
 use bytemuck::{Pod, Zeroable};
-
-/// No acceptor begins so many lives: what names one behind it would leave no number for the next.
-const MOST_LIVES: u64 = 1 << 48;
 
 /// Acceptor -> acceptor: this life of the sender has begun. The receiver writes it down, and then
 /// says what it knows of the sender.
@@ -16,12 +12,6 @@ const MOST_LIVES: u64 = 1 << 48;
 pub struct Recall {
     /// The life.
     pub life: Life,
-}
-
-impl Recall {
-    pub(super) fn check(self) -> Result<Self, DecodeError> {
-        if self.life.number <= MOST_LIVES { Ok(self) } else { Err(DecodeError::Malformed) }
-    }
 }
 
 /// The answer.
@@ -52,11 +42,6 @@ impl Recollection {
     pub const IN_DOUBT: u64 = 1;
     /// It remembers.
     pub const SOUND: u64 = 2;
-
-    pub(super) fn check(self) -> Result<Self, DecodeError> {
-        let is_sound = self.lives.iter().all(|life| life.number <= MOST_LIVES);
-        if is_sound { Ok(self) } else { Err(DecodeError::Malformed) }
-    }
 }
 
 /// Acceptor -> candidate, before each answer to its Prepare: the lives that the promiser knew of when
@@ -70,11 +55,4 @@ pub struct KnownLives {
     /// By acceptor, in the order of the epoch: the number of its last known life; the sender's own is
     /// the life that promised. 0: none, or one that needed no number.
     pub numbers: [u64; MAX_ACCEPTORS],
-}
-
-impl KnownLives {
-    pub(super) fn check(self) -> Result<Self, DecodeError> {
-        let is_sound = self.numbers.iter().all(|number| *number <= MOST_LIVES);
-        if is_sound { Ok(self) } else { Err(DecodeError::Malformed) }
-    }
 }

@@ -482,9 +482,9 @@ impl<'a> Message<'a> {
             }
             Kind::Members => Self::Members(Epoch::decode(r)?),
             Kind::Newborn => Self::Newborn(r.pod()?),
-            Kind::Recall => Self::Recall(r.pod::<Recall>()?.check()?),
-            Kind::Recollection => Self::Recollection(r.pod::<Recollection>()?.check()?),
-            Kind::KnownLives => Self::KnownLives(r.pod::<KnownLives>()?.check()?),
+            Kind::Recall => Self::Recall(r.pod()?),
+            Kind::Recollection => Self::Recollection(r.pod()?),
+            Kind::KnownLives => Self::KnownLives(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

@@ -101,7 +101,7 @@ impl<L: Log> Member<L> {
             self.seal();
         }
         // Who joins an open batch takes nothing.
-        let is_reserved = self.coordinator.open == 0 && self.is_reserved(now, is_vital);
+        let is_reserved = self.coordinator.open == 0 && self.is_reserved_for_others(now, is_vital);
         let Some(at) = self.room(commands.len()).filter(|_| !is_reserved) else {
             self.counters.refused_full += 1;
             self.refuse(envelope, number, Refusal::Full, out);
@@ -129,7 +129,7 @@ impl<L: Log> Member<L> {
             return false;
         }
         self.seal();
-        if self.is_reserved(now, true) || self.room(0).is_none() {
+        if self.is_reserved_for_skips(now) || self.room(0).is_none() {
             return false;
         }
         self.note_taken(now);

@@ -55,6 +55,8 @@ pub(super) struct Coordinator {
     pub(super) slot_next: Slot,
     /// When an instance of the log's reserve was taken last.
     reserve_at: Time,
+    /// When a proposal that makes room was turned away for lack of it; zero: it is not waited for.
+    vital_at: Time,
     /// Bytes of the open batch, and when it was opened.
     open: usize,
     open_since: Time,
@@ -93,6 +95,7 @@ impl Coordinator {
             next: Instance(1),
             slot_next: Slot(0),
             reserve_at: Time::ZERO,
+            vital_at: Time::ZERO,
             open: 0,
             open_since: Time::ZERO,
             names: Names::new(config),

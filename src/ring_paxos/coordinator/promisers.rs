@@ -9,6 +9,7 @@
 //! for again.
 
 use super::Phase;
+use crate::ring_paxos::lives::may_follow;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
 use crate::types::{Incarnation, Time};
@@ -77,7 +78,7 @@ impl<L: Log> Member<L> {
         let (number, last) = (known.numbers[index], answer.number);
         if number < last {
             // The same life may have got another number since.
-            if answer.life != Some(envelope.incarnation) {
+            if !self.acceptor.lives.knows(envelope.sender, envelope.incarnation) {
                 self.tell_later_life(envelope, last, out);
             }
             return;
@@ -99,7 +100,7 @@ impl<L: Log> Member<L> {
         let first = self.first_open();
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
         let answer = &mut preparing.answers[index];
-        if number <= answer.number {
+        if !may_follow(number, answer.number) {
             return;
         }
         let has_answered = answer.life.is_some();

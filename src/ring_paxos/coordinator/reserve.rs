@@ -7,6 +7,9 @@
 //! follows from it, is lost or on its way: 32 instances last for some 20 s where the rest of the log
 //! may last for milliseconds. While fewer replicas are heard than must have a checkpoint, nothing
 //! would help, and nothing is taken. Commands are refused meanwhile, as by any full log.
+//!
+//! A skip is due at every look, a marker comes once in ten milliseconds: what waits longest would
+//! always lose, and the reserve be all skips. So a marker that was turned away has the next instance.
 
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::{Log, Retention};
@@ -19,17 +22,37 @@ const SHARE: u64 = 8;
 const FIRST_WAIT: Duration = Duration::from_micros(20);
 /// The longest wait is so many doublings of that: 1.3 s.
 const DOUBLINGS: u64 = 16;
+/// How long a marker that was turned away is waited for: it is proposed again before that, if not
+/// many are lost.
+const PRECEDENCE: Duration = Duration::from_millis(500);
 
 impl<L: Log> Member<L> {
-    /// Whether the next instance is of the reserve and, now, not for the asker: it is for vital
+    /// Whether the next instance is of the reserve and, now, not for a proposal: it is for vital
     /// ones alone.
     #[inline]
-    pub(super) fn is_reserved(&self, now: Time, is_vital: bool) -> bool {
-        self.place_in_reserve().is_some_and(|place| {
-            let wait = FIRST_WAIT * (1 << place.min(DOUBLINGS));
-            let can_help = is_vital && self.acceptor.positions.can_trim;
-            !can_help || now < self.coordinator.reserve_at + wait
-        })
+    pub(super) fn is_reserved_for_others(&mut self, now: Time, is_vital: bool) -> bool {
+        let Some(place) = self.place_in_reserve() else { return false };
+        let is_reserved = !is_vital || !self.is_open(place, now);
+        self.coordinator.vital_at = match (is_vital, is_reserved) {
+            (true, true) => now,
+            (true, false) => Time::ZERO,
+            (false, _) => self.coordinator.vital_at,
+        };
+        is_reserved
+    }
+
+    /// The same for a skip.
+    #[inline]
+    pub(super) fn is_reserved_for_skips(&self, now: Time) -> bool {
+        let vital_at = self.coordinator.vital_at;
+        let is_awaited = vital_at != Time::ZERO && now < vital_at + PRECEDENCE;
+        self.place_in_reserve().is_some_and(|place| is_awaited || !self.is_open(place, now))
+    }
+
+    /// Whether `place` of the reserve may be taken now.
+    fn is_open(&self, place: u64, now: Time) -> bool {
+        let wait = FIRST_WAIT * (1 << place.min(DOUBLINGS));
+        self.acceptor.positions.can_trim && now >= self.coordinator.reserve_at + wait
     }
 
     /// The next instance is taken.
