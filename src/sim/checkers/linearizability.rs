@@ -15,7 +15,7 @@ pub trait Model {
     /// What it remembers.
     type State: Clone + Eq + Hash + Debug;
     /// What is done to it, and what was answered, if anything was.
-    type Action: Debug;
+    type Action: Debug + PartialEq;
 
     /// The state after `action`; `None` if in `state` the answer would have been another.
     fn step(state: &Self::State, action: &Self::Action) -> Option<Self::State>;
@@ -63,19 +63,27 @@ pub fn check<M: Model>(
     let mut taken: Vec<(usize, M::State)> = Vec::new();
     let (mut state, mut set) = (initial, 0_u128);
     let (mut longest, mut stuck) = (0, 0);
+    let (twins, mut is_taken) = (twins(calls), vec![false; calls.len()]);
     let mut at = list.first();
     for _ in 0..steps {
         match at.map(|entry| list.event(entry)) {
             // Every operation that returned is in order; the rest never took effect.
             None => return Linearizability::Holds,
             Some(Event::Call(call)) => {
+                let is_pending = calls[call].returned.is_none();
+                // What never returned need not be in the order: not if it does nothing there, nor
+                // before one that asked for the same earlier, which could stand in its place.
+                let is_idle = |after: &M::State| is_pending && *after == state;
+                let is_second = twins[call].is_some_and(|twin| !is_taken[twin]);
                 let after = M::step(&state, &calls[call].action);
+                let after = after.filter(|after| !is_second && !is_idle(after));
                 let after = after.filter(|after| memo.insert((set ^ names[call], after.clone())));
                 let Some(after) = after else {
                     at = at.and_then(|entry| list.next(entry));
                     continue;
                 };
                 set ^= names[call];
+                is_taken[call] = true;
                 taken.push((call, std::mem::replace(&mut state, after)));
                 list.lift(call);
                 at = list.first();
@@ -88,12 +96,26 @@ pub fn check<M: Model>(
                     return Linearizability::Violated { longest, stuck };
                 };
                 (set, state) = (set ^ names[call], before);
+                is_taken[call] = false;
                 list.put_back(call);
                 at = list.next(List::call(call));
             }
         }
     }
     Linearizability::Undecided
+}
+
+/// By call: if it never returned, the last one before it that asked for the same and never returned.
+fn twins<A: PartialEq>(calls: &[Call<A>]) -> Vec<Option<usize>> {
+    let mut pending: Vec<_> = (0..calls.len()).filter(|at| calls[*at].returned.is_none()).collect();
+    pending.sort_by_key(|at| calls[*at].invoked);
+    let mut twins = vec![None; calls.len()];
+    for (place, at) in pending.iter().enumerate() {
+        let before = pending[..place].iter().rev();
+        let is_same = |other: &&usize| calls[**other].action == calls[*at].action;
+        twins[*at] = before.copied().find(|other| is_same(&other));
+    }
+    twins
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +246,7 @@ mod tests {
     #[derive(Debug)]
     struct Register;
 
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Action {
         Write(u64),
         Read(u64),
