@@ -11,7 +11,7 @@ use crate::wire::{Control, ControlKind, Reply, Status};
 use std::time::Duration;
 
 /// Marks the numbers of refreshes and closings; what remains is the session's place.
-const REFRESH: u64 = 1 << 62;
+const REFRESH: u64 = Control::REFRESH;
 const CLOSING: u64 = 1 << 63;
 
 /// Looks at the sessions a session time-out.

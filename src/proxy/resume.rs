@@ -1,9 +1,9 @@
 //! A session of an earlier client, gone on with.
 //!
 //! Every table of one replica must have reported: then the replica has come to the resuming in every
-//! group, and its word of the highest sequence is of all that was executed before. Commands of the
-//! earlier client may still be on their way; they lie at most a window above that, so the first
-//! number that is used again lies beyond. A report to the earlier client that is late says nothing of
+//! group, and its word of the highest sequence is above all of earlier clients. Their commands may
+//! still be on their way, also such as they have given up: so each resuming raises the word by more than
+//! a life has numbers, and the first that is used lies a window beyond. A report to the earlier client that is late says nothing of
 //! them, and may come to the same address: the number of an opening names the life that asks.
 
 use super::Proxy;

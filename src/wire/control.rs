@@ -50,6 +50,9 @@ pub struct Control {
 const _: () = assert!(size_of::<Control>() == 40);
 
 impl Control {
+    /// A bit of `number`: a client that lives refreshes its own session by resuming it.
+    pub const REFRESH: u64 = 1 << 62;
+
     /// A control command of `kind` with everything else zero.
     #[must_use]
     pub fn new(kind: ControlKind) -> Self {

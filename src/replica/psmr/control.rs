@@ -109,6 +109,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         match table.find(id) {
             Some(session) => {
                 session.move_to(control.reply_to);
+                if control.number & Control::REFRESH == 0 {
+                    session.begin_life();
+                }
                 table.refresh(id);
                 self.report(command, control, (id, Status::SessionOpened), cycle);
             }

@@ -6,7 +6,7 @@
 use crate::mem::prefetch;
 use crate::replica::SessionLimits;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::types::{Address, Sequence, SessionId};
+use crate::types::{Address, Bug, Sequence, SessionId};
 use std::sync::OnceLock;
 
 /// The longest reply of a command that changes state that an entry can hold.
@@ -18,6 +18,9 @@ const STATE_SHIFT: u32 = LENGTH_BITS;
 const FLAGS_SHIFT: u32 = STATE_SHIFT + 2;
 const SEQUENCE_SHIFT: u32 = FLAGS_SHIFT + 4;
 const MAX_SEQUENCE: u64 = u64::MAX >> SEQUENCE_SHIFT;
+/// A life of a client has 2^24 numbers before those of the next one; a session is resumed at most 2^20
+/// times.
+const LIFE_SHIFT: u32 = 24;
 const FAILED: u64 = 1;
 const DONE: u64 = 2;
 
@@ -289,6 +292,16 @@ impl<'a> Session<'a> {
     /// The highest sequence that this table was asked for.
     pub(in crate::replica) fn highest(&self) -> u64 {
         self.record.highest.load(Ordering::Relaxed)
+    }
+
+    /// Another life of the client goes on with the session. What the one before has given up at a
+    /// deadline may have numbers far above the highest that came here, and come later: the next life's
+    /// lie above all of them, and above those of a life of which nothing came.
+    pub(in crate::replica) fn begin_life(&self) {
+        if !Bug::ResumeOnFirstWord.is_planted() {
+            let highest = (self.highest() >> LIFE_SHIFT) + 1;
+            self.note(Sequence(highest << LIFE_SHIFT));
+        }
     }
 
     /// A read of this number was ordered: it enters no table, but who resumes the session must begin

@@ -44,6 +44,23 @@ fn a_sequence_below_the_lowest_unanswered_is_forgotten_and_one_beyond_the_window
 }
 
 #[test]
+fn each_life_of_a_client_has_numbers_above_all_of_those_before() {
+    let (table, id) = open_table();
+    let session = table.find(id).unwrap();
+    assert!(matches!(session.admit(Sequence(3), Sequence(1)), Admission::New(_)));
+    session.begin_life();
+    let second = session.highest();
+    assert!(second >= 1 << 20, "what the first life gave up may have any number up to there");
+    // Nothing of the second life comes before the third begins.
+    session.begin_life();
+    let third = session.highest();
+    assert!(third >= second + (1 << 20));
+    let next = Sequence(third + 5);
+    assert!(matches!(session.admit(next, next), Admission::New(_)));
+    assert!(matches!(session.admit(Sequence(second + 5), Sequence(1)), Admission::Forgotten));
+}
+
+#[test]
 fn an_entry_is_used_again_a_window_later() {
     let (table, id) = open_table();
     let session = table.find(id).unwrap();
