@@ -446,14 +446,21 @@ fn a_resumed_session_is_answered_at_its_new_address_and_learns_its_highest_seque
     stage.send(2, &cell_command(ADD, 2, 1));
     let _ = stage.answers();
     let session = stage.session;
-    stage.cluster.control(ControlKind::Resume, |control| {
-        control.session = session;
-        control.reply_to = Address::memory(9);
-    });
-    let reports: Vec<SessionReport> =
-        stage.answers().iter().map(|a| bytemuck::pod_read_unaligned(&a.payload)).collect();
-    assert_eq!(reports.len(), 3, "one a table");
-    assert_eq!(reports.iter().map(|report| report.highest).max(), Some(2));
+    let mut resume = |number| {
+        stage.cluster.control(ControlKind::Resume, |control| {
+            (control.session, control.number) = (session, number);
+            control.reply_to = Address::memory(9);
+        });
+        let answers = stage.answers();
+        let reports = answers.iter().map(|a| bytemuck::pod_read_unaligned(&a.payload));
+        let highest: Vec<_> = reports.map(|report: SessionReport| report.highest).collect();
+        assert_eq!(highest.len(), 3, "one a table");
+        highest.into_iter().max().expect("three")
+    };
+    // A client that lives goes on with the numbers that it has; another life has others.
+    assert_eq!(resume(Control::REFRESH), 2);
+    let (second, third) = (resume(1), resume(2));
+    assert!(second >= 1 << 20 && third >= second + (1 << 20));
     stage.send(3, &cell_command(ADD, 1, 1));
     assert_eq!(stage.answers()[0].to, Address::memory(9));
 }
