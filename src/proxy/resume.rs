@@ -2,9 +2,10 @@
 //!
 //! Every table of one replica must have reported: then the replica has come to the resuming in every
 //! group, and its word of the highest sequence is above all of earlier clients. Their commands may
-//! still be on their way, also such as they have given up: so each resuming raises the word by more than
-//! a life has numbers, and the first that is used lies a window beyond. A report to the earlier client that is late says nothing of
-//! them, and may come to the same address: the number of an opening names the life that asks.
+//! still be on their way, also such as they have given up: so each resuming raises the word by more
+//! than a life has numbers, and the first that is used lies a window beyond. A report to the earlier
+//! client that is late says nothing of them, and may come to the same address: the number of an
+//! opening names the life that asks.
 
 use super::Proxy;
 use crate::types::{Bug, MAX_REPLICAS, Sequence, SessionId};

@@ -413,13 +413,15 @@ impl<L: Log> Member<L> {
     }
 
     fn send_due_promise(&mut self, out: &mut impl Outbox) {
-        let Some(due) = self.acceptor.promise_due.as_ref() else { return };
-        let lives = self.config.keeps_lives.then(|| self.known_lives(due.ballot));
-        if !self.is_promise_persisted() || matches!(lives, Some(None)) {
+        if !self.is_promise_persisted() {
             return;
         }
         let Some(due) = self.acceptor.promise_due.take() else { return };
-        if let Some(lives) = lives.flatten() {
+        if self.config.keeps_lives {
+            let Some(lives) = self.known_lives(due.ballot) else {
+                self.acceptor.promise_due = Some(due);
+                return;
+            };
             self.send(Destination::Node(due.to), &Message::KnownLives(lives), out);
         }
         self.send_promise(&due, out);

@@ -7,8 +7,9 @@
 //! voted. Before an acceptor has heard enough of that it neither promises nor votes:
 //!
 //! - of f others that remember their own lives, any quorum together with itself, and for a while
-//!   longer of whoever else may answer, unless f + 1 have that are not in doubt themselves. What an acceptor has forgotten, f others
-//!   helped to decide; if no more than f - 1 are missing, one of them is among those who answer.
+//!   longer of whoever else may answer, unless f + 1 have that are not in doubt themselves. What an
+//!   acceptor has forgotten, f others helped to decide; if no more than f - 1 are missing, one of them
+//!   is among those who answer.
 //! - Somebody knows a later life, or another one of the same number, or more votes than the log has:
 //!   it is an old copy. The acceptor has lost its memory then, and is admitted again (`admission`).
 //! - A promise that the log does not have is made again: it rises to the highest that is told.

@@ -1,5 +1,5 @@
-//! The coordinator's side: Phase 1 (`phase1`, `promisers`), proposals and batches (`batch`), what leaves and when
-//! (`phase2`), what keeps it all going under loss (`flow`), the end of the log (`reserve`), and what
+//! The coordinator's side: Phase 1 (`phase1`, `promisers`), proposals and batches (`batch`), what
+//! leaves and when (`phase2`), what keeps it all going under loss (`flow`), the end of the log (`reserve`), and what
 //! stands in the way (`obstacle`).
 //!
 //! Instances fall into four runs: decided, in flight, gathered but not sent, and the open batch.
@@ -55,8 +55,8 @@ pub(super) struct Coordinator {
     pub(super) slot_next: Slot,
     /// When an instance of the log's reserve was taken last.
     reserve_at: Time,
-    /// When a proposal that makes room was turned away for lack of it; zero: it is not waited for.
-    vital_at: Time,
+    /// Until when a proposal that makes room, and was turned away for lack of it, is waited for.
+    vital_until: Time,
     /// Bytes of the open batch, and when it was opened.
     open: usize,
     open_since: Time,
@@ -95,7 +95,7 @@ impl Coordinator {
             next: Instance(1),
             slot_next: Slot(0),
             reserve_at: Time::ZERO,
-            vital_at: Time::ZERO,
+            vital_until: Time::ZERO,
             open: 0,
             open_since: Time::ZERO,
             names: Names::new(config),

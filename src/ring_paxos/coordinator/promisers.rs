@@ -4,9 +4,9 @@
 //! have trimmed may differ, and so may what is on a page. Where lives are kept, more is asked: the
 //! next life may have come back from a copy of a log that lacks the promise. It asks others before it
 //! votes. Whoever answers it after having promised this ballot tells it so; whoever answers it before
-//! knows of that life, and says so with its own promise ([`KnownLives`]). f + 1 answer it, and beside it
-//! the quorum has f members, the candidate among them, so one of them does both. A promise of an earlier life is forgotten then, and asked
-//! for again.
+//! knows of that life, and says so with its own promise ([`KnownLives`]). f + 1 answer it, and beside
+//! it the quorum has f members, the candidate among them, so one of them does both. A promise of an
+//! earlier life is forgotten then, and asked for again.
 
 use super::Phase;
 use crate::ring_paxos::lives::may_follow;
@@ -51,11 +51,20 @@ impl Answer {
     /// A life and its number answer.
     fn begin(&mut self, (life, number): (Incarnation, u64), first: Instance) {
         if self.life != Some(life) {
-            let first = if self.life.is_none() { self.asked } else { first };
-            let is_inert = self.is_inert;
-            *self = Self { life: Some(life), is_inert, ..Self::awaited(first, number) };
+            self.forget(first);
+            self.life = Some(life);
         }
         self.number = number;
+    }
+
+    /// Forgets what a life has answered, if one has, which says so. The next one is asked from `first`
+    /// on.
+    fn forget(&mut self, first: Instance) -> bool {
+        let has_answered = self.life.is_some();
+        if has_answered {
+            *self = Self { is_inert: self.is_inert, ..Self::awaited(first, self.number) };
+        }
+        has_answered
     }
 }
 
@@ -103,10 +112,8 @@ impl<L: Log> Member<L> {
         if !may_follow(number, answer.number) {
             return;
         }
-        let has_answered = answer.life.is_some();
         answer.number = number;
-        if has_answered {
-            *answer = Answer { is_inert: answer.is_inert, ..Answer::awaited(first, number) };
+        if answer.forget(first) {
             let prepare = Prepare { ballot: self.coordinator.ballot, first };
             self.send_prepare(index, prepare, out);
         }

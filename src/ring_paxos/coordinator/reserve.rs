@@ -33,19 +33,16 @@ impl<L: Log> Member<L> {
     pub(super) fn is_reserved_for_others(&mut self, now: Time, is_vital: bool) -> bool {
         let Some(place) = self.place_in_reserve() else { return false };
         let is_reserved = !is_vital || !self.is_open(place, now);
-        self.coordinator.vital_at = match (is_vital, is_reserved) {
-            (true, true) => now,
-            (true, false) => Time::ZERO,
-            (false, _) => self.coordinator.vital_at,
-        };
+        if is_vital {
+            self.coordinator.vital_until = if is_reserved { now + PRECEDENCE } else { Time::ZERO };
+        }
         is_reserved
     }
 
     /// The same for a skip.
     #[inline]
     pub(super) fn is_reserved_for_skips(&self, now: Time) -> bool {
-        let vital_at = self.coordinator.vital_at;
-        let is_awaited = vital_at != Time::ZERO && now < vital_at + PRECEDENCE;
+        let is_awaited = now < self.coordinator.vital_until;
         self.place_in_reserve().is_some_and(|place| is_awaited || !self.is_open(place, now))
     }
 
