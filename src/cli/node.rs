@@ -8,7 +8,7 @@ use crate::config::{Cluster, duration};
 use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
-    BuildError, ClusterError, Ended, Event, Growth, Launch, NodeError, Process, Weight,
+    BuildError, ClusterError, Ended, Event, Growth, HomeError, Launch, NodeError, Process, Weight,
     WithService, latest_members, shortfalls, tell, with_service,
 };
 use crate::service::{GroupMap, Optimistic};
@@ -215,6 +215,8 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let message = error.to_string();
         match error {
+            // Nothing changes until somebody has looked: a service manager does not try again.
+            NodeError::Home(HomeError::Divided { .. }) => Self::Usage(message),
             NodeError::Home(_) => Self::Environment(message),
             NodeError::Start { source, .. } => match *source {
                 ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_) => {

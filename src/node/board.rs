@@ -8,7 +8,7 @@ use super::observer::{
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::{Checkpoints, Recovery, WorkerCounters};
 use crate::types::{Address, Digest, GroupSet, Instance, RingId, Slot};
-use crate::wire::{DecodeError, Fact, Topic};
+use crate::wire::{DecodeError, DigestPoint, Fact, Topic};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
 use std::collections::BTreeMap;
@@ -18,13 +18,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const POINTS: usize = 64;
 /// Reasons to drop a datagram beyond those of its bytes.
 const NETWORK: [&str; 4] = ["socket-buffer", "receive-buffers", "link", "not-sent"];
-
-/// A place in the order and the state there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Point {
-    position: u64,
-    digest: u64,
-}
 
 /// One worker's line of the board: it alone writes.
 #[derive(Debug, Default)]
@@ -63,7 +56,7 @@ pub(super) enum Stand {
 #[derive(Debug)]
 pub(super) struct Board {
     workers: Box<[CachePadded<Line>]>,
-    points: Box<[AtomicCell<Point>]>,
+    points: Box<[AtomicCell<DigestPoint>]>,
     /// Digest points so far.
     taken: AtomicU64,
     /// Commands that were executed when the last of them was taken.
@@ -122,7 +115,8 @@ impl Board {
             let RingPosition { ring, next, slot } = position;
             let values = [u64::from(ring.0) + 1, next.0, slot.0, learner.heard().0];
             for (word, value) in words.iter().zip(values) {
-                word.store(value, Ordering::Relaxed);
+                // Release: who sees how far it is (Acquire, in `settled`) sees what it did before.
+                word.store(value, Ordering::Release);
             }
         }
         let lost = subscription.needs_state_transfer().map_or(0, |(_, instance)| instance.0);
@@ -221,28 +215,46 @@ impl Board {
         if self.workers.is_empty() || !self.workers.iter().all(has_begun) {
             return None;
         }
-        // The ring of all groups is the last one of each worker: with one group, the only one.
-        let last = |line: &Line| {
-            let [first, second] = &line.rings;
-            load(if load(&second[0]) > 0 { &second[2] } else { &first[2] })
-        };
         Some(ReplicaFigures {
             is_lost: self.workers.iter().any(|line| load(&line.lost) > 0),
             is_muted: self.workers.iter().any(|line| line.is_muted.load(Ordering::Relaxed)),
-            position: self.workers.iter().map(|line| last(line)).min().unwrap_or_default(),
+            position: self.position(),
             state: self.state.load(),
             kept: self.kept(),
         })
     }
 
+    /// The first slot of the ring of all groups that some worker has not left behind.
+    fn position(&self) -> u64 {
+        // That ring is the second one of each worker: with one group, the only one.
+        let last = usize::from(self.workers.len() > 1);
+        let slots = self.workers.iter().map(|line| line.rings[last][2].load(Ordering::Acquire));
+        slots.min().unwrap_or_default()
+    }
+
+    /// The digest points from the `from`th on that no marker can change any more, since every worker
+    /// has left their slots; how many there are now in all.
+    pub(super) fn settled(&self, from: u64, mut each: impl FnMut(DigestPoint)) -> u64 {
+        // First: a worker that has left a slot has written its point before.
+        let position = self.position();
+        let taken = self.taken.load(Ordering::Acquire);
+        for at in from.max(taken.saturating_sub(POINTS as u64))..taken {
+            let point = self.points[place(at)].load();
+            if point.slot.0 >= position {
+                return at;
+            }
+            each(point);
+        }
+        taken
+    }
+
     /// A digest was taken at `slot` of the ring of all groups. Of several at one place the last
     /// stands, at every replica the same.
     pub(super) fn push(&self, slot: Slot, digest: Digest) {
-        let point = Point { position: slot.0, digest: digest.0 };
         let taken = self.taken.load(Ordering::Relaxed);
-        let is_same = taken > 0 && self.points[place(taken - 1)].load().position == slot.0;
+        let is_same = taken > 0 && self.points[place(taken - 1)].load().slot == slot;
         let at = if is_same { taken - 1 } else { taken };
-        self.points[place(at)].store(point);
+        self.points[place(at)].store(DigestPoint { slot, digest });
         self.executed.store(self.executed(), Ordering::Relaxed);
         // Release: who reads the count (Acquire, in `facts`) sees the point.
         self.taken.store(at + 1, Ordering::Release);
@@ -346,8 +358,8 @@ impl Board {
         facts.push(Fact::new(Topic::Kept, 0, [failures, error, saves]));
         let taken = self.taken.load(Ordering::Acquire);
         for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
-            let Point { position, digest } = self.points[place(at)].load();
-            facts.push(Fact::new(Topic::Digest, index, [position, digest, 0]));
+            let DigestPoint { slot, digest } = self.points[place(at)].load();
+            facts.push(Fact::new(Topic::Digest, index, [slot.0, digest.0, 0]));
         }
     }
 
@@ -423,6 +435,30 @@ mod tests {
         assert_eq!((points.len(), board.taken()), (POINTS, 100));
         assert_eq!(points[0].values[..2], [37, 74]);
         assert_eq!(points[POINTS - 1].values[..2], [100, 200]);
+    }
+
+    #[test]
+    fn a_digest_point_is_settled_once_all_workers_have_left_its_slot() {
+        let board = Board::new(2);
+        let come_to = |worker: usize, slot| {
+            let [_, last] = &board.workers[worker].rings;
+            last[0].store(3, Ordering::Relaxed);
+            last[2].store(slot, Ordering::Relaxed);
+        };
+        let settled = |from| {
+            let mut slots = Vec::new();
+            let upto = board.settled(from, |point| slots.push(point.slot.0));
+            (upto, slots)
+        };
+        [4, 7].iter().for_each(|slot| board.push(Slot(*slot), Digest(1)));
+        assert_eq!(settled(0), (0, vec![]));
+        come_to(0, 9);
+        come_to(1, 4);
+        assert_eq!(settled(0), (0, vec![]), "a worker may be in it still");
+        come_to(1, 5);
+        assert_eq!(settled(0), (1, vec![4]));
+        come_to(1, 8);
+        assert_eq!((settled(1), settled(2)), ((2, vec![7]), (2, vec![])));
     }
 
     #[test]

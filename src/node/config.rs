@@ -16,6 +16,7 @@ use crate::sync::WaitPolicy;
 use crate::transport::udp;
 use crate::types::{Digest, Random, RingId};
 use crate::wire::{Keyring, Room};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -214,6 +215,19 @@ pub enum ClusterError {
         name: String,
         /// Why.
         halt: Halt,
+    },
+    /// A replica whose state is not that of the others stopped itself, and its directory does not say
+    /// so.
+    #[error(
+        "{halt}; its directory could not be told ({path}: {source}): remove it before the next start"
+    )]
+    Untold {
+        /// Why it stopped.
+        halt: Halt,
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The cluster speaks a wire version that is not spoken here.
     #[error(transparent)]

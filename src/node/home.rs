@@ -17,6 +17,9 @@ const IDENTITY: &str = "node";
 const MEMBERS: &str = "members";
 /// The name of the file that says that an acceptor has had a vote, which it keeps in memory alone.
 const BEGUN: &str = "begun";
+/// The name of the file that says that a replica has stopped since its state was not that of the
+/// others, and nobody knew which one was right. Its text is what each of them had.
+const DIVIDED: &str = "divided";
 /// What a directory keeps when its node begins anew as another member.
 const KEPT: [&str; 2] = ["lock", MEMBERS];
 
@@ -46,6 +49,19 @@ pub enum HomeError {
         found: String,
         /// What it should belong to.
         expected: String,
+    },
+    /// Its replica has stopped since the replicas' states differed.
+    #[error(
+        "data directory {path}: the replica has stopped because {found}, and nobody knew which one \
+         is right; if this one is, remove the file `divided` here, and if it is not, the whole \
+         directory, so that it fetches another one's: see `The replicas' states differ` in \
+         docs/OPERATIONS.md"
+    )]
+    Divided {
+        /// The directory.
+        path: PathBuf,
+        /// What each of them had, and where.
+        found: String,
     },
     /// It cannot be read or written.
     #[error(
@@ -117,6 +133,11 @@ impl Home {
         {
             let (found, expected) = difference(found, &identity);
             return Err(HomeError::Foreign { path, found, expected });
+        }
+        match fs::read_to_string(path.join(DIVIDED)) {
+            Ok(found) => return Err(HomeError::Divided { path, found }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(HomeError::Io { path, source }),
         }
         Ok(Self { had_life: found.is_some(), path, identity, former, _lock: lock })
     }
@@ -190,6 +211,12 @@ fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
     }
     File::open(aside)?.sync_all()?;
     File::open(path)?.sync_all()
+}
+
+/// The replica's state is not that of the others, which is `found`, and nobody knows which is right:
+/// it does not start again before somebody has looked.
+pub(super) fn divide(path: &Path, found: &str) -> io::Result<()> {
+    replace(&path.join(DIVIDED), found.as_bytes())
 }
 
 /// An acceptor is about to have its first vote, in memory: in another life it will have lost it.

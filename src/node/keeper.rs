@@ -7,7 +7,7 @@ use super::observer::KeptFigures;
 use crate::host::clock;
 use crate::replica::{Checkpoint, Checkpoints, Shared};
 use crate::service::Optimistic;
-use crate::storage::CheckpointFile;
+use crate::storage::{CheckpointFile, Fault};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ pub(super) fn begin<S: Optimistic>(
     // Without one, or with one that is damaged, it begins as a new replica does.
     let Some(bytes) = file.load()? else { return Ok(()) };
     let Ok(checkpoint) = Checkpoint::new(vec![bytes], shared.rendezvous().workers()) else {
-        file.set_aside()?;
+        CheckpointFile::set_aside(file.directory(), Fault::Damaged)?;
         board.publish_kept(&KeptFigures { damaged: 1, ..KeptFigures::default() });
         return Ok(());
     };

@@ -8,10 +8,10 @@ use super::bodies::Thread;
 use super::builder::Builder;
 use super::census::Census;
 use super::config::ClusterError;
-use super::digests::{DigestTimer, Markers};
+use super::digests::{Comparison, DigestTimer, Markers};
 use super::endpoint::Seed;
 use super::events::{Event, Events, Names, Weight};
-use super::home::{Home, HomeError};
+use super::home::{self, Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::observer::Observer;
 use super::team::{Spot, Team};
@@ -23,7 +23,7 @@ use crate::host::clock;
 use crate::host::ports;
 use crate::replica::Shared;
 use crate::service::Optimistic;
-use crate::storage::{self, CheckpointFile, StorageError};
+use crate::storage::{self, CheckpointFile, Fault, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::transport::udp;
@@ -300,10 +300,24 @@ impl Process {
 }
 
 impl Part {
-    /// Ends it, and says what went wrong.
+    /// Ends it, and says what went wrong. Whose state is not that of the others does not go on with
+    /// it in another life.
     fn end(self) -> Option<ClusterError> {
         self.team.thread.board.end();
-        self.team.end().into_iter().find_map(Result::err)
+        let error = self.team.end().into_iter().find_map(Result::err);
+        let Some(ClusterError::Halted { name, halt }) = error else { return error };
+        let path = self.home.path();
+        let told = match &halt {
+            Halt::Outvoted { .. } => CheckpointFile::set_aside(path, Fault::Diverged),
+            Halt::Divided { slot, found } => {
+                home::divide(path, &format!("the states at slot {slot} were {found}"))
+            }
+            _ => Ok(()),
+        };
+        Some(match told {
+            Ok(()) => ClusterError::Halted { name, halt },
+            Err(source) => ClusterError::Untold { halt, path: path.to_owned(), source },
+        })
     }
 }
 
@@ -465,11 +479,13 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// What the first thread of a replica has ordered.
-    fn markers(&mut self, replica: ReplicaId) -> Markers {
-        let interval = self.launch.cluster.execution.digest_interval;
+    /// What the first thread of a replica has ordered, and looks after.
+    fn markers(&mut self, node: &config::Node, replica: ReplicaId) -> Markers {
+        let cluster = self.launch.cluster;
+        let interval = cluster.execution.digest_interval;
         let client = self.builder.random.next();
-        let places = self.launch.cluster.execution.sessions;
+        let places = cluster.execution.sessions;
+        let others = site::fellows(cluster, &self.builder.roster, replica);
         Markers {
             digests: DigestTimer::new(
                 interval,
@@ -479,6 +495,7 @@ impl<'a> Starter<'a> {
             ),
             sessions: self.builder.session_timer(replica, places),
             checkpoints: self.builder.checkpoint_timer(replica),
+            comparison: Some(Comparison::new(&node.id, others)),
         }
     }
 
@@ -556,7 +573,7 @@ impl<'a> Starter<'a> {
             let faults = self.faults(self.builder.roster.worker(me, crew));
             let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));
             let spot = Spot { name, seed, cpu, faults };
-            let markers = if crew == 0 { self.markers(me) } else { Markers::default() };
+            let markers = if crew == 0 { self.markers(node, me) } else { Markers::default() };
             let parts = (&mut self.builder, &shared);
             team.start_crew(spot, &self.book, parts, (me, crew), markers)?;
         }

@@ -13,7 +13,7 @@ use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
 use crate::ring_paxos::RingConfig;
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::{self, udp, uring};
-use crate::types::{Address, NodeId, RingId};
+use crate::types::{Address, NodeId, ReplicaId, RingId};
 use crate::wire::{Identity, Kind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -174,6 +174,17 @@ pub fn refusal_of_io_uring(cluster: &Cluster) -> Option<udp::LaunchError> {
 pub fn shortfalls(cluster: &Cluster) -> Vec<String> {
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     transport::shortfalls(&sockets(cluster, nowhere, Vec::new()))
+}
+
+/// The replicas beside `replica`: the first worker of each, and its name.
+pub(super) fn fellows(
+    cluster: &Cluster,
+    roster: &Roster,
+    replica: ReplicaId,
+) -> Vec<(NodeId, String)> {
+    let replicas = roster.replicas().iter().zip(&cluster.replicas);
+    let others = replicas.filter(|(other, _)| **other != replica);
+    others.map(|(other, node)| (roster.worker(*other, 0), node.id.clone())).collect()
 }
 
 /// The sockets of a thread of clients.

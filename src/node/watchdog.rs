@@ -1,4 +1,5 @@
-//! When a replica stops itself: agreement is broken, or its workers wait for each other for ever.
+//! When a replica stops itself: agreement is broken, its state is not that of the others, or its
+//! workers wait for each other for ever.
 //!
 //! Looked at a few times a limit, off the path of commands. A rendezvous is late only while its
 //! workers, and those that these wait for in turn, have what they need: a worker without a decided
@@ -7,7 +8,7 @@
 use super::board::Board;
 use crate::config::Unspoken;
 use crate::sync::RendezvousState;
-use crate::types::{GroupSet, Instance, RingId, Time};
+use crate::types::{GroupSet, Instance, RingId, Slot, Time};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -25,6 +26,30 @@ pub enum Halt {
         ring: RingId,
         /// The first such instance.
         instance: Instance,
+    },
+    /// More than half of the replicas have one and the same other state.
+    #[error(
+        "the replicas' states differ at slot {slot} of the ring of all groups: {found}; more than \
+         half agree, so this one is wrong and stops; its checkpoint is put aside, and the next start \
+         fetches that of another replica: see `The replicas' states differ` in docs/OPERATIONS.md"
+    )]
+    Outvoted {
+        /// Where.
+        slot: Slot,
+        /// The digest that each of them has there.
+        found: String,
+    },
+    /// The replicas' states differ, and none is that of more than half.
+    #[error(
+        "the replicas' states differ at slot {slot} of the ring of all groups: {found}; no state is \
+         that of more than half, so all of these stop, and none starts again before somebody has \
+         said which one is right: see `The replicas' states differ` in docs/OPERATIONS.md"
+    )]
+    Divided {
+        /// Where.
+        slot: Slot,
+        /// The digest that each of them has there.
+        found: String,
     },
     /// Its node is no member any more.
     #[error(

@@ -12,7 +12,7 @@ use super::digests::Markers;
 use super::post::Post;
 use super::replies::OpenReplies;
 use super::watchdog::{Halt, Watchdog};
-use super::{Book, DropCounters};
+use super::{Book, DropCounters, site};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
 use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
@@ -22,7 +22,8 @@ use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, GroupId, NodeId, RingId, Time};
 use crate::wire::{
-    CheckpointRequest, Command, Control, DigestReport, Gate, Header, Kind, Message, Reply,
+    CheckpointRequest, Command, Control, DigestPoints, DigestReport, Gate, Header, Kind, Message,
+    Reply,
 };
 use crossbeam_utils::CachePadded;
 use std::io;
@@ -233,6 +234,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                     Kind::StatusRequest
                         | Kind::CheckpointRequest
                         | Kind::CheckpointPiece
+                        | Kind::DigestPoints
                         | Kind::MembersRequest
                         | Kind::Members
                 )
@@ -242,7 +244,8 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                 let Seat { me, worker, .. } = &mut self.seats[0];
                 let from = header.reply_to(frame.from);
                 let mut out = Post { me: *me, gate, book, transmit: &mut *transmit };
-                aside(&mut self.desk, worker, (&header, body, from), counters, now, &mut out)?;
+                let parts = (&mut self.desk, worker, &mut self.markers);
+                aside(parts, (&header, body, from), counters, now, &mut out)?;
                 receive.release(frame);
                 continue;
             }
@@ -289,6 +292,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         self.gate.move_to(epoch.name(), epoch.configuration());
         self.book = epoch.book.clone();
         let roster = &epoch.roster;
+        if let Some(comparison) = &mut self.markers.comparison {
+            comparison.take_up(site::fellows(&epoch.cluster, roster, replica));
+        }
         self.proposals.take_up(&roster.acceptors());
         for Seat { subscription, worker, .. } in &mut self.seats {
             subscription.take_up(|ring| roster.preferred(ring, replica));
@@ -400,6 +406,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         }
         let (receive, transmit) = self.endpoint.split();
         let Self { gate, book, replies, proposals, seats, desk, markers, .. } = self;
+        let is_spoken = Kind::DigestPoints.since() <= gate.identity().version;
         let board = desk.board();
         let mut means = Means { gate, book, transmit, replies, proposals, board };
         for Seat { me, subscription, worker, progressed, .. } in &mut *seats {
@@ -415,7 +422,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             progressed.publish(worker.position());
         }
         if is_board_due {
-            let Markers { digests, sessions, checkpoints } = markers;
+            let Markers { digests, sessions, checkpoints, comparison } = markers;
             let Seat { me, worker, .. } = &seats[0];
             let shared = worker.shared();
             if worker.config().me.index() == 0 {
@@ -427,6 +434,13 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             }
             if let Some(digests) = digests {
                 digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
+            }
+            if let Some(comparison) = comparison.as_mut().filter(|_| is_spoken) {
+                let mut out = means.of(seats[0].me).post;
+                let tell = |node, points: &DigestPoints<'_>| {
+                    out.send(Destination::Node(node), RingId(0), &Message::DigestPoints(*points));
+                };
+                comparison.look(board, now, tell).map_err(io::Error::other)?;
             }
             if let Some(sessions) = sessions {
                 let shared = seats[0].worker.shared();
@@ -460,11 +474,10 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
 }
 
 /// What is no matter of a ring: somebody asks for the state, a checkpoint or the members, or sends
-/// them.
+/// them, or what it found at digest points.
 #[cold]
 fn aside<S: Optimistic, T: Transmit>(
-    desk: &mut Desk,
-    worker: &mut PsmrWorker<S>,
+    (desk, worker, markers): (&mut Desk, &mut PsmrWorker<S>, &mut Markers),
     (header, body, from): (&Header, &[u8], Address),
     counters: (ReceiveCounters, TransmitCounters),
     now: Time,
@@ -486,6 +499,10 @@ fn aside<S: Optimistic, T: Transmit>(
         }
         Ok(Message::CheckpointPiece(piece)) => {
             worker.on_piece(sender, &piece, now);
+        }
+        Ok(Message::DigestPoints(points)) => {
+            let comparison = markers.comparison.as_mut();
+            comparison.into_iter().for_each(|own| own.hear((sender, header.incarnation), &points));
         }
         Ok(_) => {}
         Err(reason) => desk.drop(reason, from),

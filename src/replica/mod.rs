@@ -19,6 +19,7 @@ mod retries;
 mod sessions;
 mod shared;
 mod transfer;
+mod witnesses;
 mod words;
 
 pub use checkpoint::{Checkpoint, Checkpoints};
@@ -32,6 +33,7 @@ pub use psmr::PsmrWorker;
 pub use recovery::Recovery;
 pub use shared::Shared;
 pub use transfer::{Fetched, Fetching};
+pub use witnesses::{Divergence, Witnesses};
 
 pub(crate) use chunks::cut;
 

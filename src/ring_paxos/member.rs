@@ -252,6 +252,7 @@ impl<L: Log> Role for Member<L> {
             | Message::CheckpointPiece(_)
             | Message::MembersRequest(_)
             | Message::Members(_)
+            | Message::DigestPoints(_)
             | Message::Mismatch => {}
         }
     }

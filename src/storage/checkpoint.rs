@@ -11,7 +11,24 @@ const MAGIC: u64 = 0x4643_5350 | 1 << 32;
 const START: usize = 32;
 const NAME: &str = "checkpoint";
 const NEW: &str = "checkpoint.new";
-const DAMAGED: &str = "checkpoint.damaged";
+
+/// Why nobody goes on with a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It cannot be read.
+    Damaged,
+    /// Its replica had another state than the others.
+    Diverged,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Damaged => "checkpoint.damaged",
+            Self::Diverged => "checkpoint.diverged",
+        }
+    }
+}
 
 /// Where a node keeps its checkpoint.
 #[derive(Clone, Debug)]
@@ -25,6 +42,12 @@ impl CheckpointFile {
     #[must_use]
     pub const fn new(directory: PathBuf, identity: Identity) -> Self {
         Self { directory, identity }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Writes another checkpoint in the place of the last one: under another name first, and the
@@ -69,12 +92,16 @@ impl CheckpointFile {
         Ok(Some(bytes))
     }
 
-    /// Keeps a damaged one for whoever wants to know.
+    /// Keeps the one in `directory` under another name, for whoever wants to know: nobody goes on
+    /// with it. Nothing happens if there is none.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn set_aside(&self) -> io::Result<()> {
-        fs::rename(self.path(), self.directory.join(DAMAGED))
+    pub fn set_aside(directory: &Path, fault: Fault) -> io::Result<()> {
+        match fs::rename(Self::at(directory), directory.join(fault.name())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| File::open(directory)?.sync_all()),
+        }
     }
 
     /// The file in `directory`.
@@ -133,8 +160,11 @@ mod tests {
         assert_eq!(file(&directory, 4).load().unwrap(), None);
         fs::write(directory.join(NAME), b"short").unwrap();
         assert_eq!(own.load().unwrap(), None);
-        own.set_aside().unwrap();
-        assert_eq!(own.load().unwrap(), None);
+        for _ in 0..2 {
+            CheckpointFile::set_aside(&directory, Fault::Diverged).unwrap();
+            assert_eq!(own.load().unwrap(), None);
+        }
+        assert_eq!(fs::read(directory.join("checkpoint.diverged")).unwrap(), b"short");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -25,7 +25,7 @@ mod store;
 mod tests;
 
 pub use acceptor_log::AcceptorLog;
-pub use checkpoint::CheckpointFile;
+pub use checkpoint::{CheckpointFile, Fault};
 pub use error::StorageError;
 pub use format::FORMAT;
 #[cfg(any(test, fuzzing))]

@@ -1,5 +1,6 @@
-//! The payload of a command of [`super::Mode::SESSION`]: sessions come and go, replicas compare
-//! their digests and make checkpoints. Such a command is ordered for all groups and answered to the address inside it.
+//! The payload of a command of [`super::Mode::SESSION`]: sessions come and go, replicas digest their
+//! state and make checkpoints. Such a command is ordered for all groups and answered to the address
+//! inside it.
 
 use super::{Command, CommandHeader, Mode};
 use crate::types::{Address, Digest, GroupSet, SessionId, Slot};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::types::{
-    Ballot, Incarnation, Instance, Life, NodeId, RingId, Sequence, SessionId, Slot, ValueId,
+    Ballot, Digest, Incarnation, Instance, Life, NodeId, RingId, Sequence, SessionId, Slot, ValueId,
 };
 use proptest::prelude::*;
 
@@ -170,6 +170,20 @@ fn what_acceptors_ask_at_their_start_survives_the_wire() {
 }
 
 #[test]
+fn what_replicas_tell_of_their_digest_points_survives_the_wire() {
+    let point = |slot| DigestPoint { slot: Slot(slot), digest: Digest(slot * 3) };
+    let points = [5, 9, 70].map(point);
+    for count in [0, 1, 3] {
+        let message = Message::DigestPoints(DigestPoints::of(&points[..count]));
+        assert_round_trip(&message);
+        let Message::DigestPoints(told) = message else { unreachable!("it is one") };
+        assert!(told.iter().eq(points[..count].iter().copied()));
+    }
+    let half = &[0; 8 + 24][..];
+    assert_eq!(Message::decode(Kind::DigestPoints as u8, half), Err(DecodeError::Malformed));
+}
+
+#[test]
 fn the_flags_of_a_proposal_are_kept_apart() {
     for flags in [(false, false), (false, true), (true, true)] {
         assert_round_trip(&propose(flags.0, flags.1));
@@ -232,8 +246,8 @@ fn a_wire_version_belongs_to_its_epoch_and_members_are_asked_for_across_all() {
 fn every_kind_has_the_version_that_it_came_with() {
     let since = |byte| Kind::from_wire(byte).map(Kind::since);
     assert!((1..=26).all(|byte| since(byte) == Some(1)));
-    assert_eq!([27, 28, 29].map(since), [Some(2); 3]);
-    assert_eq!(since(30), None, "a kind more is of a later version than the last that is out");
+    assert_eq!([27, 28, 29, 30].map(since), [Some(2); 4]);
+    assert_eq!(since(31), None, "a kind more is of a later version than the last that is out");
     assert_eq!((OLDEST, NEWEST), (1, 2));
 }
 

@@ -226,8 +226,14 @@ impl Deployment {
     pub(crate) fn wait(&mut self, id: &str) -> Option<i32> {
         let has_id = |node: &Running| node.ids.iter().any(|known| known == id);
         let index = self.nodes.iter().position(has_id).expect("it was started");
-        let Running { mut child, .. } = self.nodes.remove(index);
-        child.wait().expect("it is ours").code()
+        for _ in 0..800 {
+            if let Some(status) = self.nodes[index].child.try_wait().expect("it is ours") {
+                self.nodes.remove(index);
+                return status.code();
+            }
+            std::thread::park_timeout(Duration::from_millis(25));
+        }
+        panic!("{id} does not end by itself: {:?}", self.said(id));
     }
 
     /// The answers of a client to `input`, which all went well.
