@@ -4,7 +4,7 @@
 //! numbers, so that a session whose oldest command is at its first attempt and in time has none
 //! that is overdue: without loss a look costs a few nanoseconds a session, not a command.
 
-use super::completion::{Completion, Outcome};
+use super::completion::{Completion, NotApplied, Outcome};
 use super::{Proxy, send, unanswered};
 use crate::ring_paxos::Outbox;
 use crate::service::GroupMap;
@@ -80,7 +80,13 @@ impl<M: GroupMap> Proxy<M> {
         let (id, lowest) = (session.id, session.lowest);
         let Some(entry) = session.open_entry(sequence) else { return };
         if now.since(entry.submitted) >= self.config.deadline {
-            self.counters.unknown += 1;
+            let outcome = if entry.has_left {
+                self.counters.unknown += 1;
+                Outcome::Unknown
+            } else {
+                self.counters.overloaded += 1;
+                Outcome::NotApplied(NotApplied::Overload)
+            };
             let reply = Reply {
                 session: id,
                 sequence,
@@ -89,7 +95,7 @@ impl<M: GroupMap> Proxy<M> {
                 flags: 0,
                 payload: &[],
             };
-            return self.end(place, &reply, Outcome::Unknown, done);
+            return self.end(place, &reply, outcome, done);
         }
         let ring = entry.header.groups.ring(self.config.groups);
         let is_overdue = now >= entry.due;

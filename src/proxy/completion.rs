@@ -22,6 +22,8 @@ pub enum NotApplied {
     WrongEpoch,
     /// Malformed or above the limit.
     Rejected,
+    /// The cluster took no more commands until the deadline, so that this one never left its client.
+    Overload,
 }
 
 /// One command's end.

@@ -48,8 +48,10 @@ pub struct ProxyCounters {
     pub duplicates: u64,
     /// Proposals that a coordinator refused.
     pub refused: u64,
-    /// Commands given up at their deadline.
+    /// Commands given up at their deadline: those that may have been executed, and those that a full
+    /// cluster has kept from leaving.
     pub unknown: u64,
+    pub overloaded: u64,
 }
 
 /// The client side of many sessions.
@@ -147,6 +149,7 @@ impl<M: GroupMap> Proxy<M> {
         let ring = groups.ring(self.config.groups);
         entry.due = now + self.rings.timeout(ring);
         entry.attempt = 0;
+        entry.has_left = false;
         entry.flags = 0;
         entry.header = CommandHeader {
             session: id,
@@ -442,6 +445,7 @@ fn launch(
 fn send(rings: &mut Rings, ring: RingId, entry: &mut Entry, out: &mut impl Outbox) {
     let command = Command { header: entry.header, payload: &entry.payload };
     entry.proposal = rings.push(ring, &command, out);
+    entry.has_left = true;
 }
 
 fn unanswered(sequence: Sequence, lowest: Sequence) -> u16 {

@@ -198,6 +198,7 @@ impl<M: GroupMap> Proxy<M> {
                     continue;
                 };
                 if self.rings.parts(ring).parts.is_empty() {
+                    entry.has_left = true;
                     entry.header.unanswered = unanswered(sequence, lowest);
                 }
                 self.rings.send_parts(ring, entry, now, out);

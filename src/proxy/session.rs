@@ -20,6 +20,9 @@ pub(super) struct Entry {
     pub(super) proposal: u64,
     /// It waits for room at its ring: nobody has it, or not all of its parts.
     pub(super) is_held: bool,
+    /// A copy of it, or of a part, may be somewhere. One that a full ring has refused counts: the
+    /// network may have another copy of the datagram.
+    pub(super) has_left: bool,
     /// Flags of [`crate::wire::Reply`] that its end will bear besides those of the answer.
     pub(super) flags: u32,
     pub(super) header: CommandHeader,

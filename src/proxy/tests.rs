@@ -385,11 +385,16 @@ fn held_commands_end_at_their_deadline_and_are_then_not_sent() {
     proxy.on_refused(ring, &Refused { number: 1, refusal: Refusal::Full }, Time(3));
     let mut sent = Sent::default();
     proxy.flush(Time(3), &mut sent);
+    // Behind it, one that never leaves.
+    assert!(submit(&mut proxy, 0, 1, Time(3)).commands.is_empty());
     let mut ended = Vec::new();
     let late = Time(3) + 2000 * MS;
-    proxy.on_timeout(late, &mut sent, |done| ended.push(done.tag));
+    proxy.on_timeout(late, &mut sent, |done| ended.push((done.tag, done.outcome)));
     proxy.flush(late, &mut sent);
-    assert_eq!((ended, sent.commands.len()), (vec![1], 0));
+    let ends = vec![(1, Outcome::Unknown), (1, Outcome::NotApplied(NotApplied::Overload))];
+    assert_eq!((ended, sent.commands.len()), (ends, 0));
+    let counters = proxy.counters();
+    assert_eq!((counters.unknown, counters.overloaded), (1, 1));
 }
 
 #[test]

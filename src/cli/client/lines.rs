@@ -64,6 +64,9 @@ pub(super) fn answer(outcome: Outcome, payload: &[u8]) -> Answer {
         Outcome::NotApplied(NotApplied::NoSession) => "the session is closed",
         Outcome::NotApplied(NotApplied::WrongEpoch) => "the replicas have another partition map",
         Outcome::NotApplied(NotApplied::Rejected) => "the replicas rejected it",
+        Outcome::NotApplied(NotApplied::Overload) => {
+            "the cluster took no more commands until the deadline"
+        }
         Outcome::Done => match btree::Outcome::decode(payload) {
             Some(btree::Outcome::Refused) => "the service refused it",
             None => return Answer::of("error the answer is none of the service's".to_owned()),
