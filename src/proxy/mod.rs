@@ -48,9 +48,9 @@ pub struct ProxyCounters {
     pub duplicates: u64,
     /// Proposals that a coordinator refused.
     pub refused: u64,
-    /// Commands given up at their deadline: those that may have been executed, and those that a full
-    /// cluster has kept from leaving.
+    /// Commands given up at their deadline that may have been executed.
     pub unknown: u64,
+    /// Commands given up at their deadline that a full cluster has kept from leaving.
     pub overloaded: u64,
 }
 

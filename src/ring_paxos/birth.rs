@@ -65,7 +65,8 @@ impl<L: Log> Member<L> {
         let Some(index) = index.filter(|_| envelope.incarnation == life) else { return };
         let Some(birth) = &mut self.acceptor.birth else { return };
         if birth.is_over {
-            if birth.lives[index] == Some(life) {
+            // Two for which it is over would answer each other for ever.
+            if birth.lives[index] == Some(life) && is_ready != Newborn::HAS_BEGUN {
                 self.declare(index, out);
             }
             return;
@@ -76,7 +77,7 @@ impl<L: Log> Member<L> {
             birth.ready_at = None;
         }
         birth.knows_me[index] |= yours == me;
-        birth.is_ready[index] = is_ready != 0;
+        birth.is_ready[index] = is_ready != Newborn::LACKS_SOME;
         let mut is_news = false;
         let mut others = birth.knows_me.iter().enumerate();
         if others.all(|(other, knows)| *knows || other == mine) {
@@ -101,7 +102,11 @@ impl<L: Log> Member<L> {
     fn declare(&self, index: usize, out: &mut impl Outbox) {
         let Some(birth) = &self.acceptor.birth else { return };
         let yours = birth.lives[index].unwrap_or(Incarnation(0));
-        let is_ready = u64::from(birth.ready_at.is_some());
+        let is_ready = match (birth.is_over, birth.ready_at) {
+            (true, _) => Newborn::HAS_BEGUN,
+            (false, Some(_)) => Newborn::KNOWS_ALL,
+            (false, None) => Newborn::LACKS_SOME,
+        };
         let newborn = Newborn { life: self.incarnation, yours, is_ready };
         let to = Destination::Node(self.config.acceptors[index]);
         self.send(to, &Message::Newborn(newborn), out);

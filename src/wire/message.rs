@@ -260,8 +260,18 @@ pub struct Newborn {
     pub life: Incarnation,
     /// The life in which it has heard the same of the receiver; 0: it has not.
     pub yours: Incarnation,
-    /// 1: every other acceptor has told the sender the same, naming its life.
+    /// A [`Newborn::LACKS_SOME`], [`Newborn::KNOWS_ALL`] or [`Newborn::HAS_BEGUN`].
     pub is_ready: u64,
+}
+
+impl Newborn {
+    /// Some acceptor has not told the sender the same, naming its life.
+    pub const LACKS_SOME: u64 = 0;
+    /// Every other one has.
+    pub const KNOWS_ALL: u64 = 1;
+    /// Every other one had, and the ring has begun at the sender: it answers one that is newborn
+    /// still, and waits for no answer.
+    pub const HAS_BEGUN: u64 = 2;
 }
 
 /// Any message.

@@ -83,6 +83,20 @@ fn who_has_lost_everything_has_no_vote_while_one_that_knows_is_cut_off() {
 }
 
 #[test]
+fn a_late_word_to_a_ring_that_has_begun_is_not_answered_without_end() {
+    let mut net = newborn(3, &[0, 1, 2]);
+    net.run(100 * MILLI);
+    assert!((0..3).all(|index| !net.member(index).is_inert()));
+    // It was sent before its sender had begun.
+    let (life, yours) = (net.life(1), net.life(0));
+    let late = Newborn { life, yours, is_ready: Newborn::KNOWS_ALL };
+    let before = net.count(Kind::Newborn);
+    net.inject(0, (NodeId(1), life), &Message::Newborn(late));
+    net.run(100 * MILLI);
+    assert_eq!(net.count(Kind::Newborn) - before, 1, "to one that might be newborn still");
+}
+
+#[test]
 fn words_to_a_former_life_begin_nothing() {
     let mut net = newborn(3, &[0]);
     let stale = |net: &mut Net, from: u16, (yours, is_ready): (Incarnation, u64)| {
