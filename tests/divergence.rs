@@ -28,7 +28,7 @@ fn cluster(replicas: &str, ids: &[&str]) -> Deployment {
     assert_eq!(cluster.client(&["insert", "1", &VALUE.to_string()], ""), ["ok"]);
     let has_value = |id: &&str| {
         let file = std::fs::read(cluster.path(&format!("data/{id}/checkpoint")));
-        file.is_ok_and(|bytes| find(&bytes).is_some())
+        file.is_ok_and(|bytes| find(&bytes, VALUE).is_some())
     };
     // A checkpoint is made once there are enough instances behind the last.
     let changes: String = (0..200).map(|value| format!("update 2 {value}\n")).collect();
@@ -48,15 +48,15 @@ fn cluster(replicas: &str, ids: &[&str]) -> Deployment {
     cluster
 }
 
-fn find(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(8).position(|window| window == VALUE.to_le_bytes())
+fn find(bytes: &[u8], value: u64) -> Option<usize> {
+    bytes.windows(8).position(|window| window == value.to_le_bytes())
 }
 
 /// Another value in the checkpoint of replica `id`, and the checksum that belongs to it.
 fn falsify(cluster: &Deployment, id: &str) {
     let path = cluster.path(&format!("data/{id}/checkpoint"));
     let mut file = std::fs::read(&path).expect("it has one");
-    let at = find(&file).expect("it has the value");
+    let at = find(&file, VALUE).expect("it has the value");
     file[at..at + 8].copy_from_slice(&OTHER.to_le_bytes());
     let mut start = FILE;
     loop {
@@ -138,7 +138,15 @@ fn two_replicas_with_different_states_both_stop_and_wait_for_who_knows_which_is_
         let said = String::from_utf8(refused.stderr).expect("UTF-8");
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains("remove the file `divided`") && said.contains(" at r2"), "{said}");
+        // What it had executed when it stopped is kept.
+        let value = if id == "r1" { VALUE } else { OTHER };
+        let file = cluster.path(&format!("data/{id}/checkpoint"));
+        assert!(find(&std::fs::read(file).expect("it has one"), value).is_some(), "{id}");
     }
+    // An acceptor that lives with one of them goes on.
+    cluster.kill("a3");
+    cluster.start_together_with(&["r2", "a3"], &options);
+    cluster.said_when(&["r2"], &["r2 is left out: ", "remove the file `divided`"]);
     // The first one is right.
     std::fs::remove_file(cluster.path("data/r1/divided")).expect("it is there");
     std::fs::remove_dir_all(cluster.path("data/r2")).expect("it is there");

@@ -101,6 +101,11 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
             .map_err(NodeError::from)
             .and_then(|process| process)
             .map_err(Failure::from)?;
+    for (id, error) in process.left_out() {
+        complain(&format!("{id} is left out: {error}"));
+    }
+    let is_left_out = |id: &String| process.left_out().iter().any(|(known, _)| known == id);
+    let ids: Vec<String> = ids.iter().filter(|id| !is_left_out(id)).cloned().collect();
     for (id, aside) in process.former() {
         complain(&format!(
             "{id}: a former member of that name has left its data here: they are in {} now, and {id} \

@@ -16,7 +16,8 @@ use crate::sim::read_history;
 use crate::storage;
 use crate::types::Incarnation;
 use crate::wire::{
-    self, Commands, Control, HEADER_LENGTH, Header, Identity, Message, Mode, Replies, Writer,
+    self, Commands, Control, DigestVote, HEADER_LENGTH, Header, Identity, Message, Mode, Replies,
+    Writer,
 };
 
 /// A parser that is fed hostile bytes. It panics if it breaks a promise.
@@ -107,7 +108,7 @@ fn members(bytes: &[u8]) {
 fn commands(bytes: &[u8]) {
     for command in Commands::from_offset(bytes, 0) {
         if command.header.mode.has(Mode::SESSION) {
-            let _ = Control::decode(command.payload);
+            let _ = (Control::decode(command.payload), DigestVote::decode(command.payload));
         }
         let _ = btree::Command::decode(command.payload);
         let _ = counters::Command::decode(command.payload);

@@ -70,6 +70,8 @@ pub(super) struct Board {
     rings: Box<[RingLine]>,
     /// The node has ended though its process lives.
     has_ended: AtomicBool,
+    /// The replica's state may be wrong: it answers nobody.
+    is_silent: AtomicBool,
     /// The life that this replica's markers bear.
     life: AtomicU64,
     /// Of a replica: its checkpoints, and their file.
@@ -88,6 +90,7 @@ impl Board {
         Self {
             rings: (0..rings).map(|_| RingLine::default()).collect(),
             has_ended: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             network: Default::default(),
             workers: (0..workers).map(|_| CachePadded::default()).collect(),
             points: (0..POINTS).map(|_| AtomicCell::default()).collect(),
@@ -225,7 +228,7 @@ impl Board {
     }
 
     /// The first slot of the ring of all groups that some worker has not left behind.
-    fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         // That ring is the second one of each worker: with one group, the only one.
         let last = usize::from(self.workers.len() > 1);
         let slots = self.workers.iter().map(|line| line.rings[last][2].load(Ordering::Acquire));
@@ -291,6 +294,15 @@ impl Board {
     /// The node has ended.
     pub(super) fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the replica answers nobody.
+    pub(super) fn silence(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// All of it, for whoever watches from outside.

@@ -216,10 +216,9 @@ pub enum ClusterError {
         /// Why.
         halt: Halt,
     },
-    /// A replica whose state is not that of the others stopped itself, and its directory does not say
-    /// so.
+    /// A replica whose state is wrong stopped itself, and its checkpoint is where it was.
     #[error(
-        "{halt}; its directory could not be told ({path}: {source}): remove it before the next start"
+        "{halt}; but it could not be put aside ({path}: {source}): do so before the next start"
     )]
     Untold {
         /// Why it stopped.

@@ -1,21 +1,22 @@
-//! When a replica asks for a digest point, an ordered marker at which every replica digests its
-//! state, and how replicas compare what they find there.
+//! What the first thread of a replica looks after: markers, and the comparison of its state with
+//! that of the others at digest points.
 
 use super::board::Board;
+use super::home;
 use super::watchdog::Halt;
-use crate::replica::{CheckpointTimer, Divergence, SessionTimer, Witnesses};
-use crate::types::{Incarnation, NodeId, Time};
-use crate::wire::{Command, Control, ControlKind, DigestPoint, DigestPoints};
+use crate::replica::{
+    CheckpointTimer, Checkpoints, DigestTimer, Divergence, SessionTimer, Witnesses,
+};
+use crate::types::{Digest, ReplicaId, ReplicaSet, Slot, Time};
+use crate::wire::{Command, Control, ControlKind, DigestVote, Keyring};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Points that a replica tells each time: one that comes after a few were lost still does.
-const TOLD: usize = 8;
-/// How often it tells them although there is none new: the last may have been lost.
-const REPEAT: Duration = Duration::from_secs(1);
-/// Where no state is that of more than half the others must stop too, and may know it only from this
-/// replica: it goes on for so long, and tells its points so often.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-const HURRY: Duration = Duration::from_millis(20);
+/// How long a replica that stops, while nobody knows whether its state is right, tries to keep it.
+const KEEPING: Duration = Duration::from_secs(10);
+/// How often it asks for a marker of a checkpoint meanwhile.
+const ASKING: Duration = Duration::from_millis(100);
 
 /// What the first thread of a replica has ordered now and then, and looks after.
 #[derive(Debug, Default)]
@@ -26,143 +27,166 @@ pub(super) struct Markers {
     pub(super) comparison: Option<Comparison>,
 }
 
-/// The comparison of this replica's digest points with those of others.
+impl Markers {
+    /// Whether nobody is to take over this replica's state.
+    pub(super) fn is_disputed(&self) -> bool {
+        self.comparison.as_ref().is_some_and(Comparison::is_disputed)
+    }
+}
+
+/// Who compares.
+#[derive(Debug)]
+pub(super) struct Comparer {
+    pub(super) me: ReplicaId,
+    /// Of the replica, 64 random bits.
+    pub(super) life: u64,
+    pub(super) cluster: u64,
+    pub(super) groups: usize,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    /// The replica's directory.
+    pub(super) home: PathBuf,
+}
+
+/// The comparison of a replica's digest points with those of others.
 #[derive(Debug)]
 pub(super) struct Comparison {
-    me: String,
-    /// The first worker of each of the others, and its name.
-    others: Vec<(NodeId, String)>,
+    comparer: Comparer,
+    /// The replicas' names.
+    names: Vec<(ReplicaId, String)>,
     witnesses: Witnesses,
-    /// Points of the board that the witnesses know.
+    /// Points of the board that were voted on, or never will be.
     known: u64,
-    told_at: Time,
-    /// What makes the replica stop, and when it was found.
-    found: Option<(Divergence, Time)>,
+    stop: Option<Stop>,
 }
 
-impl Comparison {
-    /// Of the replica named `me`.
-    pub(super) fn new(me: &str, others: Vec<(NodeId, String)>) -> Self {
-        let mut comparison = Self {
-            me: me.to_owned(),
-            others: Vec::new(),
-            witnesses: Witnesses::default(),
-            known: 0,
-            told_at: Time::ZERO,
-            found: None,
-        };
-        comparison.take_up(others);
-        comparison
-    }
-
-    /// From now on these are the other replicas.
-    pub(super) fn take_up(&mut self, others: Vec<(NodeId, String)>) {
-        self.witnesses.take_up(others.iter().map(|(node, _)| *node));
-        self.others = others;
-    }
-
-    /// The replica at `sender` has told what it found.
-    pub(super) fn hear(&mut self, sender: (NodeId, Incarnation), points: &DigestPoints<'_>) {
-        if points.making == DigestPoints::MAKING {
-            self.witnesses.hear(sender, points.iter());
-        }
-    }
-
-    /// Takes what this replica has found from the board, tells the others by `tell`, and says
-    /// whether the replica must stop.
-    pub(super) fn look(
-        &mut self,
-        board: &Board,
-        now: Time,
-        mut tell: impl FnMut(NodeId, &DigestPoints<'_>),
-    ) -> Result<(), Halt> {
-        let settled = board.settled(self.known, |point| self.witnesses.find(point));
-        if self.found.is_none() {
-            self.found = self.witnesses.look(now).map(|divergence| (divergence, now));
-        }
-        let pause = if self.found.is_some() { HURRY } else { REPEAT };
-        let is_due = settled > self.known || now.since(self.told_at) >= pause;
-        self.known = settled;
-        if is_due {
-            self.told_at = now;
-            let mut points = [DigestPoint::default(); TOLD];
-            let last = points.iter_mut().zip(self.witnesses.last(TOLD));
-            let count = last.map(|(place, point)| *place = point).count();
-            if count > 0 {
-                let points = DigestPoints::of(&points[..count]);
-                self.others.iter().for_each(|(node, _)| tell(*node, &points));
-            }
-        }
-        match &self.found {
-            Some((divergence, since))
-                if divergence.is_outvoted || now.since(*since) >= LAST_WORDS =>
-            {
-                Err(self.halt(divergence))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    #[cold]
-    fn halt(&self, divergence: &Divergence) -> Halt {
-        let Divergence { point: DigestPoint { slot, digest }, others, is_outvoted } = divergence;
-        let name = |node| {
-            let known = self.others.iter().find(|(known, _)| known == node);
-            known.map_or("?", |(_, name)| name)
-        };
-        let mut found = vec![format!("{:016x} at {}", digest.0, self.me)];
-        found.extend(
-            others.iter().map(|(node, digest)| format!("{:016x} at {}", digest.0, name(node))),
-        );
-        let found = found.join(", ");
-        if *is_outvoted {
-            Halt::Outvoted { slot: *slot, found }
-        } else {
-            Halt::Divided { slot: *slot, found }
-        }
-    }
-}
-
-/// Asks at most once an interval, and only while the state changes. The replica of rank r waits
-/// r + 1 intervals for a point of another one, so that one alone asks while it lives.
+/// The replica stops: its state may be wrong.
 #[derive(Debug)]
-pub(super) struct DigestTimer {
-    groups: usize,
-    client: u64,
-    rank: usize,
-    interval: Duration,
-    due: Time,
-    /// Points that were taken when it looked last.
-    taken: u64,
+struct Stop {
+    divergence: Divergence,
+    /// A checkpoint from here on has its state.
+    from: Slot,
+    until: Time,
+    asked: Option<Time>,
     number: u64,
 }
 
-impl DigestTimer {
-    /// Of the replica of rank `rank`; `client` is its life. None if the interval is zero.
-    pub(super) fn new(interval: Duration, rank: usize, groups: usize, client: u64) -> Option<Self> {
-        let ranks = u32::try_from(rank).ok()? + 1;
-        let due = Time::ZERO;
-        let interval = interval * ranks;
-        let timer = Self { groups, client, rank, interval, due, taken: 0, number: 0 };
-        (!interval.is_zero()).then_some(timer)
+impl Comparison {
+    /// Of one of the replicas `names`.
+    pub(super) fn new(comparer: Comparer, names: Vec<(ReplicaId, String)>) -> Self {
+        let witnesses = Witnesses::new(comparer.me, comparer.life, members(&names));
+        Self { comparer, names, witnesses, known: 0, stop: None }
     }
 
-    /// Asks by `multicast` if it is time to.
-    pub(super) fn look(&mut self, board: &Board, now: Time, multicast: impl FnOnce(&Command<'_>)) {
-        if now < self.due {
-            return;
-        }
-        let is_first = self.due == Time::ZERO;
-        self.due = now + self.interval;
-        let taken = board.taken();
-        // The first replica asks as a rule: there the points that come are its own.
-        let is_taken = self.rank > 0 && std::mem::replace(&mut self.taken, taken) != taken;
-        if is_first || is_taken || !board.has_changed() {
-            return;
-        }
-        self.number += 1;
-        let mut control = Control::new(ControlKind::Digest);
-        (control.client, control.number) = (self.client, self.number);
-        multicast(&control.command(self.groups));
+    /// From now on these are the replicas.
+    pub(super) fn take_up(&mut self, names: Vec<(ReplicaId, String)>) {
+        self.witnesses.take_up(members(&names));
+        self.names = names;
     }
+
+    fn is_disputed(&self) -> bool {
+        self.stop.is_some() || self.witnesses.is_disputed()
+    }
+
+    /// A vote has come in the order.
+    pub(super) fn on_vote(
+        &mut self,
+        vote: &DigestVote,
+        board: &Board,
+        now: Time,
+    ) -> Result<(), Halt> {
+        let Comparer { keyring, cluster, .. } = &self.comparer;
+        let is_signed = keyring.as_ref().is_none_or(|keyring| vote.is_signed(*cluster, keyring));
+        if !is_signed || self.stop.is_some() {
+            return Ok(());
+        }
+        match self.witnesses.on_vote(vote) {
+            Some(divergence) if divergence.is_outvoted => Err(self.outvoted(&divergence)),
+            Some(divergence) => self.divide(divergence, board, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Nobody knows which state is right: from now on this replica answers nobody, and no other life
+    /// of it begins before somebody has looked.
+    #[cold]
+    fn divide(&mut self, divergence: Divergence, board: &Board, now: Time) -> Result<(), Halt> {
+        board.silence();
+        let Divergence { slot, .. } = divergence;
+        let found = self.found(&divergence);
+        let said =
+            home::divide(&self.comparer.home, &format!("the states at slot {slot} were {found}"));
+        if let Err(source) = said {
+            let path = self.comparer.home.clone();
+            return Err(Halt::Unsaid { slot, found, path, source });
+        }
+        let from = Slot(board.position());
+        self.stop = Some(Stop { divergence, from, until: now + KEEPING, asked: None, number: 0 });
+        Ok(())
+    }
+
+    /// Votes on what this replica has found. `is_muted`: it catches up, and has no vote. A replica
+    /// that stops has a checkpoint made first, so that its state is not lost if it turns out to be
+    /// the right one: the logs may have been forgotten by what the others have kept.
+    pub(super) fn look(
+        &mut self,
+        board: &Board,
+        (checkpoints, is_muted): (&Checkpoints, bool),
+        now: Time,
+        mut multicast: impl FnMut(&Command<'_>),
+    ) -> Result<(), Halt> {
+        let Self { comparer, witnesses, known, stop, .. } = self;
+        let Comparer { keyring, cluster, groups, life, .. } = comparer;
+        if let Some(stop) = stop {
+            let latest = checkpoints.latest();
+            let is_kept = latest.is_some_and(|checkpoint| checkpoint.slot() >= stop.from);
+            if is_kept || !checkpoints.are_on() || now >= stop.until {
+                return Err(self.divided());
+            }
+            if stop.asked.is_none_or(|asked| now.since(asked) >= ASKING) {
+                stop.asked = Some(now);
+                stop.number += 1;
+                let mut control = Control::new(ControlKind::Checkpoint);
+                (control.client, control.number) = (*life, stop.number);
+                multicast(&control.command(*groups));
+            }
+            return Ok(());
+        }
+        *known = board.settled(*known, |point| {
+            if !is_muted {
+                witnesses.find(point);
+            }
+        });
+        witnesses.look(now, |vote| {
+            let vote = keyring.as_ref().map_or(vote, |keyring| vote.signed(*cluster, keyring));
+            multicast(&vote.command(*groups));
+        });
+        Ok(())
+    }
+
+    fn found(&self, divergence: &Divergence) -> String {
+        let name = |replica: &ReplicaId| {
+            let known = self.names.iter().find(|(known, _)| known == replica);
+            known.map_or("?", |(_, name)| name)
+        };
+        let vote = |(replica, digest): &(ReplicaId, Digest)| {
+            format!("{:016x} at {}", digest.0, name(replica))
+        };
+        let votes: Vec<String> = divergence.votes.iter().map(vote).collect();
+        votes.join(", ")
+    }
+
+    #[cold]
+    fn outvoted(&self, divergence: &Divergence) -> Halt {
+        Halt::Outvoted { slot: divergence.slot, found: self.found(divergence) }
+    }
+
+    #[cold]
+    fn divided(&self) -> Halt {
+        let Stop { divergence, .. } = self.stop.as_ref().expect("it stops");
+        Halt::Divided { slot: divergence.slot, found: self.found(divergence) }
+    }
+}
+
+fn members(names: &[(ReplicaId, String)]) -> ReplicaSet {
+    ReplicaSet::of(names.iter().map(|(replica, _)| *replica))
 }

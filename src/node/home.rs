@@ -3,6 +3,8 @@
 use crate::config::{self, Cluster, Members};
 use crate::host::file::{lock_patiently, replace};
 use crate::ring_paxos::Memory;
+use crate::storage::{CheckpointFile, Fault};
+use crate::types::Slot;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -52,9 +54,9 @@ pub enum HomeError {
     },
     /// Its replica has stopped since the replicas' states differed.
     #[error(
-        "data directory {path}: the replica has stopped because {found}, and nobody knew which one \
-         is right; if this one is, remove the file `divided` here, and if it is not, the whole \
-         directory, so that it fetches another one's: see `The replicas' states differ` in \
+        "data directory {path}: the replica has stopped because {found}; look which one is right: if \
+         this one is, remove the file `divided` here, and if it is not, move the directory away, so \
+         that it fetches another one's state: see `The replicas' states differ` in \
          docs/OPERATIONS.md"
     )]
     Divided {
@@ -211,6 +213,16 @@ fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
     }
     File::open(aside)?.sync_all()?;
     File::open(path)?.sync_all()
+}
+
+/// The replica's state is wrong: its checkpoint is put aside. One that was wrong before, and whose
+/// checkpoint of that time nobody has looked at since, does not start again.
+pub(super) fn put_aside_wrong(path: &Path, slot: Slot, found: &str) -> io::Result<()> {
+    if CheckpointFile::has_diverged(path) {
+        let found = format!("the states at slot {slot} were {found}, and it was wrong before");
+        return divide(path, &found);
+    }
+    CheckpointFile::set_aside(path, Fault::Diverged)
 }
 
 /// The replica's state is not that of the others, which is `found`, and nobody knows which is right:

@@ -10,6 +10,7 @@ mod agent;
 mod board;
 mod bodies;
 mod book;
+mod bound;
 mod builder;
 mod census;
 mod change;

@@ -5,10 +5,11 @@
 
 use super::board::Board;
 use super::bodies::Thread;
+use super::bound::{Bound, Role, bind_all, roles};
 use super::builder::Builder;
 use super::census::Census;
 use super::config::ClusterError;
-use super::digests::{Comparison, DigestTimer, Markers};
+use super::digests::{Comparer, Comparison, Markers};
 use super::endpoint::Seed;
 use super::events::{Event, Events, Names, Weight};
 use super::home::{self, Home, HomeError};
@@ -19,27 +20,17 @@ use super::watchdog::Halt;
 use super::{Book, BuildError, Positions, keeper, site};
 use crate::config::{self, Cluster, Unspoken};
 use crate::host::affinity::allowed_cpus;
-use crate::host::clock;
-use crate::host::ports;
-use crate::replica::Shared;
+use crate::replica::{DigestTimer, Shared};
 use crate::service::Optimistic;
-use crate::storage::{self, CheckpointFile, Fault, StorageError};
+use crate::storage::{self, CheckpointFile, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
-use crate::transport::udp;
-use crate::types::{NodeId, Random, ReplicaId, RingId, Time};
+use crate::types::{NodeId, Random, ReplicaId, Time};
 use crate::wire::Keyring;
-use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-
-/// How long a port may be in use that a process has, and one that none has any more.
-const BIND_PATIENCE: Duration = Duration::from_secs(1);
-const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
-const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -109,32 +100,6 @@ pub enum NodeError {
     },
 }
 
-/// What a node is, its number, and what a replica replicates.
-#[derive(Clone, Copy, Debug)]
-enum Role<S> {
-    Acceptor(NodeId),
-    Replica(ReplicaId, S),
-}
-
-impl Role<()> {
-    /// The role with its service, if it has one.
-    fn equip<S, E>(self, build: impl Fn() -> Result<S, E>) -> Result<Role<S>, E> {
-        Ok(match self {
-            Self::Acceptor(me) => Role::Acceptor(me),
-            Self::Replica(me, ()) => Role::Replica(me, build()?),
-        })
-    }
-}
-
-/// A node that is about to start: all that can be refused has been granted.
-struct Bound<'a> {
-    node: &'a config::Node,
-    role: Role<()>,
-    home: Home,
-    /// The sockets of its threads.
-    seeds: Vec<Seed>,
-}
-
 /// A node that runs.
 struct Part {
     id: String,
@@ -158,6 +123,8 @@ pub struct Ended {
 /// Nodes that run in this process.
 pub struct Process {
     parts: Vec<Part>,
+    /// Nodes that were to live here and do not begin, and why.
+    left_out: Vec<(String, HomeError)>,
     census: Arc<Census>,
     /// The epoch that was told, and who is who in it.
     names: (u32, Names),
@@ -180,8 +147,7 @@ impl Process {
     ) -> Result<Self, NodeError> {
         check(launch)?;
         let roles = roles(launch)?;
-        let bound: Vec<Bound<'_>> =
-            roles.into_iter().map(|role| bind(launch, role)).collect::<Result<_, _>>()?;
+        let (bound, left_out) = bind_all(launch, roles)?;
         let mut starter =
             Starter::new(launch, &bound).map_err(|source| failed(&launch.ids[0], source))?;
         if starter.thread.core == CoreUse::Shared && starter.thread.wait == WaitPolicy::Spin {
@@ -192,7 +158,7 @@ impl Process {
         let census = starter.census.clone();
         let epoch = census.current();
         let names = (epoch.number(), Names::of(&epoch.cluster, &epoch.roster));
-        let mut process = Self { parts: Vec::new(), census, names };
+        let mut process = Self { parts: Vec::new(), left_out, census, names };
         for (bound, role) in bound.into_iter().zip(roles) {
             let id = &bound.node.id;
             starter.make_logs(&bound).map_err(|error| failed(id, error.into()))?;
@@ -284,6 +250,12 @@ impl Process {
         ended
     }
 
+    /// The nodes that do not begin before somebody has looked at them, and why: the others go on.
+    #[must_use]
+    pub fn left_out(&self) -> &[(String, HomeError)] {
+        &self.left_out
+    }
+
     /// The nodes in whose directories former members of the same names had left something, and where
     /// that is now.
     pub fn former(&self) -> impl Iterator<Item = (&str, &Path)> {
@@ -308,10 +280,7 @@ impl Part {
         let Some(ClusterError::Halted { name, halt }) = error else { return error };
         let path = self.home.path();
         let told = match &halt {
-            Halt::Outvoted { .. } => CheckpointFile::set_aside(path, Fault::Diverged),
-            Halt::Divided { slot, found } => {
-                home::divide(path, &format!("the states at slot {slot} were {found}"))
-            }
+            Halt::Outvoted { slot, found } => home::put_aside_wrong(path, *slot, found),
             _ => Ok(()),
         };
         Some(match told {
@@ -321,7 +290,7 @@ impl Part {
     }
 }
 
-fn failed(id: &str, source: ClusterError) -> NodeError {
+pub(super) fn failed(id: &str, source: ClusterError) -> NodeError {
     NodeError::Start { id: id.to_owned(), source: Box::new(source) }
 }
 
@@ -332,83 +301,6 @@ fn check(launch: &Launch<'_>) -> Result<(), NodeError> {
         return Err(NodeError::Insecure);
     }
     cluster.unspoken().map_or(Ok(()), |unspoken| Err(unspoken.into()))
-}
-
-/// What each id is.
-fn roles<'a>(launch: &Launch<'a>) -> Result<Vec<(&'a config::Node, Role<()>)>, NodeError> {
-    let Cluster { acceptors, replicas, .. } = launch.cluster;
-    let mut roles: Vec<(&config::Node, Role<()>)> = Vec::new();
-    for id in launch.ids {
-        let find = |nodes: &'a [config::Node]| nodes.iter().find(|node| node.id == *id);
-        let replica = |node: &config::Node| {
-            ReplicaId(u8::try_from(node.number).expect("replicas are below 32"))
-        };
-        let found = find(acceptors)
-            .map(|node| (node, Role::Acceptor(NodeId(node.number))))
-            .or_else(|| find(replicas).map(|node| (node, Role::Replica(replica(node), ()))));
-        let Some(found) = found else {
-            let known: Vec<&str> = launch.cluster.nodes().map(|node| node.id.as_str()).collect();
-            let epoch = launch.cluster.epoch;
-            return Err(NodeError::Unknown { id: id.clone(), epoch, known: known.join(", ") });
-        };
-        if roles.iter().any(|(node, _)| node.id == *id) {
-            return Err(NodeError::Twice(id.clone()));
-        }
-        roles.push(found);
-    }
-    Ok(roles)
-}
-
-/// Takes a node's directory and its ports.
-fn bind<'a>(
-    launch: &Launch<'a>,
-    (node, role): (&'a config::Node, Role<()>),
-) -> Result<Bound<'a>, NodeError> {
-    let cluster = launch.cluster;
-    let home = Home::take(&launch.data_dir, cluster, node)?;
-    let roster = site::roster(cluster, 0);
-    let subscriptions: Vec<BTreeSet<RingId>> = match role {
-        Role::Acceptor(_) => vec![roster.rings().collect()],
-        Role::Replica(..) => {
-            let rings = |crew| {
-                let groups = roster.groups_of_crew(crew);
-                groups.flat_map(|group| roster.rings_of_worker(group)).collect()
-            };
-            (0..roster.crews).map(rings).collect()
-        }
-    };
-    let bind = |(port, rings): (u16, BTreeSet<RingId>)| {
-        let address = SocketAddrV4::new(*node.address.ip(), port);
-        let config = site::sockets(cluster, address, rings.into_iter().collect());
-        let sockets = bind_patiently(&config)?;
-        Ok(Seed::Udp(Box::new(sockets), None))
-    };
-    let seeds = (node.address.port()..).zip(subscriptions).map(bind);
-    let seeds = seeds
-        .collect::<Result<_, _>>()
-        .map_err(|error: udp::LaunchError| failed(&node.id, error.into()))?;
-    Ok(Bound { node, role, home, seeds })
-}
-
-/// Binds sockets. The kernel closes those of a process that was killed a little after its end, since
-/// an io_uring held them, and much later where all cores are busy: a port that is in use may be free
-/// in a moment.
-fn bind_patiently(config: &udp::Config) -> Result<udp::Sockets, udp::LaunchError> {
-    let begin = clock::now();
-    let mut patience = BIND_PATIENCE;
-    loop {
-        let bound = udp::Sockets::bind(config);
-        let Err(udp::LaunchError::PortInUse { address, .. }) = bound else { return bound };
-        let waited = clock::now().since(begin);
-        if waited >= BIND_PATIENCE && patience == BIND_PATIENCE && ports::holder(address).is_none()
-        {
-            patience = RELEASE_PATIENCE;
-        }
-        if waited >= patience {
-            return bound;
-        }
-        std::thread::park_timeout(BIND_PAUSE);
-    }
 }
 
 /// What starts the nodes of a process.
@@ -480,12 +372,19 @@ impl<'a> Starter<'a> {
     }
 
     /// What the first thread of a replica has ordered, and looks after.
-    fn markers(&mut self, node: &config::Node, replica: ReplicaId) -> Markers {
+    fn markers(&mut self, home: &Home, replica: ReplicaId) -> Markers {
         let cluster = self.launch.cluster;
         let interval = cluster.execution.digest_interval;
         let client = self.builder.random.next();
         let places = cluster.execution.sessions;
-        let others = site::fellows(cluster, &self.builder.roster, replica);
+        let comparer = Comparer {
+            me: replica,
+            life: client,
+            cluster: cluster.id,
+            groups: self.builder.roster.groups,
+            keyring: self.launch.keyring.clone(),
+            home: home.path().to_owned(),
+        };
         Markers {
             digests: DigestTimer::new(
                 interval,
@@ -495,7 +394,7 @@ impl<'a> Starter<'a> {
             ),
             sessions: self.builder.session_timer(replica, places),
             checkpoints: self.builder.checkpoint_timer(replica),
-            comparison: Some(Comparison::new(&node.id, others)),
+            comparison: Some(Comparison::new(comparer, site::replica_names(cluster))),
         }
     }
 
@@ -573,7 +472,7 @@ impl<'a> Starter<'a> {
             let faults = self.faults(self.builder.roster.worker(me, crew));
             let (name, cpu) = (format!("{}-w{crew}", node.id), site::cpu(node, crew));
             let spot = Spot { name, seed, cpu, faults };
-            let markers = if crew == 0 { self.markers(node, me) } else { Markers::default() };
+            let markers = if crew == 0 { self.markers(home, me) } else { Markers::default() };
             let parts = (&mut self.builder, &shared);
             team.start_crew(spot, &self.book, parts, (me, crew), markers)?;
         }

@@ -176,15 +176,11 @@ pub fn shortfalls(cluster: &Cluster) -> Vec<String> {
     transport::shortfalls(&sockets(cluster, nowhere, Vec::new()))
 }
 
-/// The replicas beside `replica`: the first worker of each, and its name.
-pub(super) fn fellows(
-    cluster: &Cluster,
-    roster: &Roster,
-    replica: ReplicaId,
-) -> Vec<(NodeId, String)> {
+/// The replicas and their names.
+pub(super) fn replica_names(cluster: &Cluster) -> Vec<(ReplicaId, String)> {
+    let roster = roster(cluster, 0);
     let replicas = roster.replicas().iter().zip(&cluster.replicas);
-    let others = replicas.filter(|(other, _)| **other != replica);
-    others.map(|(other, node)| (roster.worker(*other, 0), node.id.clone())).collect()
+    replicas.map(|(replica, node)| (*replica, node.id.clone())).collect()
 }
 
 /// The sockets of a thread of clients.

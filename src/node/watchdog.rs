@@ -9,6 +9,7 @@ use super::board::Board;
 use crate::config::Unspoken;
 use crate::sync::RendezvousState;
 use crate::types::{GroupSet, Instance, RingId, Slot, Time};
+use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -50,6 +51,23 @@ pub enum Halt {
         slot: Slot,
         /// The digest that each of them has there.
         found: String,
+    },
+    /// The same, and its directory does not say so.
+    #[error(
+        "the replicas' states differ at slot {slot} of the ring of all groups: {found}; no state is \
+         that of more than half, so all of these stop; {path} could not be told ({source}): do not \
+         start it again before somebody has said which one is right: see `The replicas' states \
+         differ` in docs/OPERATIONS.md"
+    )]
+    Unsaid {
+        /// Where.
+        slot: Slot,
+        /// The digest that each of them has there.
+        found: String,
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// Its node is no member any more.
     #[error(

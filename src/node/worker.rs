@@ -22,7 +22,7 @@ use crate::sync::Waker;
 use crate::transport::{Endpoint, Receive, ReceiveCounters, Transmit, TransmitCounters};
 use crate::types::{Address, GroupId, NodeId, RingId, Time};
 use crate::wire::{
-    CheckpointRequest, Command, Control, DigestPoints, DigestReport, Gate, Header, Kind, Message,
+    CheckpointRequest, Command, Control, DigestReport, DigestVote, Gate, Header, Kind, Message,
     Reply,
 };
 use crossbeam_utils::CachePadded;
@@ -79,6 +79,8 @@ pub(super) struct WorkerAgent<E, S: Optimistic> {
     desk: Desk,
     markers: Markers,
     watchdog: Watchdog,
+    /// Votes on digests that have come in the order since the last cycle.
+    votes: Vec<DigestVote>,
     /// When the board is written next.
     board_at: Time,
     /// Some worker goes on with a checkpoint.
@@ -147,14 +149,15 @@ struct Means<'a, T> {
     replies: &'a mut OpenReplies,
     proposals: &'a mut Proposals,
     board: &'a Board,
+    votes: &'a mut Vec<DigestVote>,
 }
 
 impl<T: Transmit> Means<'_, T> {
     /// The outbox of worker `me`.
     fn of(&mut self, me: NodeId) -> WorkerPost<'_, T> {
-        let Self { gate, book, transmit, replies, proposals, board } = self;
+        let Self { gate, book, transmit, replies, proposals, board, votes } = self;
         let post = Post { me, gate, book, transmit: &mut **transmit };
-        WorkerPost { post, replies, proposals, board }
+        WorkerPost { post, replies, proposals, board, votes }
     }
 }
 
@@ -186,6 +189,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
             desk,
             markers,
             watchdog,
+            votes: Vec::new(),
             board_at: Time::ZERO,
             has_swept: false,
             moved: 0,
@@ -234,7 +238,6 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                     Kind::StatusRequest
                         | Kind::CheckpointRequest
                         | Kind::CheckpointPiece
-                        | Kind::DigestPoints
                         | Kind::MembersRequest
                         | Kind::Members
                 )
@@ -244,7 +247,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
                 let Seat { me, worker, .. } = &mut self.seats[0];
                 let from = header.reply_to(frame.from);
                 let mut out = Post { me: *me, gate, book, transmit: &mut *transmit };
-                let parts = (&mut self.desk, worker, &mut self.markers);
+                let parts = (&mut self.desk, worker, &self.markers);
                 aside(parts, (&header, body, from), counters, now, &mut out)?;
                 receive.release(frame);
                 continue;
@@ -293,7 +296,7 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         self.book = epoch.book.clone();
         let roster = &epoch.roster;
         if let Some(comparison) = &mut self.markers.comparison {
-            comparison.take_up(site::fellows(&epoch.cluster, roster, replica));
+            comparison.take_up(site::replica_names(&epoch.cluster));
         }
         self.proposals.take_up(&roster.acceptors());
         for Seat { subscription, worker, .. } in &mut self.seats {
@@ -307,9 +310,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     #[inline]
     fn execute(&mut self, now: Time) -> u32 {
         let (receive, transmit) = self.endpoint.split();
-        let Self { gate, book, replies, proposals, seats, desk, .. } = self;
+        let Self { gate, book, replies, proposals, seats, desk, votes, .. } = self;
         let board = desk.board();
-        let mut means = Means { gate, book, transmit, replies, proposals, board };
+        let mut means = Means { gate, book, transmit, replies, proposals, board, votes };
         let (mut steps, mut has_swept) = (0, false);
         loop {
             let before = steps;
@@ -362,6 +365,21 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         Err(Halt::Conflict { ring, instance })
     }
 
+    /// Compares the replica's state with what the others have found.
+    #[inline]
+    fn count_votes(&mut self, now: Time) -> Result<(), Halt> {
+        if self.votes.is_empty() {
+            return Ok(());
+        }
+        let Self { markers, votes, desk, .. } = self;
+        let comparison = markers.comparison.as_mut();
+        comparison.map_or(Ok(()), |comparison| {
+            votes.iter().try_for_each(|vote| comparison.on_vote(vote, desk.board(), now))
+        })?;
+        votes.clear();
+        Ok(())
+    }
+
     /// A cycle without the network, inside a rendezvous: how much was done, and whether a whole
     /// cycle is due.
     #[inline]
@@ -397,6 +415,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
         work += self.receive(now)?;
         self.check_agreement(now).map_err(io::Error::other)?;
         work += self.execute(now);
+        self.count_votes(now).map_err(io::Error::other)?;
         let is_board_due = now >= self.board_at;
         if is_board_due {
             self.board_at = now + BOARD_INTERVAL;
@@ -405,10 +424,9 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             self.desk.publish_losses(receive.counters(), transmit.counters());
         }
         let (receive, transmit) = self.endpoint.split();
-        let Self { gate, book, replies, proposals, seats, desk, markers, .. } = self;
-        let is_spoken = Kind::DigestPoints.since() <= gate.identity().version;
+        let Self { gate, book, replies, proposals, seats, desk, markers, votes, .. } = self;
         let board = desk.board();
-        let mut means = Means { gate, book, transmit, replies, proposals, board };
+        let mut means = Means { gate, book, transmit, replies, proposals, board, votes };
         for Seat { me, subscription, worker, progressed, .. } in &mut *seats {
             let mut out = means.of(*me);
             if worker.next_timeout().is_some_and(|due| due <= now) {
@@ -433,14 +451,16 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
                 timer.look(shared.checkpoints(), now, |command| means.of(*me).multicast(command));
             }
             if let Some(digests) = digests {
-                digests.look(board, now, |command| means.of(seats[0].me).multicast(command));
+                let state = (board.taken(), board.has_changed());
+                digests.look(state, now, |command| means.of(seats[0].me).multicast(command));
             }
-            if let Some(comparison) = comparison.as_mut().filter(|_| is_spoken) {
-                let mut out = means.of(seats[0].me).post;
-                let tell = |node, points: &DigestPoints<'_>| {
-                    out.send(Destination::Node(node), RingId(0), &Message::DigestPoints(*points));
-                };
-                comparison.look(board, now, tell).map_err(io::Error::other)?;
+            if let Some(comparison) = comparison {
+                let Seat { me, worker, .. } = &seats[0];
+                let checkpoints = worker.shared().checkpoints();
+                let multicast = |command: &Command<'_>| means.of(*me).multicast(command);
+                let looked =
+                    comparison.look(board, (checkpoints, worker.is_muted()), now, multicast);
+                looked.map_err(io::Error::other)?;
             }
             if let Some(sessions) = sessions {
                 let shared = seats[0].worker.shared();
@@ -474,10 +494,10 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
 }
 
 /// What is no matter of a ring: somebody asks for the state, a checkpoint or the members, or sends
-/// them, or what it found at digest points.
+/// them.
 #[cold]
 fn aside<S: Optimistic, T: Transmit>(
-    (desk, worker, markers): (&mut Desk, &mut PsmrWorker<S>, &mut Markers),
+    (desk, worker, markers): (&mut Desk, &mut PsmrWorker<S>, &Markers),
     (header, body, from): (&Header, &[u8], Address),
     counters: (ReceiveCounters, TransmitCounters),
     now: Time,
@@ -491,7 +511,7 @@ fn aside<S: Optimistic, T: Transmit>(
         }
         Ok(Message::MembersRequest(request)) => desk.registrar.on_request(&request, from, out),
         Ok(Message::Members(told)) => desk.registrar.on_members(&told)?,
-        Ok(Message::CheckpointRequest(request)) => {
+        Ok(Message::CheckpointRequest(request)) if !markers.is_disputed() => {
             worker.on_request((sender, &request), now, |piece| {
                 let piece = Message::CheckpointPiece(*piece);
                 out.send(Destination::Node(sender), RingId(0), &piece);
@@ -499,10 +519,6 @@ fn aside<S: Optimistic, T: Transmit>(
         }
         Ok(Message::CheckpointPiece(piece)) => {
             worker.on_piece(sender, &piece, now);
-        }
-        Ok(Message::DigestPoints(points)) => {
-            let comparison = markers.comparison.as_mut();
-            comparison.into_iter().for_each(|own| own.hear((sender, header.incarnation), &points));
         }
         Ok(_) => {}
         Err(reason) => desk.drop(reason, from),
@@ -516,12 +532,13 @@ struct WorkerPost<'a, T> {
     replies: &'a mut OpenReplies,
     proposals: &'a mut Proposals,
     board: &'a Board,
+    votes: &'a mut Vec<DigestVote>,
 }
 
 impl<T: Transmit> WorkerPost<'_, T> {
     fn flush(&mut self) {
-        let Self { post, replies, proposals, .. } = self;
-        replies.drain(|to, body| send_replies(post, to, body));
+        let Self { post, replies, proposals, board, .. } = self;
+        replies.drain(|to, body| send_replies((post, board), to, body));
         proposals.flush(post);
     }
 }
@@ -529,8 +546,8 @@ impl<T: Transmit> WorkerPost<'_, T> {
 impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
     #[inline]
     fn reply(&mut self, to: Address, reply: &Reply<'_>) {
-        let Self { post, replies, .. } = self;
-        replies.push(to, reply, |to, body| send_replies(post, to, body));
+        let Self { post, replies, board, .. } = self;
+        replies.push(to, reply, |to, body| send_replies((post, board), to, body));
     }
 
     fn ask(&mut self, to: NodeId, request: &CheckpointRequest) {
@@ -546,11 +563,18 @@ impl<T: Transmit> WorkerOutbox for WorkerPost<'_, T> {
         self.board.push(report.slot, report.digest);
     }
 
+    fn vote(&mut self, vote: &DigestVote) {
+        self.votes.push(*vote);
+    }
+
     fn marker(&mut self, worker: GroupId, control: &Control) {
         self.board.pass(worker.index(), control.client, control.number);
     }
 }
 
-fn send_replies<T: Transmit>(post: &mut Post<'_, T>, to: Address, body: &[u8]) {
+fn send_replies<T: Transmit>((post, board): (&mut Post<'_, T>, &Board), to: Address, body: &[u8]) {
+    if board.is_silent() {
+        return;
+    }
     post.send(Destination::Address(to), RingId(0), &Message::Replies(body));
 }

@@ -1,4 +1,5 @@
-//! When a replica asks for a checkpoint: an ordered marker at which every replica makes one.
+//! When a replica asks for a checkpoint or a digest point: ordered markers at which every replica makes
+//! one.
 
 use super::Checkpoints;
 use crate::types::Time;
@@ -80,6 +81,62 @@ impl CheckpointTimer {
         self.not_before = now + PAUSE * self.ranks;
         self.number += 1;
         let mut control = Control::new(ControlKind::Checkpoint);
+        (control.client, control.number) = (self.client, self.number);
+        multicast(&control.command(self.groups));
+    }
+
+    /// When it wants to look again.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Time {
+        self.due
+    }
+}
+
+/// Asks at most once an interval, and only while the state changes. The replica of rank r waits
+/// r + 1 intervals for a point of another one, so that one alone asks while it lives.
+#[derive(Debug)]
+pub struct DigestTimer {
+    groups: usize,
+    client: u64,
+    rank: usize,
+    interval: Duration,
+    due: Time,
+    /// Points that were taken when it looked last.
+    taken: u64,
+    number: u64,
+}
+
+impl DigestTimer {
+    /// Of the replica of rank `rank`; `client` is its life. None if the interval is zero.
+    #[must_use]
+    pub fn new(interval: Duration, rank: usize, groups: usize, client: u64) -> Option<Self> {
+        let ranks = u32::try_from(rank).ok()? + 1;
+        let due = Time::ZERO;
+        let interval = interval * ranks;
+        let timer = Self { groups, client, rank, interval, due, taken: 0, number: 0 };
+        (!interval.is_zero()).then_some(timer)
+    }
+
+    /// Asks by `multicast` if it is time to. So many points were `taken` at this replica, and its
+    /// state `has_changed` since the last of them.
+    pub fn look(
+        &mut self,
+        (taken, has_changed): (u64, bool),
+        now: Time,
+        multicast: impl FnOnce(&Command<'_>),
+    ) {
+        if now < self.due {
+            return;
+        }
+        let is_first = self.due == Time::ZERO;
+        self.due = now + self.interval;
+        // The first replica asks as a rule: there the points that come are its own.
+        let is_taken = self.rank > 0 && std::mem::replace(&mut self.taken, taken) != taken;
+        if is_first || is_taken || !has_changed {
+            return;
+        }
+        self.number += 1;
+        let mut control = Control::new(ControlKind::Digest);
         (control.client, control.number) = (self.client, self.number);
         multicast(&control.command(self.groups));
     }

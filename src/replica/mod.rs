@@ -28,7 +28,7 @@ pub use counters::WorkerCounters;
 pub use expiry::SessionTimer;
 #[cfg(any(test, fuzzing))]
 pub(crate) use fuzz::fuzz;
-pub use markers::CheckpointTimer;
+pub use markers::{CheckpointTimer, DigestTimer};
 pub use psmr::PsmrWorker;
 pub use recovery::Recovery;
 pub use shared::Shared;
@@ -38,7 +38,7 @@ pub use witnesses::{Divergence, Witnesses};
 pub(crate) use chunks::cut;
 
 use crate::types::{Address, GroupId, GroupSet, NodeId, RingId, Slot, Time};
-use crate::wire::{CheckpointRequest, Command, Control, DigestReport, Reply};
+use crate::wire::{CheckpointRequest, Command, Control, DigestReport, DigestVote, Reply};
 
 /// Values in the order in which a worker must execute them.
 pub trait Deliveries {
@@ -80,6 +80,11 @@ pub trait WorkerOutbox {
     /// A digest point: the state of this replica at a place of the order.
     fn digest(&mut self, report: &DigestReport) {
         let _ = report;
+    }
+
+    /// A replica's vote on its state has come in the order; told once a replica, while it is level.
+    fn vote(&mut self, vote: &DigestVote) {
+        let _ = vote;
     }
 
     /// `worker` has come to a marker of who looks for silent sessions.

@@ -1,160 +1,217 @@
-//! What the replicas found at the digest points, compared: whose state is wrong, if anybody's.
+//! What the replicas found at digest points, compared: whose state is wrong, if anybody's.
 //!
 //! At an ordered marker all replicas have the same state, or one of them has gone astray: by memory
-//! that failed, by a file that lied, by a service that is not deterministic. Each tells the others
-//! what it found. What more than half of the members have is right, and who has something else stops
-//! before it tells clients more of it. Where no state can have more than half, nobody knows what is
-//! right, and all stop. Those that have told nothing of the place might settle it, and are waited for
-//! for a while.
+//! that failed, by a file that lied, by a service that is not deterministic. Each has its word on it
+//! ordered like any command, so all count the same votes in the same order and come to the same end.
+//! What more than half of the members have is right, and who has something else stops. Where no state
+//! can have more than half, nobody knows what is right, and all that disagree stop. While those that
+//! have not voted might settle it they are waited for, until there are votes on some later places;
+//! then more than half of those that have voted decide.
+//!
+//! A place where a majority agreed settles all before it. Who catches up has had no part in what was
+//! voted on, and counts nothing of it.
 
-use crate::types::{Digest, Incarnation, NodeId, Slot, Time};
-use crate::wire::DigestPoint;
+use crate::types::{Digest, ReplicaId, ReplicaSet, Slot, Time};
+use crate::wire::{DigestPoint, DigestVote};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Points of each replica that are kept: so far may one be behind another.
+/// Places whose votes are kept: so far may one replica be behind another.
 const KEPT: usize = 64;
-/// How long a disagreement waits for those that might settle it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Votes of this replica that may wait to be ordered.
+const UNHEARD: usize = 8;
+/// Later places with votes for which a dispute waits for those that have not voted.
+const PATIENCE: usize = 4;
+/// When a vote that did not come in the order leaves again.
+const REPEAT: Duration = Duration::from_millis(250);
 
 /// The replicas' states differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// Where, and what this replica has there.
-    pub point: DigestPoint,
-    /// What others have told of the same place.
-    pub others: Vec<(NodeId, Digest)>,
-    /// More than half of the replicas have one and the same other state: this one is wrong.
+    /// Where.
+    pub slot: Slot,
+    /// What each replica has there that has voted.
+    pub votes: Vec<(ReplicaId, Digest)>,
+    /// A majority has another state than this replica, which is wrong; if not, nobody knows.
     pub is_outvoted: bool,
 }
 
-/// What this replica found, and what the others say.
-#[derive(Debug, Default)]
-pub struct Witnesses {
-    own: Points,
-    others: Vec<Witness>,
-    /// Since when a disagreement waits for those that might settle it.
-    doubted: Option<Time>,
-    /// Something was found or told since it looked last.
-    has_news: bool,
-}
-
-/// Another replica.
+/// The votes, as one replica counts them.
 #[derive(Debug)]
-struct Witness {
-    node: NodeId,
-    life: Incarnation,
-    points: Points,
+pub struct Witnesses {
+    me: ReplicaId,
+    life: u64,
+    members: ReplicaSet,
+    /// Points of its own that have not come back in the order, and when they left last.
+    unheard: VecDeque<DigestPoint>,
+    sent: Option<Time>,
+    /// By rising slot.
+    places: VecDeque<Place>,
+    /// Up to this slot all is settled.
+    settled: Option<Slot>,
 }
 
-/// By rising slot.
-#[derive(Debug, Default)]
-struct Points(VecDeque<DigestPoint>);
-
-impl Points {
-    /// The highest slots stay.
-    fn insert(&mut self, point: DigestPoint) {
-        match self.0.binary_search_by_key(&point.slot, |known| known.slot) {
-            Ok(at) => self.0[at] = point,
-            Err(at) => self.0.insert(at, point),
-        }
-        if self.0.len() > KEPT {
-            self.0.pop_front();
-        }
-    }
-
-    fn at(&self, slot: Slot) -> Option<Digest> {
-        let at = self.0.binary_search_by_key(&slot, |known| known.slot).ok()?;
-        Some(self.0[at].digest)
-    }
+/// The votes on one place.
+#[derive(Debug)]
+struct Place {
+    slot: Slot,
+    /// Who were members at the first vote.
+    members: ReplicaSet,
+    votes: Vec<(ReplicaId, Digest)>,
 }
 
-/// What a point comes to.
+/// What a place comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
-    /// Nobody says otherwise.
+    /// Nobody says otherwise than this replica, or this one has not voted.
     Undisputed,
-    /// More than half have what this replica has.
+    /// A majority has what this replica has.
     Right,
-    /// More than half have something else, all the same.
+    /// A majority has something else, all the same.
     Outvoted,
-    /// No state can have more than half.
+    /// No state has a majority.
     Hopeless,
-    /// Those that have not told might settle it.
+    /// Those that have not voted might settle it.
     Open,
 }
 
 impl Witnesses {
-    /// From now on these are the other replicas.
-    pub fn take_up(&mut self, others: impl Iterator<Item = NodeId>) {
-        let mut known = std::mem::take(&mut self.others);
-        let witness = |node| {
-            let at = known.iter().position(|witness| witness.node == node);
-            let new = || Witness { node, life: Incarnation(0), points: Points::default() };
-            at.map_or_else(new, |at| known.swap_remove(at))
-        };
-        self.others = others.map(witness).collect();
-        self.has_news = true;
-    }
-
-    /// This replica has found `point`, and will find nothing else there.
-    pub fn find(&mut self, point: DigestPoint) {
-        self.own.insert(point);
-        self.has_news = true;
-    }
-
-    /// The replica at `sender` says in its life `life` that it has found `points`. What it said in
-    /// another life is forgotten: it may have come back with another state.
-    pub fn hear(
-        &mut self,
-        (sender, life): (NodeId, Incarnation),
-        points: impl Iterator<Item = DigestPoint>,
-    ) {
-        let mut others = self.others.iter_mut();
-        let Some(witness) = others.find(|witness| witness.node == sender) else { return };
-        if witness.life != life {
-            *witness = Witness { node: sender, life, points: Points::default() };
+    /// Those of replica `me` in its life `life`, one of `members`.
+    #[must_use]
+    pub const fn new(me: ReplicaId, life: u64, members: ReplicaSet) -> Self {
+        Self {
+            me,
+            life,
+            members,
+            unheard: VecDeque::new(),
+            sent: None,
+            places: VecDeque::new(),
+            settled: None,
         }
-        points.take(KEPT).for_each(|point| witness.points.insert(point));
-        self.has_news = true;
     }
 
-    /// Looks whether this replica must stop.
-    pub fn look(&mut self, now: Time) -> Option<Divergence> {
-        if !self.has_news && self.doubted.is_none() {
+    /// From now on these are the replicas.
+    pub const fn take_up(&mut self, members: ReplicaSet) {
+        self.members = members;
+    }
+
+    /// This replica has found `point`, and no marker of its slot is to come: its vote leaves with the
+    /// next [`Witnesses::look`].
+    pub fn find(&mut self, point: DigestPoint) {
+        self.unheard.push_back(point);
+        if self.unheard.len() > UNHEARD {
+            self.unheard.pop_front();
+        }
+        self.sent = None;
+    }
+
+    /// Votes, by `tell`, for what has not come in the order.
+    pub fn look(&mut self, now: Time, mut tell: impl FnMut(DigestVote)) {
+        if self.unheard.is_empty() || self.sent.is_some_and(|sent| now.since(sent) < REPEAT) {
+            return;
+        }
+        self.sent = Some(now);
+        for point in &self.unheard {
+            tell(DigestVote::new(self.me, self.life, *point));
+        }
+    }
+
+    /// When a vote may have to leave again.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        (!self.unheard.is_empty()).then(|| self.sent.map_or(Time::ZERO, |sent| sent + REPEAT))
+    }
+
+    /// A vote has come in the order, while this replica was level. Says whether it must stop.
+    pub fn on_vote(&mut self, vote: &DigestVote) -> Option<Divergence> {
+        let replica = vote.replica()?;
+        let is_own = replica == self.me;
+        // One of a former life of this replica says nothing of what it has now.
+        let is_former = is_own && vote.life != self.life;
+        if vote.making != DigestVote::MAKING || is_former || !self.members.contains(replica) {
             return None;
         }
-        self.has_news = false;
-        let (mut is_right, mut open) = (false, None);
-        for point in self.own.0.iter().rev() {
-            match self.judge(*point) {
-                Finding::Undisputed => {}
-                Finding::Right => is_right = true,
-                Finding::Outvoted => return Some(self.divergence(*point, true)),
-                Finding::Hopeless => return Some(self.divergence(*point, false)),
-                // More than half went on with this replica from there.
-                Finding::Open if is_right => {}
-                Finding::Open => open = Some(*point),
-            }
+        if is_own {
+            self.unheard.retain(|point| point.slot > vote.slot);
         }
-        let since = self.doubted.unwrap_or(now);
-        self.doubted = open.map(|_| since);
-        let is_over = now.since(since) >= PATIENCE;
-        open.filter(|_| is_over).map(|point| self.divergence(point, false))
+        if self.settled.is_some_and(|settled| vote.slot <= settled) {
+            return None;
+        }
+        let at = self.place(vote.slot)?;
+        let place = &mut self.places[at];
+        match place.votes.iter_mut().find(|(voter, _)| *voter == replica) {
+            // Of another life, perhaps with another state.
+            Some((_, digest)) => *digest = vote.digest,
+            None => place.votes.push((replica, vote.digest)),
+        }
+        match self.judge(at) {
+            Finding::Right => {
+                self.settle(at);
+                return None;
+            }
+            Finding::Outvoted => return Some(self.divergence(at, true)),
+            Finding::Hopeless => return Some(self.divergence(at, false)),
+            Finding::Undisputed | Finding::Open => {}
+        }
+        self.lose_patience()
     }
 
-    fn judge(&self, point: DigestPoint) -> Finding {
-        let members = self.others.len() + 1;
-        let told = || self.others.iter().filter_map(|other| other.points.at(point.slot));
-        let have = |digest| told().filter(|told| *told == digest).count();
-        let own = have(point.digest) + 1;
-        if own * 2 > members {
-            return Finding::Right;
+    /// The index of the place at `slot`; `None` if it lies before all that are kept.
+    fn place(&mut self, slot: Slot) -> Option<usize> {
+        let at = match self.places.binary_search_by_key(&slot, |place| place.slot) {
+            Ok(at) => return Some(at),
+            Err(at) => at,
+        };
+        self.places.insert(at, Place { slot, members: self.members, votes: Vec::new() });
+        if self.places.len() <= KEPT {
+            return Some(at);
         }
-        let differ = told().filter(|digest| *digest != point.digest);
-        let Some(most) = differ.map(have).max() else { return Finding::Undisputed };
-        let silent = members - 1 - told().count();
-        if most * 2 > members {
+        self.places.pop_front();
+        at.checked_sub(1)
+    }
+
+    /// Everything up to the place `at` is settled.
+    fn settle(&mut self, at: usize) {
+        self.settled = Some(self.places[at].slot);
+        self.places.drain(..=at);
+    }
+
+    /// Looks at those disputes for which there are enough later places.
+    fn lose_patience(&mut self) -> Option<Divergence> {
+        for at in (0..self.places.len().saturating_sub(PATIENCE)).rev() {
+            if self.judge(at) != Finding::Open {
+                continue;
+            }
+            let (own, most, _) = self.count(at).unwrap_or_default();
+            let voted = self.places[at].votes.len();
+            if own * 2 > voted {
+                self.settle(at);
+                return None;
+            }
+            return Some(self.divergence(at, most * 2 > voted));
+        }
+        None
+    }
+
+    /// How many have voted at the place `at` as this replica has, the most that have voted
+    /// otherwise and all the same, and how many have not voted; `None` if this one has not.
+    fn count(&self, at: usize) -> Option<(usize, usize, usize)> {
+        let Place { members, votes, .. } = &self.places[at];
+        let (_, own) = votes.iter().find(|(voter, _)| *voter == self.me)?;
+        let have = |digest| votes.iter().filter(|(_, other)| *other == digest).count();
+        let others = votes.iter().filter(|(_, digest)| digest != own);
+        let most = others.map(|(_, digest)| have(*digest)).max().unwrap_or(0);
+        Some((have(*own), most, members.len().saturating_sub(votes.len())))
+    }
+
+    fn judge(&self, at: usize) -> Finding {
+        let Some((own, most, silent)) = self.count(at) else { return Finding::Undisputed };
+        let members = self.places[at].members.len();
+        if own * 2 > members {
+            Finding::Right
+        } else if most == 0 {
+            Finding::Undisputed
+        } else if most * 2 > members {
             Finding::Outvoted
         } else if (own.max(most) + silent) * 2 > members {
             Finding::Open
@@ -163,15 +220,16 @@ impl Witnesses {
         }
     }
 
-    fn divergence(&self, point: DigestPoint, is_outvoted: bool) -> Divergence {
-        let told = |other: &Witness| Some((other.node, other.points.at(point.slot)?));
-        Divergence { point, others: self.others.iter().filter_map(told).collect(), is_outvoted }
+    fn divergence(&self, at: usize, is_outvoted: bool) -> Divergence {
+        let Place { slot, votes, .. } = &self.places[at];
+        Divergence { slot: *slot, votes: votes.clone(), is_outvoted }
     }
 
-    /// The last points that this replica has found, the newest last: not more than `most`.
-    pub fn last(&self, most: usize) -> impl Iterator<Item = DigestPoint> {
-        let skipped = self.own.0.len().saturating_sub(most);
-        self.own.0.iter().skip(skipped).copied()
+    /// Whether some replica says otherwise than this one, and it is not settled who is right: nobody
+    /// is to take over the state of either.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        (0..self.places.len()).any(|at| self.judge(at) == Finding::Open)
     }
 }
 
@@ -179,107 +237,129 @@ impl Witnesses {
 mod tests {
     use super::*;
 
-    const LIFE: Incarnation = Incarnation(7);
+    const LIFE: u64 = 7;
+    /// No reason to stop.
+    const NONE: [bool; 0] = [];
 
     fn point(slot: u64, digest: u64) -> DigestPoint {
         DigestPoint { slot: Slot(slot), digest: Digest(digest) }
     }
 
-    fn at(milliseconds: u64) -> Time {
-        Time::ZERO + Duration::from_millis(milliseconds)
+    /// Replica 0 of `count`.
+    fn first_of(count: usize) -> Witnesses {
+        Witnesses::new(ReplicaId(0), LIFE, ReplicaSet::first(count))
     }
 
-    /// One of `members` replicas, which has found `digest` at slot 5.
-    fn found(members: u16, digest: u64) -> Witnesses {
-        let mut witnesses = Witnesses::default();
-        witnesses.take_up((1..members).map(NodeId));
-        witnesses.find(point(5, digest));
-        witnesses
-    }
-
-    fn told(witnesses: &mut Witnesses, node: u16, slot: u64, digest: u64) {
-        witnesses.hear((NodeId(node), LIFE), [point(slot, digest)].into_iter());
+    /// Votes of these replicas on `slot`, in this order; whether the first one must stop, and by a
+    /// majority.
+    fn votes(witnesses: &mut Witnesses, slot: u64, votes: &[(u8, u64)]) -> Vec<bool> {
+        let vote = |(replica, digest): &(u8, u64)| {
+            witnesses.on_vote(&DigestVote::new(ReplicaId(*replica), LIFE, point(slot, *digest)))
+        };
+        votes.iter().filter_map(vote).map(|divergence| divergence.is_outvoted).collect()
     }
 
     #[test]
     fn who_has_another_state_than_more_than_half_stops_and_the_others_go_on() {
-        let mut wrong = found(3, 1);
-        told(&mut wrong, 1, 5, 2);
-        assert_eq!(wrong.look(at(0)), None, "the third one might have the same");
-        told(&mut wrong, 2, 5, 2);
-        let divergence = wrong.look(at(1)).expect("two of three have something else");
-        let others = vec![(NodeId(1), Digest(2)), (NodeId(2), Digest(2))];
-        assert_eq!(divergence, Divergence { point: point(5, 1), others, is_outvoted: true });
-
-        let mut right = found(3, 2);
-        told(&mut right, 1, 5, 1);
-        told(&mut right, 2, 5, 2);
-        assert_eq!((right.look(at(0)), right.look(at(9_999))), (None, None));
+        let mut wrong = first_of(3);
+        assert_eq!(votes(&mut wrong, 5, &[(0, 1), (1, 2)]), NONE, "the third may have the same");
+        assert!(wrong.is_disputed());
+        assert_eq!(votes(&mut wrong, 5, &[(2, 2)]), [true]);
+        let mut right = first_of(3);
+        assert_eq!(votes(&mut right, 5, &[(1, 1), (0, 2), (2, 2), (1, 1)]), NONE);
+        assert!(!right.is_disputed());
+        let mut late = first_of(3);
+        assert_eq!(votes(&mut late, 5, &[(1, 2), (2, 2)]), NONE, "it has not come there");
+        assert_eq!(votes(&mut late, 5, &[(0, 1)]), [true]);
     }
 
     #[test]
     fn without_a_majority_all_stop_at_once_if_nobody_can_settle_it() {
-        let mut pair = found(2, 1);
-        assert_eq!(pair.look(at(0)), None);
-        told(&mut pair, 1, 4, 2);
-        assert_eq!(pair.look(at(0)), None, "of another place");
-        told(&mut pair, 1, 5, 2);
-        assert!(pair.look(at(0)).is_some_and(|divergence| !divergence.is_outvoted));
-
-        let mut each = found(3, 1);
-        told(&mut each, 1, 5, 2);
-        told(&mut each, 2, 5, 3);
-        assert!(each.look(at(0)).is_some_and(|divergence| !divergence.is_outvoted));
-
-        let mut halves = found(4, 1);
-        told(&mut halves, 1, 5, 1);
-        told(&mut halves, 2, 5, 2);
-        assert_eq!(halves.look(at(0)), None);
-        told(&mut halves, 3, 5, 2);
-        assert!(halves.look(at(0)).is_some_and(|divergence| !divergence.is_outvoted));
+        assert_eq!(votes(&mut first_of(2), 5, &[(0, 1), (1, 2)]), [false]);
+        assert_eq!(votes(&mut first_of(3), 5, &[(0, 1), (1, 2), (2, 3)]), [false]);
+        assert_eq!(votes(&mut first_of(4), 5, &[(0, 1), (1, 1), (2, 2), (3, 2)]), [false]);
+        assert_eq!(votes(&mut first_of(1), 5, &[(0, 1)]), NONE);
     }
 
     #[test]
-    fn those_that_might_settle_it_are_waited_for_and_a_later_point_can_tell_as_well() {
-        let mut alone = found(3, 1);
-        told(&mut alone, 1, 5, 2);
-        assert_eq!((alone.look(at(0)), alone.look(at(1_999))), (None, None));
-        assert!(alone.look(at(2_000)).is_some_and(|divergence| !divergence.is_outvoted));
-
-        let mut settled = found(3, 1);
-        told(&mut settled, 1, 5, 2);
-        assert_eq!(settled.look(at(0)), None);
-        settled.find(point(6, 8));
-        told(&mut settled, 2, 6, 8);
-        assert_eq!((settled.look(at(3_000)), settled.look(at(9_000))), (None, None));
+    fn those_that_have_not_voted_are_waited_for_until_there_are_votes_on_later_places() {
+        let mut pair = first_of(3);
+        assert_eq!(votes(&mut pair, 5, &[(0, 1), (1, 2)]), NONE);
+        for slot in 6..9 {
+            assert_eq!(votes(&mut pair, slot, &[(0, 1), (1, 2)]), NONE);
+        }
+        assert_eq!(votes(&mut pair, 9, &[(0, 1)]), [false]);
+        // Of four members two agree, one does not, and one is not there.
+        let mut three = first_of(4);
+        for slot in 5..9 {
+            assert_eq!(votes(&mut three, slot, &[(0, 1), (1, 1), (2, 2)]), NONE);
+        }
+        assert_eq!(votes(&mut three, 9, &[(0, 1), (1, 1), (2, 2)]), NONE, "two of three that are");
+        let mut lone = first_of(4);
+        for slot in 5..9 {
+            assert_eq!(votes(&mut lone, slot, &[(0, 2), (1, 1), (2, 1)]), NONE);
+        }
+        assert_eq!(votes(&mut lone, 9, &[(0, 2)]), [true]);
     }
 
     #[test]
-    fn what_a_replica_said_in_another_life_or_as_a_former_member_does_not_count() {
-        let mut witnesses = found(3, 1);
-        told(&mut witnesses, 1, 5, 2);
-        witnesses.hear((NodeId(1), Incarnation(8)), [point(6, 3)].into_iter());
-        told(&mut witnesses, 2, 5, 2);
-        assert_eq!(witnesses.look(at(0)), None);
-        // A stranger tells nothing, and who is no member any more neither.
-        told(&mut witnesses, 9, 5, 2);
-        witnesses.take_up([NodeId(1), NodeId(3)].into_iter());
-        assert_eq!((witnesses.look(at(1)), witnesses.look(at(9_999))), (None, None));
-        told(&mut witnesses, 3, 5, 1);
-        assert_eq!(witnesses.look(at(10_000)), None);
+    fn a_later_place_settles_those_before_it_whoever_comes_and_goes() {
+        let mut settled = first_of(3);
+        assert_eq!(votes(&mut settled, 5, &[(0, 1), (1, 2)]), NONE);
+        assert_eq!(votes(&mut settled, 6, &[(0, 8), (2, 8)]), NONE);
+        assert!(!settled.is_disputed());
+        assert_eq!(votes(&mut settled, 5, &[(2, 2)]), NONE, "it is settled");
+        // The wrong one has ended, and a fourth one is a member before it has begun: what was
+        // settled is not judged by other members, nor what only the right ones have voted on.
+        settled.take_up(ReplicaSet::first(4));
+        for slot in 7..20 {
+            assert_eq!(votes(&mut settled, slot, &[(0, 8), (2, 8)]), NONE);
+        }
+        settled.take_up(ReplicaSet::first(1));
+        assert_eq!(votes(&mut settled, 21, &[(2, 3), (0, 8)]), NONE, "it is none any more");
     }
 
     #[test]
-    fn a_replica_that_is_behind_finds_what_others_told_before() {
-        let mut behind = Witnesses::default();
-        behind.take_up([NodeId(1)].into_iter());
-        behind.hear((NodeId(1), LIFE), (1..=100).map(|slot| point(slot, slot)));
-        behind.hear((NodeId(1), LIFE), (1..=100).rev().map(|slot| point(slot, slot)));
-        behind.find(point(30, 1));
-        assert_eq!(behind.look(at(0)), None, "long past");
-        behind.find(point(90, 1));
-        assert!(behind.look(at(0)).is_some());
-        let last: Vec<_> = behind.last(1).collect();
-        assert_eq!((last, behind.last(9).count()), (vec![point(90, 1)], 2));
+    fn what_this_replica_said_in_another_life_or_makes_otherwise_does_not_count() {
+        let mut witnesses = first_of(2);
+        let former = DigestVote::new(ReplicaId(0), LIFE + 1, point(5, 9));
+        assert_eq!(witnesses.on_vote(&former), None);
+        let mut newer = DigestVote::new(ReplicaId(1), LIFE, point(5, 9));
+        newer.making += 1;
+        assert_eq!(witnesses.on_vote(&newer), None);
+        assert_eq!(votes(&mut witnesses, 5, &[(0, 1)]), NONE);
+        // The other one begins another life, and says something else of the same place.
+        let mut other = first_of(2);
+        assert_eq!(votes(&mut other, 5, &[(1, 2), (1, 1), (0, 1)]), NONE);
+    }
+
+    #[test]
+    fn a_vote_leaves_again_until_it_comes_in_the_order_and_few_wait() {
+        let mut witnesses = first_of(2);
+        let at = |milliseconds| Time::ZERO + Duration::from_millis(milliseconds);
+        let sent = |witnesses: &mut Witnesses, milliseconds| {
+            let mut slots = Vec::new();
+            witnesses.look(at(milliseconds), |vote| slots.push(vote.slot.0));
+            slots
+        };
+        witnesses.find(point(5, 1));
+        assert_eq!(sent(&mut witnesses, 10), [5]);
+        assert!(sent(&mut witnesses, 200).is_empty());
+        assert_eq!(sent(&mut witnesses, 260), [5]);
+        witnesses.find(point(6, 1));
+        assert_eq!(sent(&mut witnesses, 261), [5, 6]);
+        votes(&mut witnesses, 5, &[(0, 1)]);
+        assert_eq!(sent(&mut witnesses, 600), [6]);
+        (7..30).for_each(|slot| witnesses.find(point(slot, 1)));
+        assert_eq!(sent(&mut witnesses, 601).len(), UNHEARD);
+    }
+
+    #[test]
+    fn the_votes_of_the_last_places_alone_are_kept() {
+        let mut witnesses = first_of(2);
+        (0..200).for_each(|slot| assert_eq!(votes(&mut witnesses, slot, &[(1, 2)]), NONE));
+        assert_eq!(votes(&mut witnesses, 100, &[(0, 1)]), NONE, "long past");
+        assert_eq!(witnesses.places.len(), KEPT);
+        assert_eq!(votes(&mut witnesses, 190, &[(0, 1)]), [false]);
     }
 }

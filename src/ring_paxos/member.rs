@@ -252,7 +252,6 @@ impl<L: Log> Role for Member<L> {
             | Message::CheckpointPiece(_)
             | Message::MembersRequest(_)
             | Message::Members(_)
-            | Message::DigestPoints(_)
             | Message::Mismatch => {}
         }
     }

@@ -44,13 +44,17 @@ pub(super) struct Home {
     pub(super) epoch: Rc<Epoch>,
     /// Whether its process has begun.
     pub(super) has_lived: bool,
-    /// Whether it began in the place of another one, or beside others that had: without a memory.
+    /// Whether it began without a memory: in the place of another one, beside others that had, or
+    /// newborn.
     is_late: bool,
+    /// Whether one of its acceptors has had a vote.
+    has_begun: bool,
 }
 
 impl Home {
     fn new(hosts: Vec<usize>, epoch: &Rc<Epoch>) -> Self {
-        Self { hosts, epoch: Rc::clone(epoch), has_lived: true, is_late: false }
+        let (has_lived, is_late, has_begun) = (true, false, false);
+        Self { hosts, epoch: Rc::clone(epoch), has_lived, is_late, has_begun }
     }
 
     /// The thread that has to do with ring or worker `number`.
@@ -108,7 +112,10 @@ impl<S: SimService> Cluster<S> {
         }
         for host in 0..acceptor_hosts {
             let home = HomeId(host % plan.acceptors);
-            let life = Life::first(plan, epoch, &mut random);
+            let mut life = Life::first(plan, epoch, &mut random);
+            if plan.begins_newborn {
+                (life.memory, cluster.homes[home.0].is_late) = (Memory::Newborn, true);
+            }
             let roles = lives::ordering(plan, (home, host / plan.acceptors), &life, &mut random);
             let roles = Roles::Ordering(Box::new(roles));
             cluster.hosts.push(Host::new(roles, life.identity, (home, epoch)));
@@ -241,11 +248,13 @@ impl<S: SimService> Cluster<S> {
 
     /// The process of a host with acceptors ends.
     pub(super) fn crash(&mut self, host: usize) {
-        let Host { roles: Roles::Ordering(ordering), status, inbox, .. } = &mut self.hosts[host]
+        let Host { roles: Roles::Ordering(ordering), status, inbox, home, .. } =
+            &mut self.hosts[host]
         else {
             unreachable!("only acceptors have another life");
         };
         self.disks[host] = ordering.crash();
+        self.homes[home.0].has_begun |= ordering.has_begun;
         *status = Status::Down;
         inbox.clear();
     }
@@ -262,12 +271,12 @@ impl<S: SimService> Cluster<S> {
     pub(super) fn restart(&mut self, plan: &Plan, host: usize, now: Time, random: &mut Random) {
         let disks = std::mem::take(&mut self.disks[host]);
         let home = self.hosts[host].home;
-        let Home { epoch, is_late, hosts, .. } = &self.homes[home.0];
-        let epoch = Rc::clone(epoch);
-        let memory = if plan.is_durable { Memory::Restored } else { Memory::Amnesiac };
+        let Home { epoch, is_late, has_begun, hosts, .. } = &self.homes[home.0];
+        let (is_late, has_begun, epoch) = (*is_late, *has_begun, Rc::clone(epoch));
         let first = Life::first(plan, &epoch, random);
         let was_put_back = self.were_put_back.contains(&host);
-        let life = Life { memory, disks, is_late: *is_late, was_put_back, now, ..first };
+        let mut life = Life { disks, is_late, was_put_back, has_begun, now, ..first };
+        life.memory = if plan.is_durable { Memory::Restored } else { life.without_memory(plan) };
         let thread = hosts.iter().position(|other| *other == host).expect("its own home's");
         let roles = lives::ordering(plan, (home, thread), &life, random);
         self.renew(host, Roles::Ordering(Box::new(roles)), &life);

@@ -4,7 +4,7 @@
 //! a ring are down or without memory at once, and one replica lives. What disks that were put back
 //! from copies bear is in `copies`.
 
-use super::cluster::Keeps;
+use super::cluster::{Keeps, Replica};
 use super::host::{Host, Roles, Status};
 use super::ordering::Hosted;
 use super::planned::{Fault, Planned};
@@ -35,6 +35,7 @@ impl<S: SimService> World<S> {
                 }
             }
             Fault::PowerCut => {}
+            Fault::Blackout => self.black_out(length, choice),
             Fault::PowerCutAtDecision => self.armed = Some(planned),
             Fault::OldCopy => self.put_back(some_acceptor, planned),
             Fault::HalfMute => {
@@ -245,11 +246,36 @@ impl<S: SimService> World<S> {
         if self.is_healed || !is_live || !self.is_calm() || !self.has_others(replica) {
             return;
         }
+        self.stop_replica(replica, keeps, length);
+    }
+
+    fn stop_replica(&mut self, replica: usize, keeps: Keeps, length: Duration) {
         let now = self.queue.now();
         self.faults += 1;
+        self.has_wiped |= keeps == Keeps::Nothing;
         self.trace.line(now, || format!("replica {replica} ends for {length:?}, leaves {keeps:?}"));
         self.cluster.end_replica(replica, keeps);
         self.queue.schedule(now + length, Event::RestartReplica { replica });
+    }
+
+    /// All processes with disks end. What is in none of the checkpoints is in the logs, unless a
+    /// replica has lost its own: then the others may not have kept theirs yet.
+    fn black_out(&mut self, length: Duration, choice: u64) {
+        if self.is_healed || self.has_wiped || !self.is_calm() || self.has_doubt() {
+            return;
+        }
+        for host in self.cluster.acceptor_hosts().to_vec() {
+            self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
+        }
+        for replica in 0..self.cluster.replicas.len() {
+            let Replica { is_live, hosts, .. } = &self.cluster.replicas[replica];
+            if *is_live && self.cluster.hosts[hosts.start].status != Status::Down {
+                // Some come back before there is anybody to ask, others long after.
+                let length =
+                    length * u32::try_from(choice >> (replica % 31 * 2) & 3).expect("two bits");
+                self.stop_replica(replica, Keeps::Checkpoint, length + Duration::from_micros(70));
+            }
+        }
     }
 
     /// A replica's process begins another life.

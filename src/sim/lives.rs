@@ -1,5 +1,6 @@
 //! What runs on a host in one of its lives: roles as the plan and the epoch have them.
 
+use super::digesting::{Comparison, Found};
 use super::disk::{Disk, Durability, Image};
 use super::keeper::Keeper;
 use super::members::{Epoch, HomeId, learner, worker_node};
@@ -12,8 +13,8 @@ use super::services::SimService;
 use crate::multi_ring::{Proposals, SkipPolicy, Subscription, SubscriptionConfig};
 use crate::proxy::{Grouping, ProxyConfig};
 use crate::replica::{
-    Barrier, CheckpointTimer, Executor, Progress, PsmrWorker, ReplyPolicy, Retry, SessionLimits,
-    SessionTimer, Shared, WorkerConfig,
+    Barrier, CheckpointTimer, DigestTimer, Executor, Progress, PsmrWorker, ReplyPolicy, Retry,
+    SessionLimits, SessionTimer, Shared, Witnesses, WorkerConfig,
 };
 use crate::ring_paxos::{self, LearnerConfig, Member, Memory, Proposer, RingConfig};
 use crate::types::{
@@ -37,6 +38,8 @@ pub(super) struct Life {
     pub(super) is_late: bool,
     /// Its disks were put back from a copy once.
     pub(super) was_put_back: bool,
+    /// One of its acceptors has had a vote before.
+    pub(super) has_begun: bool,
     pub(super) now: Time,
 }
 
@@ -49,8 +52,18 @@ impl Life {
         let identity =
             Identity { cluster: plan.seed, configuration: 1, epoch: number, version, incarnation };
         let (memory, disks, now) = (Memory::Fresh, Vec::new(), Time::ZERO);
-        let (is_late, was_put_back) = (false, false);
-        Self { identity, epoch: Rc::clone(epoch), memory, disks, is_late, was_put_back, now }
+        let (is_late, was_put_back, has_begun) = (false, false, false);
+        let epoch = Rc::clone(epoch);
+        Self { identity, epoch, memory, disks, is_late, was_put_back, has_begun, now }
+    }
+}
+
+impl Life {
+    /// What an acceptor begins with that has no memory: as on a real host, where one with a log never
+    /// knows whether there was another before, and one without knows whether it has had a vote.
+    pub(super) fn without_memory(&self, plan: &Plan) -> Memory {
+        let is_unknown = plan.begins_newborn && (plan.is_durable || !self.has_begun);
+        if is_unknown { Memory::Newborn } else { Memory::Amnesiac }
     }
 }
 
@@ -61,6 +74,7 @@ pub(super) struct Built<S> {
     pub(super) shared: Arc<Shared<Observed<S>>>,
     /// To which marker of those who look for silent sessions each worker has come.
     passed: Rc<[Cell<u64>]>,
+    found: Rc<Found>,
 }
 
 /// A replica that has executed nothing.
@@ -72,14 +86,15 @@ pub(super) fn build_replica<S: SimService>(plan: &Plan) -> Built<S> {
         shared.checkpoints().turn_on(plan.keeper().is_some(), plan.log as u64);
     }
     let passed = (0..plan.groups).map(|_| Cell::new(0)).collect();
-    Built { service, shared, passed }
+    let found = Rc::new(Found::new(plan.groups));
+    Built { service, shared, passed, found }
 }
 
 /// Worker `number` of the replica at `home`, the one at `place` of all that there were.
 pub(super) fn worker_host<S: SimService>(
     plan: &Plan,
     (place, home, number): (usize, HomeId, usize),
-    Built { shared, passed, .. }: &Built<S>,
+    Built { shared, passed, found, .. }: &Built<S>,
     life: &Life,
     random: &mut Random,
 ) -> WorkerHost<S> {
@@ -105,6 +120,13 @@ pub(super) fn worker_host<S: SimService>(
     let silence = plan.load.session_timeout.filter(|_| number == 0).and_then(|timeout| {
         SessionTimer::new(timeout, (usize::from(replica.0), plan.groups), SESSIONS, client)
     });
+    let comparison = (number == 0).then(|| Comparison {
+        timer: plan.digests.and_then(|interval| {
+            DigestTimer::new(interval, usize::from(replica.0), plan.groups, client)
+        }),
+        witnesses: Witnesses::new(replica, client, epoch.replica_set()),
+        groups: plan.groups,
+    });
     WorkerHost {
         me: worker_node(replica, number, plan.groups),
         place: (place, number),
@@ -116,6 +138,9 @@ pub(super) fn worker_host<S: SimService>(
         silence,
         life: client,
         passed: Rc::clone(passed),
+        found: Rc::clone(found),
+        comparison,
+        votes: Vec::new(),
         keeper: plan.keeper().filter(|_| number == 0).map(|keeper| {
             // A stream of its own: who keeps nothing draws as before.
             Keeper::new(keeper, Random::new(client).stream(12))
@@ -161,7 +186,7 @@ pub(super) fn ordering(
             disk = disk.reopen(image);
         }
         let is_lost = life.memory == Memory::Restored && image.is_none();
-        let memory = if is_lost { Memory::Amnesiac } else { life.memory };
+        let memory = if is_lost { life.without_memory(plan) } else { life.memory };
         let name = (node, life.identity.incarnation);
         let config = ring_config(plan, &life.epoch, ring);
         let mut member = Member::new(config, name, memory, disk, random.next(), life.now);
@@ -185,6 +210,7 @@ pub(super) fn ordering(
         decided: None,
         leaving: None,
         was_put_back: life.was_put_back,
+        has_begun: life.has_begun,
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Ordering {
     pub(super) leaving: Option<Leaving>,
     /// Its disks were put back from a copy once.
     pub(super) was_put_back: bool,
+    /// One of its acceptors has had a vote, in this life or an earlier one.
+    pub(super) has_begun: bool,
 }
 
 /// How a coordinator learns how far the other rings are.
@@ -88,6 +90,7 @@ impl Ordering {
                 member.on_timeout(now, &mut out);
             }
         }
+        self.begin(now);
         self.distrust(cycle);
         if let News::Heard(slots) = &mut self.news {
             for hosted in &self.hosted {
@@ -101,6 +104,18 @@ impl Ordering {
             member.on_cycle_end(now, &mut out);
             self.decided = member.take_members().or(self.decided.take());
             self.hosted[index].note_decided();
+        }
+    }
+
+    /// Rings of which all acceptors know of no former life begin. That there was a life is written
+    /// down before the first vote, also of one that is admitted.
+    fn begin(&mut self, now: Time) {
+        for hosted in &mut self.hosted {
+            let is_due = hosted.member.may_begin(now);
+            self.has_begun |= is_due || !hosted.member.is_inert();
+            if is_due {
+                hosted.member.begin(now);
+            }
         }
     }
 

@@ -151,6 +151,9 @@ pub(super) struct Plan {
     pub(super) shares_acceptors: bool,
     /// Whether acceptors have disks that survive their process.
     pub(super) is_durable: bool,
+    /// Whether acceptors find nothing at first and cannot know that there was nothing, as on real
+    /// hosts; or they know it, as in a cluster that is one process.
+    pub(super) begins_newborn: bool,
     /// Whether coordinators hear of each other by datagrams, or as in one process.
     pub(super) has_beacons: bool,
     /// Whether coordinators know of other rings what the acceptors beside them hear.
@@ -172,6 +175,8 @@ pub(super) struct Plan {
     pub(super) room: Room,
     /// How often replicas make checkpoints, if they do.
     pub(super) checkpoints: Option<Duration>,
+    /// How often replicas compare their states, if they do.
+    pub(super) digests: Option<Duration>,
     /// How long a worker with nothing else to do waits between two pieces of one: what is ordered
     /// meanwhile finds more that is not saved yet.
     pub(super) sweep_pause: Duration,
@@ -284,6 +289,7 @@ impl Plan {
             acceptors,
             shares_acceptors,
             is_durable: random.chance(1, 3),
+            begins_newborn: source.stream(20).chance(1, 2),
             has_beacons: random.chance(1, 3),
             hears_rings: hears_rings && shares_acceptors,
             replicas: pick(&mut random, &[2, 2, 3]),
@@ -298,6 +304,7 @@ impl Plan {
             load,
             room: pick(&mut source.stream(6), &rooms),
             checkpoints,
+            digests: digests(&mut source.stream(21)),
             sweep_pause: sweep_pause(&mut source.stream(16)),
             keeper: checkpoints.and_then(|_| keeper(&mut source.stream(12))),
             timing: if loses_replica { timing.without_lambda() } else { timing },
@@ -305,11 +312,19 @@ impl Plan {
             faults,
             changes: changes::draw(&mut source.stream(13), timing.heals_at, checkpoints.is_some()),
         };
-        if plan.is_durable {
-            let Timing { heals_at, write_ns, .. } = plan.timing;
-            plan.faults.extend(planned::of_disks(&source, heals_at, write_ns));
-        }
+        plan.add_faults_of_disks(&source);
         plan
+    }
+
+    fn add_faults_of_disks(&mut self, source: &Random) {
+        if !self.is_durable {
+            return;
+        }
+        let Timing { heals_at, write_ns, .. } = self.timing;
+        self.faults.extend(planned::of_disks(source, heals_at, write_ns));
+        if self.checkpoints.is_some() {
+            self.faults.extend(planned::blackouts(&mut source.stream(19), heals_at));
+        }
     }
 
     /// Whether members come and go.
@@ -371,6 +386,12 @@ impl Plan {
 fn checkpoints(random: &mut Random) -> Option<Duration> {
     let interval = Duration::from_millis(pick(random, &[10, 30, 100, 250]));
     random.chance(1, 2).then_some(interval)
+}
+
+/// How often there are digest points.
+fn digests(random: &mut Random) -> Option<Duration> {
+    let interval = Duration::from_millis(pick(random, &[5, 20, 80]));
+    random.chance(2, 3).then_some(interval)
 }
 
 /// How long a session lives without a word of its client.

@@ -18,6 +18,9 @@ pub(super) enum Fault {
     /// The same, just when a coordinator has decided something and disks are writing. Those that have
     /// voted for it come back last.
     PowerCutAtDecision,
+    /// The power goes everywhere: all acceptors and all replicas end at once, and begin again with what
+    /// their disks hold.
+    Blackout,
     /// An acceptor's process ends, and the next life finds its disks as they were some time before.
     OldCopy,
     /// A coordinator is heard by some alone; when that ends, it and others crash, or not.
@@ -123,6 +126,18 @@ pub(super) fn of_disks(random: &Random, end: Time, write_ns: u64) -> Vec<Planned
         }
     }
     faults
+}
+
+/// Losses of all power where acceptors have disks and replicas checkpoints.
+pub(super) fn blackouts(random: &mut Random, end: Time) -> Vec<Planned> {
+    let count = if random.chance(1, 2) { 1 + random.below(3) } else { 0 };
+    let blackout = |_| Planned {
+        fault: Fault::Blackout,
+        at: Time(random.below(end.0)),
+        length: Duration::from_micros(100 << random.below(11)),
+        choice: random.next(),
+    };
+    (0..count).map(blackout).collect()
 }
 
 /// Clients that end and go on. What they had open may take effect at any time or never, and whoever

@@ -68,6 +68,9 @@ impl<S: SimService> World<S> {
                 worker.subscription.take_up(|_| lives::preferred(epoch, replica));
                 let peers = lives::peers(&self.plan, epoch, replica);
                 worker.worker.take_up(epoch.replica_set(), peers);
+                if let Some(comparison) = &mut worker.comparison {
+                    comparison.witnesses.take_up(epoch.replica_set());
+                }
             }
             Roles::Client(client) if is_new => client.take_up(epoch),
             Roles::Operator(operator) if is_new => operator.take_up(),

@@ -1,6 +1,7 @@
 //! A process that executes: one worker of one replica with its learners, as on one thread of a real
 //! host. Workers of a replica are processes of their own here: each can stand still alone.
 
+use super::digesting::{Comparison, Found};
 use super::host::{Cycle, Received};
 use super::keeper::Keeper;
 use super::observed::Observed;
@@ -15,8 +16,11 @@ use crate::replica::{
     WorkerOutbox,
 };
 use crate::ring_paxos::{Destination, Outbox};
-use crate::types::{Address, GroupId, NodeId, RingId, Time};
-use crate::wire::{self, CheckpointRequest, Command, Control, Kind, Message, Reply, Room, Writer};
+use crate::types::{Address, GroupId, NodeId, RingId, Slot, Time};
+use crate::wire::{
+    self, CheckpointRequest, Command, Control, DigestReport, DigestVote, Kind, Message, Reply,
+    Room, Writer,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -41,6 +45,12 @@ pub(super) struct WorkerHost<S: SimService> {
     pub(super) life: u64,
     /// By worker of the replica: to which of its markers of silence it has come.
     pub(super) passed: Rc<[Cell<u64>]>,
+    /// What the workers of its replica find at digest points, and how the first one compares that with
+    /// what others have found.
+    pub(super) found: Rc<Found>,
+    pub(super) comparison: Option<Comparison>,
+    /// Votes that have come in the order in this cycle.
+    pub(super) votes: Vec<DigestVote>,
     /// Keeps the checkpoints of its replica, if it is the first worker.
     pub(super) keeper: Option<Keeper>,
     /// Its replica lacked its state when it was looked last.
@@ -73,6 +83,8 @@ impl<S: SimService> WorkerHost<S> {
             room: self.worker.config().room,
             life: self.life,
             passed: &self.passed,
+            found: &self.found,
+            votes: &mut self.votes,
         };
         let Self { worker, subscription, pool, timer, .. } = self;
         let was_muted = worker.is_muted();
@@ -101,16 +113,18 @@ impl<S: SimService> WorkerHost<S> {
         // Whoever catches up has nothing to say: what it delivers was answered long ago.
         let catches_up = was_muted && (lacked || !subscription.has_caught_up());
         if catches_up && !out.replies.is_empty() {
-            let place = self.place;
-            out.post
-                .office
-                .violations
-                .report("recovery", || format!("worker {place:?} answers before it has caught up"));
+            out.report_answer(self.place);
         }
         if let Some(silence) = &mut self.silence {
             let has_passed = |number| self.passed.iter().all(|passed| passed.get() >= number);
             let activity = |place| self.worker.shared().activity(place);
             silence.look(has_passed, activity, now, |command| out.multicast(command));
+        }
+        let at = self.subscription.position().last().map_or(Slot(0), |position| position.slot);
+        self.found.publish(self.place.1, at, self.worker.counters().executed);
+        if let Some(comparison) = &mut self.comparison {
+            let (place, is_muted) = (self.place, self.worker.is_muted());
+            compare(comparison, (place, is_muted), now, &mut out);
         }
         if let Some(keeper) = &mut self.keeper {
             keeper.run(self.worker.shared().checkpoints(), now);
@@ -133,7 +147,8 @@ impl<S: SimService> WorkerHost<S> {
         let keeper = self.keeper.as_ref().map(Keeper::next_timeout);
         let silence = self.silence.as_ref().map(SessionTimer::next_timeout);
         let (worker, subscription) = (self.worker.next_timeout(), self.subscription.next_timeout());
-        let others = [worker, subscription, timer, keeper, silence];
+        let digests = self.comparison.as_ref().and_then(Comparison::next_timeout);
+        let others = [worker, subscription, timer, keeper, silence, digests];
         others.into_iter().flatten().min()
     }
 
@@ -175,6 +190,21 @@ impl<S: SimService> WorkerHost<S> {
             }
         }
     }
+}
+
+/// Counts votes, and votes: nobody may come to stop.
+fn compare(
+    comparison: &mut Comparison,
+    (place, is_muted): ((usize, usize), bool),
+    now: Time,
+    out: &mut WorkerPost<'_>,
+) {
+    if let Some(divergence) = comparison.count(out.votes) {
+        let detail = || format!("worker {place:?} would stop: {divergence:?}");
+        out.post.office.violations.report("witnesses", detail);
+    }
+    comparison
+        .look(out.found, is_muted, now, |command| out.proposals.multicast(command, &mut out.post));
 }
 
 /// A replica lacks its state, or gets it.
@@ -222,9 +252,16 @@ struct WorkerPost<'a> {
     room: Room,
     life: u64,
     passed: &'a [Cell<u64>],
+    found: &'a Found,
+    votes: &'a mut Vec<DigestVote>,
 }
 
 impl WorkerPost<'_> {
+    fn report_answer(&mut self, place: (usize, usize)) {
+        let detail = || format!("worker {place:?} answers before it has caught up");
+        self.post.office.violations.report("recovery", detail);
+    }
+
     fn flush(&mut self) {
         let Self { post, replies, proposals, .. } = self;
         for (to, body) in replies.drain(..) {
@@ -256,6 +293,14 @@ impl WorkerOutbox for WorkerPost<'_> {
 
     fn multicast(&mut self, command: &Command<'_>) {
         self.proposals.multicast(command, &mut self.post);
+    }
+
+    fn digest(&mut self, report: &DigestReport) {
+        self.found.push(report.slot, report.digest);
+    }
+
+    fn vote(&mut self, vote: &DigestVote) {
+        self.votes.push(*vote);
     }
 
     fn marker(&mut self, worker: GroupId, control: &Control) {

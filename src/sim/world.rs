@@ -80,6 +80,8 @@ pub(super) struct World<S: SimService> {
     pub(super) in_doubt: Vec<usize>,
     /// A loss of power that waits for its moment.
     pub(super) armed: Option<Planned>,
+    /// A replica has lost its checkpoint.
+    pub(super) has_wiped: bool,
     /// The last epoch that was put forward: its members may be decided at any time.
     pub(super) pending: u32,
     dropped: u64,
@@ -109,6 +111,7 @@ impl<S: SimService> World<S> {
             is_healed: false,
             in_doubt: Vec::new(),
             armed: None,
+            has_wiped: false,
             pending: 0,
             dropped: 0,
             rests: 0,

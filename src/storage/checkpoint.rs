@@ -92,6 +92,12 @@ impl CheckpointFile {
         Ok(Some(bytes))
     }
 
+    /// Whether there is one in `directory` that was set aside as [`Fault::Diverged`].
+    #[must_use]
+    pub fn has_diverged(directory: &Path) -> bool {
+        directory.join(Fault::Diverged.name()).exists()
+    }
+
     /// Keeps the one in `directory` under another name, for whoever wants to know: nobody goes on
     /// with it. Nothing happens if there is none.
     ///
@@ -165,6 +171,7 @@ mod tests {
             assert_eq!(own.load().unwrap(), None);
         }
         assert_eq!(fs::read(directory.join("checkpoint.diverged")).unwrap(), b"short");
+        assert!(CheckpointFile::has_diverged(&directory));
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -91,6 +91,8 @@ bugs! {
     AcceptedForgottenAtTakeUp = "accepted-forgotten-at-take-up",
     /// A checkpoint leaves out the session tables.
     SessionsNotInCheckpoint = "sessions-not-in-checkpoint",
+    /// At some digest points one replica's state is not what the order makes of it.
+    StateAstray = "state-astray",
 }
 
 impl Bug {

@@ -1,12 +1,12 @@
-//! What a replica found at its last digest points, for the others.
+//! What a replica found at a digest point, as all replicas hear it in the order.
 
-use super::{DecodeError, Reader, Writer};
-use crate::types::{Digest, Slot};
+use super::authentication::TAG_LENGTH;
+use super::{Command, CommandHeader, Keyring, Mode};
+use crate::types::{Digest, GroupSet, ReplicaId, Slot};
 use bytemuck::{Pod, Zeroable};
 
 /// The state of a replica at a place of the order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DigestPoint {
     /// The last marker of this slot of the ring of all groups stands here.
     pub slot: Slot,
@@ -14,47 +14,84 @@ pub struct DigestPoint {
     pub digest: Digest,
 }
 
-/// Replica -> replica: its last digest points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DigestPoints<'a> {
-    /// How the digests were made: those of another making are not comparable.
+/// A replica's word on its state at a digest point: the payload of a command of
+/// [`Mode::SESSION`] for all groups, told from a [`super::Control`] by its length and kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DigestVote {
+    kind: u64,
+    /// How the digest was made: those of another making are not comparable.
     pub making: u64,
-    points: &'a [u8],
+    /// Where: as in [`DigestPoint`].
+    pub slot: Slot,
+    /// The state there.
+    pub digest: Digest,
+    /// Who says so, ...
+    replica: u64,
+    /// ... in which life: 64 random bits.
+    pub life: u64,
+    /// Where datagrams are authenticated: that a node says so. Any client may propose a command.
+    tag: [u8; TAG_LENGTH],
 }
 
-impl<'a> DigestPoints<'a> {
+const _: () = assert!(size_of::<DigestVote>() == 48 + TAG_LENGTH);
+
+impl DigestVote {
     /// The making of this version of psmr. Another one with each change of what any service's digest
     /// is made of.
     pub const MAKING: u64 = 1;
-    /// Bytes without the points and the header.
-    const FIXED_LENGTH: usize = 8;
+    /// Behind those of [`super::ControlKind`].
+    const KIND: u64 = 7;
 
-    /// These, made here.
+    /// That `replica` has found `point` in its life `life`.
     #[must_use]
-    pub fn of(points: &'a [DigestPoint]) -> Self {
-        Self { making: Self::MAKING, points: bytemuck::cast_slice(points) }
+    pub fn new(replica: ReplicaId, life: u64, point: DigestPoint) -> Self {
+        let DigestPoint { slot, digest } = point;
+        let replica = replica.0.into();
+        let tag = [0; TAG_LENGTH];
+        Self { kind: Self::KIND, making: Self::MAKING, slot, digest, replica, life, tag }
     }
 
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = DigestPoint> + use<'a> {
-        self.points.chunks_exact(size_of::<DigestPoint>()).map(bytemuck::pod_read_unaligned)
+    /// Who says so; `None`: no replica has such a number.
+    #[must_use]
+    pub fn replica(&self) -> Option<ReplicaId> {
+        u8::try_from(self.replica).ok().map(ReplicaId)
     }
 
-    pub(super) const fn encoded_length(&self) -> usize {
-        Self::FIXED_LENGTH + self.points.len()
+    /// The same with the tag of a node of cluster `cluster`.
+    #[must_use]
+    pub fn signed(mut self, cluster: u64, keyring: &Keyring) -> Self {
+        self.tag = keyring.sign(&self.content(cluster));
+        self
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer<'_>) {
-        writer.pod(&self.making);
-        writer.bytes(self.points);
+    /// Whether a node of cluster `cluster` has signed it.
+    #[must_use]
+    pub fn is_signed(&self, cluster: u64, keyring: &Keyring) -> bool {
+        keyring.has_signed(&self.content(cluster), &self.tag)
     }
 
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let making = reader.pod()?;
-        let points = reader.take(reader.rest().len())?;
-        if !points.len().is_multiple_of(size_of::<DigestPoint>()) {
-            return Err(DecodeError::Malformed);
-        }
-        Ok(Self { making, points })
+    fn content(&self, cluster: u64) -> Vec<u8> {
+        let content = bytemuck::bytes_of(self).split_last_chunk::<TAG_LENGTH>();
+        [content.map_or(&[][..], |(content, _)| content), &cluster.to_le_bytes()].concat()
+    }
+
+    /// The command of all `groups` that carries it.
+    #[must_use]
+    pub fn command(&self, groups: usize) -> Command<'_> {
+        let header = CommandHeader {
+            groups: GroupSet::all(groups),
+            mode: Mode::SESSION,
+            designation: CommandHeader::designate(0, 1),
+            ..CommandHeader::default()
+        };
+        Command { header, payload: bytemuck::bytes_of(self) }
+    }
+
+    /// Reads a payload. `None`: not a vote.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let vote: Self = bytemuck::try_pod_read_unaligned(payload).ok()?;
+        (vote.kind == Self::KIND).then_some(vote)
     }
 }

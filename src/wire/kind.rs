@@ -62,8 +62,6 @@ pub enum Kind {
     Recollection = 28,
     /// In which of their lives acceptors were heard of, whoever promises.
     KnownLives = 29,
-    /// What a replica found at its last digest points.
-    DigestPoints = 30,
 }
 
 impl Kind {
@@ -77,7 +75,7 @@ impl Kind {
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 30] = [
+        const KINDS: [Kind; 29] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -107,7 +105,6 @@ impl Kind {
             Kind::Recall,
             Kind::Recollection,
             Kind::KnownLives,
-            Kind::DigestPoints,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

@@ -4,9 +4,9 @@ use super::members::{Epoch, MembersRequest};
 use super::parts::ValueFixed;
 use super::status::{StatusPage, StatusRequest};
 use super::{
-    CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, DigestPoints, HEADER_LENGTH,
-    Kind, KnownLives, Layout, Propose, Reader, Recall, Recollection, Redirect, Refused, Taken,
-    Value, WantedRanges, Writer,
+    CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind,
+    KnownLives, Layout, Propose, Reader, Recall, Recollection, Redirect, Refused, Taken, Value,
+    WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
@@ -309,7 +309,6 @@ pub enum Message<'a> {
     Recall(Recall),
     Recollection(Recollection),
     KnownLives(KnownLives),
-    DigestPoints(DigestPoints<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -346,7 +345,6 @@ impl<'a> Message<'a> {
             Self::Recall(_) => Kind::Recall,
             Self::Recollection(_) => Kind::Recollection,
             Self::KnownLives(_) => Kind::KnownLives,
-            Self::DigestPoints(_) => Kind::DigestPoints,
         }
     }
 
@@ -386,7 +384,6 @@ impl<'a> Message<'a> {
                 Self::Recall(_) => size_of::<Recall>(),
                 Self::Recollection(_) => size_of::<Recollection>(),
                 Self::KnownLives(_) => size_of::<KnownLives>(),
-                Self::DigestPoints(points) => points.encoded_length(),
             }
     }
 
@@ -445,7 +442,6 @@ impl<'a> Message<'a> {
             Self::Recall(recall) => writer.pod(recall),
             Self::Recollection(recollection) => writer.pod(recollection),
             Self::KnownLives(lives) => writer.pod(lives),
-            Self::DigestPoints(points) => points.encode(writer),
         }
     }
 
@@ -499,7 +495,6 @@ impl<'a> Message<'a> {
             Kind::Recall => Self::Recall(r.pod()?),
             Kind::Recollection => Self::Recollection(r.pod()?),
             Kind::KnownLives => Self::KnownLives(r.pod()?),
-            Kind::DigestPoints => Self::DigestPoints(DigestPoints::decode(r)?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

@@ -30,7 +30,7 @@ pub use batch::Commands;
 pub use command::{COMMAND_HEADER_LENGTH, Chunk, Command, CommandHeader, Mode, fingerprint};
 pub use control::{Control, ControlKind, DigestReport, SessionReport};
 pub use cursor::{Reader, Writer};
-pub use digests::{DigestPoint, DigestPoints};
+pub use digests::{DigestPoint, DigestVote};
 pub use header::{
     DecodeError, HEADER_LENGTH, Header, Identity, MAGIC, NEWEST, OLDEST, claimed, kind_of, open,
     seal,

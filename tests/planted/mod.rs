@@ -23,7 +23,7 @@ pub(crate) enum Catcher {
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 30] = [
+const CAUGHT: [(Bug, Catcher); 31] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -54,6 +54,7 @@ const CAUGHT: [(Bug, Catcher); 30] = [
     (Bug::SessionsNotInCheckpoint, Catcher::Simulation),
     (Bug::NewcomerVotes, Catcher::Simulation),
     (Bug::AcceptedForgottenAtTakeUp, Catcher::Simulation),
+    (Bug::StateAstray, Catcher::Simulation),
 ];
 
 /// The bugs that `catcher` has to catch.

@@ -150,6 +150,14 @@ impl Deployment {
         self.nodes.iter_mut().for_each(Running::wait_until_ready);
     }
 
+    /// The same, of which only the last one begins.
+    pub(crate) fn start_together_with(&mut self, ids: &[&str], options: &[&str]) {
+        self.spawn(ids, options);
+        let node = self.nodes.last_mut().expect("just started");
+        node.ids.drain(..node.ids.len() - 1);
+        node.wait_until_ready();
+    }
+
     /// The same, and what it writes to standard error.
     pub(crate) fn start_heard(&mut self, ids: &[&str]) -> ChildStderr {
         self.spawn_with(ids, &[], Stdio::piped());

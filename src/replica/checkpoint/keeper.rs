@@ -82,6 +82,12 @@ impl Checkpoints {
         self.is_on.store(true, Release);
     }
 
+    /// Whether markers make checkpoints.
+    #[must_use]
+    pub fn are_on(&self) -> bool {
+        self.is_on.load(Relaxed)
+    }
+
     /// Cuts made so far.
     #[must_use]
     pub fn cuts(&self) -> u64 {

@@ -4,9 +4,9 @@ use super::{Cycle, PsmrWorker};
 use crate::replica::WorkerOutbox;
 use crate::replica::sessions::Opened;
 use crate::service::{Access, Lease, Optimistic};
-use crate::types::{Address, Sequence, SessionId};
+use crate::types::{Address, Bug, ReplicaId, Sequence, SessionId};
 use crate::wire::{
-    Command, CommandHeader, Control, ControlKind, DigestReport, SessionReport, Status,
+    Command, CommandHeader, Control, ControlKind, DigestReport, DigestVote, SessionReport, Status,
 };
 
 impl<S: Optimistic> PsmrWorker<S> {
@@ -33,6 +33,14 @@ impl<S: Optimistic> PsmrWorker<S> {
                 self.mark(command, cycle);
                 self.pass_marker(cycle.shared);
             }
+            None => self.vote(command, cycle),
+        }
+    }
+
+    fn vote(&mut self, command: &Command<'_>, cycle: &mut Cycle<'_, S, impl WorkerOutbox>) {
+        match DigestVote::decode(command.payload) {
+            Some(vote) if self.config.me.index() == 0 && !self.is_muted => cycle.out.vote(&vote),
+            Some(_) => {}
             None => self.counters.rejected += 1,
         }
     }
@@ -56,7 +64,10 @@ impl<S: Optimistic> PsmrWorker<S> {
         control: &Control,
         cycle: &mut Cycle<'_, S, impl WorkerOutbox>,
     ) {
-        let digest = cycle.shared.service().digest(&mut Lease::mint(Access::Whole));
+        let mut digest = cycle.shared.service().digest(&mut Lease::mint(Access::Whole));
+        if Bug::StateAstray.is_planted() && self.config.replica == ReplicaId(1) {
+            digest.0 ^= self.at.slot.0 & 1;
+        }
         let report = DigestReport { number: control.number, slot: self.at.slot, digest };
         cycle.out.digest(&report);
         if control.reply_to == Address::NONE {

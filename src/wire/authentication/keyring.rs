@@ -1,7 +1,9 @@
 //! The secrets of a process, and the file that they come from.
 
+use super::TAG_LENGTH;
 use crate::types::KeyNumber;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use std::fmt;
 use thiserror::Error;
@@ -35,6 +37,13 @@ impl Secret {
         let mut key = [0; 32];
         expand(&Salt::new(HKDF_SHA256, salt).extract(&self.0), b"psmr datagram", &mut key);
         LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).expect("32 bytes"))
+    }
+
+    /// The tag of `content` in a command.
+    fn tag(&self, content: &[u8]) -> [u8; TAG_LENGTH] {
+        let mut tag = [0; 32];
+        expand(&Salt::new(HKDF_SHA256, b"psmr command").extract(&self.0), content, &mut tag);
+        std::array::from_fn(|index| tag[index])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -165,6 +174,17 @@ impl Keyring {
             secrets.push(self.secret(index, number)?);
         }
         Some(Self { holder: number, secrets })
+    }
+
+    /// The tag by which its holder vouches for `content` in a command.
+    pub(in crate::wire) fn sign(&self, content: &[u8]) -> [u8; TAG_LENGTH] {
+        self.secrets.first().expect("a keyring has a secret of its holder").tag(content)
+    }
+
+    /// Whether `tag` is one that its holder made.
+    pub(in crate::wire) fn has_signed(&self, content: &[u8], tag: &[u8; TAG_LENGTH]) -> bool {
+        let is_tag = |secret: &Secret| verify_slices_are_equal(&secret.tag(content), tag).is_ok();
+        self.secrets.iter().any(is_tag)
     }
 
     /// How many secrets are accepted.
