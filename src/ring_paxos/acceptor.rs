@@ -400,11 +400,16 @@ impl<L: Log> Member<L> {
         self.acceptor.known = (instance, slot);
     }
 
-    /// Counts the slots of what was accepted, without a gap, behind the last such place.
+    /// Counts the slots of what was accepted at the ballot of now, without a gap, behind the last
+    /// such place. What an earlier ballot left there may become something else with other slots:
+    /// whoever counted it once would be wrong for ever, and rings that follow such a position drive
+    /// each other on without end.
     fn advance_heard(&mut self) {
         let (mut instance, mut slot) = self.acceptor.heard.max(self.acceptor.known);
+        let current = self.acceptor.current;
         while let Some(entry) = self.window.entry(instance.next())
             && entry.is_accepted()
+            && (entry.ballot == current || entry.is_decided())
         {
             instance = instance.next();
             slot = slot.plus(entry.held.slots());

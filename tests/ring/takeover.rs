@@ -322,3 +322,23 @@ fn a_restarted_coordinator_names_its_values_anew() {
     assert_eq!(net.coordinator(), None, "of three one has a memory");
     assert!(net.violations.is_empty(), "{:?}", net.violations);
 }
+
+#[test]
+fn slots_that_another_ballot_takes_otherwise_are_counted_once() {
+    let mut net = ring(3);
+    let is_cut = |node: NodeId| node == NodeId(0);
+    net.filter = Box::new(move |packet| !is_cut(packet.to) && !is_cut(packet.from));
+    // Nobody else hears of a long skip, and another one leads meanwhile.
+    let now = net.now;
+    net.step(0, |member, out| assert!(member.skip(50, now, out)));
+    net.run(500 * MILLI);
+    let leader = net.coordinator().filter(|index| *index != 0).expect("another one leads");
+    net.propose(leader, 1, b"one");
+    net.run(5 * MILLI);
+    net.filter = Box::new(|_| true);
+    net.propose(leader, 2, b"two");
+    net.run(500 * MILLI);
+    assert!(net.has_decided(b"one") && net.has_decided(b"two"));
+    let slots: Vec<Slot> = (0..3).map(|index| net.member(index).heard_slot()).collect();
+    assert_eq!(slots, [slots[leader]; 3]);
+}
