@@ -238,8 +238,10 @@ impl Positions {
         let members = || self.reports.iter().filter(|report| is_heard(report.heard_at));
         self.can_trim = members().count() >= copies;
         self.slowest = members().map(|report| report.position.applied).min();
-        if members().all(Report::catches_up) {
-            return None; // The state may be with somebody who is silent just now.
+        if !self.can_trim || members().all(Report::catches_up) {
+            // The state may be with somebody who is silent just now: another worker of a replica
+            // needs more than those that are heard, and is heard again.
+            return None;
         }
         // The ring does not wait for who catches up: it comes back by a later checkpoint.
         let counts = |report: &&Report| room != LogRoom::Little || !report.catches_up();
@@ -435,6 +437,34 @@ mod tests {
         assert_eq!(survey(&mut positions), (Some(Instance(20)), Some(Instance(20))));
         let later = Time(1) + MILLI;
         assert_eq!(positions.survey((later, later), LogRoom::Half), None, "6 is awaited, too");
+    }
+
+    #[test]
+    fn while_too_few_are_heard_nothing_is_forgotten_however_full_the_log_is() {
+        let patience = 20 * MILLI;
+        let retention = Retention::Checkpoints { copies: 2, is_strict: false, patience };
+        let mut positions = positions(retention);
+        let at = |milliseconds: u32| Time(1) + MILLI * milliseconds;
+        let mut report = |positions: &mut Positions, learner, applied, now| {
+            let (applied, checkpointed) = (Instance(applied), Instance(0));
+            let position = Position { applied, needed: applied, checkpointed, learner };
+            positions.take(&position, now);
+        };
+        [(3, 30), (4, 60)].iter().for_each(|(learner, applied)| {
+            report(&mut positions, *learner, *applied, at(0));
+        });
+        let survey = |positions: &mut Positions, now| {
+            [LogRoom::Half, LogRoom::Little].map(|room| positions.survey((at(0), now), room))
+        };
+        assert_eq!(survey(&mut positions, at(1)), [None; 2], "5 is awaited");
+        report(&mut positions, 4, 60, at(30));
+        assert_eq!(
+            survey(&mut positions, at(30)),
+            [None; 2],
+            "3 may be another worker of its replica"
+        );
+        report(&mut positions, 3, 40, at(31));
+        assert_eq!(survey(&mut positions, at(31)), [Some(Instance(40)); 2]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Checks {
             match &host.roles {
                 Roles::Client(client) => write!(open, " {}", client.describe()),
                 Roles::Worker(worker) if host.status != Status::Down => {
-                    write!(open, " {:?}:{:?}", worker.place, worker.progress)
+                    write!(open, " {}", worker.describe())
                 }
                 Roles::Ordering(ordering) => write!(open, " {}", ordering.describe()),
                 Roles::Operator(operator) => write!(open, " {}", operator.describe()),

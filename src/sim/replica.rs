@@ -140,6 +140,18 @@ impl<S: SimService> WorkerHost<S> {
         assert_eq!(self.pool.out(), 0, "a learner holds no frame beyond its duty cycle");
     }
 
+    /// Where it stands, for the reader of a violation.
+    pub(super) fn describe(&self) -> String {
+        let checkpoints = self.worker.shared().checkpoints();
+        let is_muted = self.worker.is_muted();
+        let (slot, is_busy) = (checkpoints.slot(), checkpoints.is_busy());
+        let moved = checkpoints.moved();
+        format!(
+            "worker {:?}: {:?}, muted {is_muted}, checkpoint {slot:?}, under way {is_busy}, moved {moved}",
+            self.place, self.progress
+        )
+    }
+
     /// When it wants to run again although nothing arrives.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let timer = self.timer.as_ref().filter(|_| !self.worker.is_muted());
