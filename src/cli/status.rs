@@ -69,6 +69,8 @@ struct NodeStatus {
     /// The first slot of the last ring that it has not applied (a replica) or heard of.
     position: Option<u64>,
     digests: Vec<Point>,
+    /// Of a replica: hashes of what its workers were handed over last, of each ring.
+    links: Vec<LinkStatus>,
     /// Instances of all rings that are decided and not applied (a replica) or known here.
     lag: Option<u64>,
     /// Replicas that have the state.
@@ -94,6 +96,14 @@ struct NodeStatus {
 struct Point {
     position: u64,
     digest: String,
+}
+
+/// What was handed over in a stretch of instances that ends with `instance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct LinkStatus {
+    ring: u16,
+    instance: u64,
+    hash: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -264,6 +274,13 @@ impl RingStatus {
     }
 }
 
+impl LinkStatus {
+    fn of(fact: &Fact) -> Self {
+        let [instance, hash, _] = fact.values;
+        Self { ring: fact.index, instance, hash: format!("{hash:016x}") }
+    }
+}
+
 impl NodeStatus {
     fn of(id: &str, role: &'static str, said: &Said, rings: &[RingStatus]) -> Self {
         let refusal = said.mismatch.map(client::told);
@@ -301,6 +318,7 @@ impl NodeStatus {
             Point { position, digest: format!("{digest:016x}") }
         };
         node.digests = facts(said, Topic::Digest).map(point).collect();
+        node.links = facts(said, Topic::Link).map(LinkStatus::of).collect();
         for fact in facts(said, Topic::Drop) {
             *node.drops.entry(drop_reason(fact)).or_default() += fact.values[0];
         }

@@ -218,6 +218,11 @@ impl Subscription {
         &self.learners
     }
 
+    /// From now on its learners report no position, as [`Learner::hush`] says.
+    pub fn hush(&mut self) {
+        self.learners.iter_mut().for_each(Learner::hush);
+    }
+
     /// What it has counted.
     #[must_use]
     pub fn counters(&self) -> SubscriptionCounters {

@@ -7,6 +7,7 @@ use super::observer::{
 };
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::{Checkpoints, Recovery, WorkerCounters};
+use crate::ring_paxos::{LINKS, Link};
 use crate::types::{Address, Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, DigestPoint, Fact, Topic};
 use crossbeam_utils::CachePadded;
@@ -24,6 +25,8 @@ const NETWORK: [&str; 4] = ["socket-buffer", "receive-buffers", "link", "not-sen
 struct Line {
     /// Of its rings: number plus 1, the next instance, its slot, the last instance that is decided.
     rings: [[AtomicU64; 4]; 2],
+    /// Of its rings: hash chains of what it has handed over last.
+    links: [[AtomicCell<Link>; LINKS]; 2],
     /// What must be fetched, of either ring.
     lost: AtomicU64,
     /// It answers nobody, since it catches up.
@@ -121,6 +124,9 @@ impl Board {
                 // Release: who sees how far it is (Acquire, in `settled`) sees what it did before.
                 word.store(value, Ordering::Release);
             }
+        }
+        for (cells, learner) in line.links.iter().zip(subscription.learners()) {
+            cells.iter().zip(learner.links()).for_each(|(cell, link)| cell.store(link));
         }
         let lost = subscription.needs_state_transfer().map_or(0, |(_, instance)| instance.0);
         line.lost.store(lost, Ordering::Relaxed);
@@ -364,6 +370,7 @@ impl Board {
                 facts.push(Fact::new(Topic::Conflict, ring.0, [count, instance, 0]));
             }
         }
+        self.links(facts);
         let StateFigures { checkpoint, completed, transfers, .. } = self.state.load();
         facts.push(Fact::new(Topic::Checkpoint, 0, [checkpoint, completed, transfers]));
         let KeptFigures { saves, failures, error, .. } = self.kept();
@@ -372,6 +379,22 @@ impl Board {
         for (index, at) in (0..).zip(taken.saturating_sub(POINTS as u64)..taken) {
             let DigestPoint { slot, digest } = self.points[place(at)].load();
             facts.push(Fact::new(Topic::Digest, index, [slot.0, digest.0, 0]));
+        }
+    }
+
+    /// What the workers have handed over, once where they say the same.
+    fn links(&self, facts: &mut Vec<Fact>) {
+        let first = facts.len();
+        for (ring, cells) in self.workers.iter().flat_map(|line| line.rings.iter().zip(&line.links))
+        {
+            let Some(ring) = ring[0].load(Ordering::Relaxed).checked_sub(1) else { continue };
+            let index = u16::try_from(ring).expect("at most 65 rings");
+            for Link { last, hash } in cells.iter().map(AtomicCell::load) {
+                let fact = Fact::new(Topic::Link, index, [last.0, hash, 0]);
+                if last > Instance(0) && !facts[first..].contains(&fact) {
+                    facts.push(fact);
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::board::Board;
 use super::home;
-use super::watchdog::Halt;
+use super::watchdog::{Halt, Kept};
 use crate::replica::{
     CheckpointTimer, Checkpoints, DigestTimer, Divergence, SessionTimer, Witnesses,
 };
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long a replica that stops, while nobody knows whether its state is right, tries to keep it.
 const KEEPING: Duration = Duration::from_secs(10);
+/// And for how long more, if a checkpoint is under way then.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How often it asks for a marker of a checkpoint meanwhile.
 const ASKING: Duration = Duration::from_millis(100);
 
@@ -56,6 +58,8 @@ pub(super) struct Comparison {
     witnesses: Witnesses,
     /// Points of the board that were voted on, or never will be.
     known: u64,
+    /// State transfers of this life: what was found before one is not voted on.
+    restored: u64,
     stop: Option<Stop>,
 }
 
@@ -74,7 +78,7 @@ impl Comparison {
     /// Of one of the replicas `names`.
     pub(super) fn new(comparer: Comparer, names: Vec<(ReplicaId, String)>) -> Self {
         let witnesses = Witnesses::new(comparer.me, comparer.life, members(&names));
-        Self { comparer, names, witnesses, known: 0, stop: None }
+        Self { comparer, names, witnesses, known: 0, restored: 0, stop: None }
     }
 
     /// From now on these are the replicas.
@@ -99,18 +103,18 @@ impl Comparison {
         if !is_signed || self.stop.is_some() {
             return Ok(());
         }
-        match self.witnesses.on_vote(vote) {
-            Some(divergence) if divergence.is_outvoted => Err(self.outvoted(&divergence)),
-            Some(divergence) => self.divide(divergence, board, now),
-            None => Ok(()),
+        let Some(divergence) = self.witnesses.on_vote(vote, now) else { return Ok(()) };
+        board.silence();
+        if divergence.is_outvoted {
+            return Err(self.outvoted(&divergence));
         }
+        self.divide(divergence, board, now)
     }
 
     /// Nobody knows which state is right: from now on this replica answers nobody, and no other life
     /// of it begins before somebody has looked.
     #[cold]
     fn divide(&mut self, divergence: Divergence, board: &Board, now: Time) -> Result<(), Halt> {
-        board.silence();
         let Divergence { slot, .. } = divergence;
         let found = self.found(&divergence);
         let said =
@@ -130,17 +134,19 @@ impl Comparison {
     pub(super) fn look(
         &mut self,
         board: &Board,
-        (checkpoints, is_muted): (&Checkpoints, bool),
+        (checkpoints, transfers, is_muted): (&Checkpoints, u64, bool),
         now: Time,
         mut multicast: impl FnMut(&Command<'_>),
     ) -> Result<(), Halt> {
-        let Self { comparer, witnesses, known, stop, .. } = self;
+        let Self { comparer, witnesses, known, restored, stop, .. } = self;
         let Comparer { keyring, cluster, groups, life, .. } = comparer;
         if let Some(stop) = stop {
-            let latest = checkpoints.latest();
-            let is_kept = latest.is_some_and(|checkpoint| checkpoint.slot() >= stop.from);
-            if is_kept || !checkpoints.are_on() || now >= stop.until {
-                return Err(self.divided());
+            let latest = checkpoints.latest().map(|checkpoint| checkpoint.slot());
+            let kept = latest.filter(|slot| *slot >= stop.from);
+            let is_over =
+                now >= stop.until && !(checkpoints.is_busy() && now < stop.until + LONGEST);
+            if kept.is_some() || !checkpoints.are_on() || is_over {
+                return Err(self.divided(kept));
             }
             if stop.asked.is_none_or(|asked| now.since(asked) >= ASKING) {
                 stop.asked = Some(now);
@@ -151,11 +157,13 @@ impl Comparison {
             }
             return Ok(());
         }
-        *known = board.settled(*known, |point| {
-            if !is_muted {
-                witnesses.find(point);
-            }
-        });
+        *known = board.settled(*known, |point| witnesses.find(point));
+        let is_restored = std::mem::replace(restored, transfers) != transfers;
+        if is_muted || is_restored {
+            *known = board.taken();
+            witnesses.forget();
+            return Ok(());
+        }
         witnesses.look(now, |vote| {
             let vote = keyring.as_ref().map_or(vote, |keyring| vote.signed(*cluster, keyring));
             multicast(&vote.command(*groups));
@@ -181,9 +189,9 @@ impl Comparison {
     }
 
     #[cold]
-    fn divided(&self) -> Halt {
+    fn divided(&self, kept: Option<Slot>) -> Halt {
         let Stop { divergence, .. } = self.stop.as_ref().expect("it stops");
-        Halt::Divided { slot: divergence.slot, found: self.found(divergence) }
+        Halt::Divided { slot: divergence.slot, found: self.found(divergence), kept: Kept(kept) }
     }
 }
 

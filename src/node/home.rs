@@ -3,8 +3,6 @@
 use crate::config::{self, Cluster, Members};
 use crate::host::file::{lock_patiently, replace};
 use crate::ring_paxos::Memory;
-use crate::storage::{CheckpointFile, Fault};
-use crate::types::Slot;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -213,16 +211,6 @@ fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
     }
     File::open(aside)?.sync_all()?;
     File::open(path)?.sync_all()
-}
-
-/// The replica's state is wrong: its checkpoint is put aside. One that was wrong before, and whose
-/// checkpoint of that time nobody has looked at since, does not start again.
-pub(super) fn put_aside_wrong(path: &Path, slot: Slot, found: &str) -> io::Result<()> {
-    if CheckpointFile::has_diverged(path) {
-        let found = format!("the states at slot {slot} were {found}, and it was wrong before");
-        return divide(path, &found);
-    }
-    CheckpointFile::set_aside(path, Fault::Diverged)
 }
 
 /// The replica's state is not that of the others, which is `found`, and nobody knows which is right:

@@ -66,7 +66,7 @@ pub use process::{Ended, Launch, NodeError, Process};
 pub use remote::{Clients, RemoteClient};
 pub use services::{BuildError, Growth, WithService, build_tree, tree_settings, with_service};
 pub use site::{refusal_of_io_uring, shortfalls};
-pub use watchdog::Halt;
+pub use watchdog::{Halt, Kept};
 pub use worker::WorkerFigures;
 
 /// The most frames that one duty cycle takes on.

@@ -12,7 +12,7 @@ use super::config::ClusterError;
 use super::digests::{Comparer, Comparison, Markers};
 use super::endpoint::Seed;
 use super::events::{Event, Events, Names, Weight};
-use super::home::{self, Home, HomeError};
+use super::home::{Home, HomeError};
 use super::logs::{Durability, Logs};
 use super::observer::Observer;
 use super::team::{Spot, Team};
@@ -22,7 +22,7 @@ use crate::config::{self, Cluster, Unspoken};
 use crate::host::affinity::allowed_cpus;
 use crate::replica::{DigestTimer, Shared};
 use crate::service::Optimistic;
-use crate::storage::{self, CheckpointFile, StorageError};
+use crate::storage::{self, CheckpointFile, Fault, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::middleware::Faults;
 use crate::types::{NodeId, Random, ReplicaId, Time};
@@ -199,7 +199,13 @@ impl Process {
     #[must_use]
     pub fn observer(&self) -> Observer {
         let watched = |part: &Part| (part.id.clone(), part.team.thread.board.clone());
-        Observer::new(self.parts.iter().map(watched).collect())
+        let ended = |(id, _): &(String, HomeError)| {
+            let board = Board::new(0);
+            board.end();
+            (id.clone(), Arc::new(board))
+        };
+        let left_out = self.left_out.iter().map(ended);
+        Observer::new(self.parts.iter().map(watched).chain(left_out).collect())
     }
 
     /// What has happened to each node since the last look. To be called a few times a second.
@@ -280,7 +286,7 @@ impl Part {
         let Some(ClusterError::Halted { name, halt }) = error else { return error };
         let path = self.home.path();
         let told = match &halt {
-            Halt::Outvoted { slot, found } => home::put_aside_wrong(path, *slot, found),
+            Halt::Outvoted { .. } => CheckpointFile::set_aside(path, Fault::Diverged),
             _ => Ok(()),
         };
         Some(match told {
@@ -394,7 +400,8 @@ impl<'a> Starter<'a> {
             ),
             sessions: self.builder.session_timer(replica, places),
             checkpoints: self.builder.checkpoint_timer(replica),
-            comparison: Some(Comparison::new(comparer, site::replica_names(cluster))),
+            comparison: (!interval.is_zero())
+                .then(|| Comparison::new(comparer, site::replica_names(cluster))),
         }
     }
 

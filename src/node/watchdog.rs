@@ -9,6 +9,7 @@ use super::board::Board;
 use crate::config::Unspoken;
 use crate::sync::RendezvousState;
 use crate::types::{GroupSet, Instance, RingId, Slot, Time};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
@@ -44,13 +45,15 @@ pub enum Halt {
     #[error(
         "the replicas' states differ at slot {slot} of the ring of all groups: {found}; no state is \
          that of more than half, so all of these stop, and none starts again before somebody has \
-         said which one is right: see `The replicas' states differ` in docs/OPERATIONS.md"
+         said which one is right; {kept}: see `The replicas' states differ` in docs/OPERATIONS.md"
     )]
     Divided {
         /// Where.
         slot: Slot,
         /// The digest that each of them has there.
         found: String,
+        /// Whether its state is in its last checkpoint.
+        kept: Kept,
     },
     /// The same, and its directory does not say so.
     #[error(
@@ -95,6 +98,19 @@ pub enum Halt {
         /// Who stood where.
         state: RendezvousState,
     },
+}
+
+/// The slot of a checkpoint that has all that a replica has answered, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept(pub Option<Slot>);
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(slot) => write!(f, "its checkpoint at slot {slot} has its state"),
+            None => f.write_str("its last checkpoint is older, and needs what the acceptors have"),
+        }
+    }
 }
 
 /// Looks a limit.

@@ -344,6 +344,9 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
     /// Writes the board. Says why the replica must stop, if it must.
     fn publish(&mut self, now: Time) -> Result<(), Halt> {
         let board = self.desk.board();
+        if board.is_silent() {
+            self.seats.iter_mut().for_each(|seat| seat.subscription.hush());
+        }
         for seat in &self.seats {
             let Seat { subscription, worker, .. } = seat;
             let group = worker.config().me.index();
@@ -440,6 +443,7 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
             progressed.publish(worker.position());
         }
         if is_board_due {
+            let is_disputed = markers.is_disputed();
             let Markers { digests, sessions, checkpoints, comparison } = markers;
             let Seat { me, worker, .. } = &seats[0];
             let shared = worker.shared();
@@ -451,16 +455,17 @@ impl<E: Endpoint, S: Optimistic> Agent for WorkerAgent<E, S> {
                 timer.look(shared.checkpoints(), now, |command| means.of(*me).multicast(command));
             }
             if let Some(digests) = digests {
-                let state = (board.taken(), board.has_changed());
+                let is_due = board.has_changed() || is_disputed;
+                let state = (board.taken(), is_due);
                 digests.look(state, now, |command| means.of(seats[0].me).multicast(command));
             }
             if let Some(comparison) = comparison {
                 let Seat { me, worker, .. } = &seats[0];
-                let checkpoints = worker.shared().checkpoints();
+                let shared = worker.shared();
+                let transfers = shared.recovery().count();
+                let standing = (shared.checkpoints(), transfers, worker.is_muted());
                 let multicast = |command: &Command<'_>| means.of(*me).multicast(command);
-                let looked =
-                    comparison.look(board, (checkpoints, worker.is_muted()), now, multicast);
-                looked.map_err(io::Error::other)?;
+                comparison.look(board, standing, now, multicast).map_err(io::Error::other)?;
             }
             if let Some(sessions) = sessions {
                 let shared = seats[0].worker.shared();

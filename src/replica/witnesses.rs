@@ -2,10 +2,10 @@
 //!
 //! At an ordered marker all replicas have the same state, or one of them has gone astray: by memory
 //! that failed, by a file that lied, by a service that is not deterministic. Each has its word on it
-//! ordered like any command, so all count the same votes in the same order and come to the same end.
-//! What more than half of the members have is right, and who has something else stops. Where no state
-//! can have more than half, nobody knows what is right, and all that disagree stop. While those that
-//! have not voted might settle it they are waited for, until there are votes on some later places;
+//! ordered like any command, so all count the same votes in the same order. What more than half of the
+//! members have is right, and who has something else stops. Where no state can have more than half,
+//! nobody knows what is right, and all that disagree stop. While those that have not voted might
+//! settle it they are waited for, for some seconds and until there are votes on some later places;
 //! then more than half of those that have voted decide.
 //!
 //! A place where a majority agreed settles all before it. Who catches up has had no part in what was
@@ -20,8 +20,10 @@ use std::time::Duration;
 const KEPT: usize = 64;
 /// Votes of this replica that may wait to be ordered.
 const UNHEARD: usize = 8;
-/// Later places with votes for which a dispute waits for those that have not voted.
-const PATIENCE: usize = 4;
+/// Later places with votes for which a dispute waits for those that have not voted, and for how long
+/// at least: any client may ask for digest points.
+const PLACES: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(4);
 /// When a vote that did not come in the order leaves again.
 const REPEAT: Duration = Duration::from_millis(250);
 
@@ -55,8 +57,10 @@ pub struct Witnesses {
 #[derive(Debug)]
 struct Place {
     slot: Slot,
-    /// Who were members at the first vote.
+    /// Who is to vote: the members that the first vote names.
     members: ReplicaSet,
+    /// When that came.
+    since: Time,
     votes: Vec<(ReplicaId, Digest)>,
 }
 
@@ -112,7 +116,7 @@ impl Witnesses {
         }
         self.sent = Some(now);
         for point in &self.unheard {
-            tell(DigestVote::new(self.me, self.life, *point));
+            tell(DigestVote::new(self.me, self.life, self.members, *point));
         }
     }
 
@@ -122,8 +126,14 @@ impl Witnesses {
         (!self.unheard.is_empty()).then(|| self.sent.map_or(Time::ZERO, |sent| sent + REPEAT))
     }
 
+    /// This replica catches up: it has missed votes, and its own are of what others have long passed.
+    pub fn forget(&mut self) {
+        self.unheard.clear();
+        self.places.clear();
+    }
+
     /// A vote has come in the order, while this replica was level. Says whether it must stop.
-    pub fn on_vote(&mut self, vote: &DigestVote) -> Option<Divergence> {
+    pub fn on_vote(&mut self, vote: &DigestVote, now: Time) -> Option<Divergence> {
         let replica = vote.replica()?;
         let is_own = replica == self.me;
         // One of a former life of this replica says nothing of what it has now.
@@ -137,8 +147,11 @@ impl Witnesses {
         if self.settled.is_some_and(|settled| vote.slot <= settled) {
             return None;
         }
-        let at = self.place(vote.slot)?;
+        let at = self.place(vote.slot, vote.members()?, now)?;
         let place = &mut self.places[at];
+        if !place.members.contains(replica) {
+            return None; // It came later.
+        }
         match place.votes.iter_mut().find(|(voter, _)| *voter == replica) {
             // Of another life, perhaps with another state.
             Some((_, digest)) => *digest = vote.digest,
@@ -153,16 +166,16 @@ impl Witnesses {
             Finding::Hopeless => return Some(self.divergence(at, false)),
             Finding::Undisputed | Finding::Open => {}
         }
-        self.lose_patience()
+        self.lose_patience(now)
     }
 
     /// The index of the place at `slot`; `None` if it lies before all that are kept.
-    fn place(&mut self, slot: Slot) -> Option<usize> {
+    fn place(&mut self, slot: Slot, members: ReplicaSet, since: Time) -> Option<usize> {
         let at = match self.places.binary_search_by_key(&slot, |place| place.slot) {
             Ok(at) => return Some(at),
             Err(at) => at,
         };
-        self.places.insert(at, Place { slot, members: self.members, votes: Vec::new() });
+        self.places.insert(at, Place { slot, members, since, votes: Vec::new() });
         if self.places.len() <= KEPT {
             return Some(at);
         }
@@ -176,10 +189,11 @@ impl Witnesses {
         self.places.drain(..=at);
     }
 
-    /// Looks at those disputes for which there are enough later places.
-    fn lose_patience(&mut self) -> Option<Divergence> {
-        for at in (0..self.places.len().saturating_sub(PATIENCE)).rev() {
-            if self.judge(at) != Finding::Open {
+    /// Looks at those disputes that are old enough.
+    fn lose_patience(&mut self, now: Time) -> Option<Divergence> {
+        for at in (0..self.places.len().saturating_sub(PLACES)).rev() {
+            let is_young = now.since(self.places[at].since) < PATIENCE;
+            if is_young || self.judge(at) != Finding::Open {
                 continue;
             }
             let (own, most, _) = self.count(at).unwrap_or_default();
@@ -238,6 +252,7 @@ mod tests {
     use super::*;
 
     const LIFE: u64 = 7;
+    const BOTH: ReplicaSet = ReplicaSet::first(2);
     /// No reason to stop.
     const NONE: [bool; 0] = [];
 
@@ -254,7 +269,10 @@ mod tests {
     /// majority.
     fn votes(witnesses: &mut Witnesses, slot: u64, votes: &[(u8, u64)]) -> Vec<bool> {
         let vote = |(replica, digest): &(u8, u64)| {
-            witnesses.on_vote(&DigestVote::new(ReplicaId(*replica), LIFE, point(slot, *digest)))
+            let members = witnesses.members;
+            let vote = DigestVote::new(ReplicaId(*replica), LIFE, members, point(slot, *digest));
+            // Each place a second after the one before.
+            witnesses.on_vote(&vote, Time::ZERO + Duration::from_secs(slot))
         };
         votes.iter().filter_map(vote).map(|divergence| divergence.is_outvoted).collect()
     }
@@ -320,13 +338,52 @@ mod tests {
     }
 
     #[test]
+    fn the_first_vote_on_a_place_says_who_is_to_vote_there() {
+        let vote = |replica, members, digest| {
+            DigestVote::new(ReplicaId(replica), LIFE, ReplicaSet::first(members), point(5, digest))
+        };
+        let count = |votes: [DigestVote; 3]| {
+            let mut witnesses = first_of(3);
+            votes.iter().filter_map(|vote| witnesses.on_vote(vote, Time::ZERO)).count()
+        };
+        assert_eq!(count([vote(0, 2, 1), vote(2, 3, 2), vote(1, 3, 1)]), 0, "two of two");
+        assert_eq!(count([vote(0, 3, 1), vote(2, 3, 2), vote(1, 2, 1)]), 0, "two of three");
+        assert_eq!(count([vote(0, 2, 1), vote(1, 3, 2), vote(2, 3, 1)]), 1, "one of two");
+    }
+
+    #[test]
+    fn a_client_that_asks_for_many_points_makes_nobody_impatient() {
+        let mut witnesses = first_of(3);
+        assert_eq!(votes(&mut witnesses, 5, &[(0, 1), (1, 2)]), NONE);
+        let all = ReplicaSet::first(3);
+        for slot in 6..50 {
+            let vote = DigestVote::new(ReplicaId(0), LIFE, all, point(slot, 1));
+            assert_eq!(witnesses.on_vote(&vote, Time::ZERO + Duration::from_secs(6)), None);
+        }
+        assert_eq!(votes(&mut witnesses, 5, &[(2, 1)]), NONE);
+    }
+
+    #[test]
+    fn who_catches_up_knows_nothing_of_a_dispute_that_others_settled_meanwhile() {
+        let mut witnesses = first_of(3);
+        assert_eq!(votes(&mut witnesses, 5, &[(0, 1), (1, 2)]), NONE);
+        witnesses.find(point(6, 1));
+        witnesses.forget();
+        for slot in 20..40 {
+            assert_eq!(votes(&mut witnesses, slot, &[(0, 1)]), NONE);
+        }
+        assert!(!witnesses.is_disputed());
+        witnesses.look(Time::ZERO, |_| panic!("it has nothing to say"));
+    }
+
+    #[test]
     fn what_this_replica_said_in_another_life_or_makes_otherwise_does_not_count() {
         let mut witnesses = first_of(2);
-        let former = DigestVote::new(ReplicaId(0), LIFE + 1, point(5, 9));
-        assert_eq!(witnesses.on_vote(&former), None);
-        let mut newer = DigestVote::new(ReplicaId(1), LIFE, point(5, 9));
+        let former = DigestVote::new(ReplicaId(0), LIFE + 1, BOTH, point(5, 9));
+        assert_eq!(witnesses.on_vote(&former, Time::ZERO), None);
+        let mut newer = DigestVote::new(ReplicaId(1), LIFE, BOTH, point(5, 9));
         newer.making += 1;
-        assert_eq!(witnesses.on_vote(&newer), None);
+        assert_eq!(witnesses.on_vote(&newer, Time::ZERO), None);
         assert_eq!(votes(&mut witnesses, 5, &[(0, 1)]), NONE);
         // The other one begins another life, and says something else of the same place.
         let mut other = first_of(2);

@@ -27,7 +27,7 @@ mod window;
 pub use config::{Epoch, Retention, RingConfig};
 pub use coordinator::Obstacle;
 pub use counters::Counters;
-pub use learner::{Learner, LearnerConfig, LearnerCounters, Taken};
+pub use learner::{LINKS, Learner, LearnerConfig, LearnerCounters, Link, Taken};
 pub use log::{Log, Lsn, MemoryLog, Record, Replay};
 pub use member::{Member, Memory};
 pub use proposal::OpenProposal;

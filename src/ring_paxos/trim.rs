@@ -445,7 +445,7 @@ mod tests {
         let retention = Retention::Checkpoints { copies: 2, is_strict: false, patience };
         let mut positions = positions(retention);
         let at = |milliseconds: u32| Time(1) + MILLI * milliseconds;
-        let mut report = |positions: &mut Positions, learner, applied, now| {
+        let report = |positions: &mut Positions, learner, applied, now| {
             let (applied, checkpointed) = (Instance(applied), Instance(0));
             let position = Position { applied, needed: applied, checkpointed, learner };
             positions.take(&position, now);

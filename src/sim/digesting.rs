@@ -55,6 +55,11 @@ impl Found {
         self.workers.iter().map(|worker| worker.executed.get()).sum()
     }
 
+    /// Nothing more is said of what was found.
+    fn forget(&self) {
+        self.points.borrow_mut().clear();
+    }
+
     /// The next point whose slot every worker has left.
     fn settled(&self) -> Option<DigestPoint> {
         let position = self.workers.iter().map(|worker| worker.slot.get()).min()?;
@@ -81,21 +86,24 @@ impl Comparison {
         mut multicast: impl FnMut(&Command<'_>),
     ) {
         if let Some(timer) = &mut self.timer {
-            let has_changed = found.executed() != found.executed.get();
+            let is_due = self.witnesses.is_disputed();
+            let has_changed = is_due || found.executed() != found.executed.get();
             timer.look((found.taken.get(), has_changed), now, &mut multicast);
         }
         while let Some(point) = found.settled() {
-            if !is_muted {
-                self.witnesses.find(point);
-            }
+            self.witnesses.find(point);
+        }
+        if is_muted {
+            found.forget();
+            return self.witnesses.forget();
         }
         let groups = self.groups;
         self.witnesses.look(now, |vote| multicast(&vote.command(groups)));
     }
 
     /// Votes have come in the order: says whether the replica would stop.
-    pub(super) fn count(&mut self, votes: &mut Vec<DigestVote>) -> Option<Divergence> {
-        votes.drain(..).filter_map(|vote| self.witnesses.on_vote(&vote)).last()
+    pub(super) fn count(&mut self, votes: &mut Vec<DigestVote>, now: Time) -> Option<Divergence> {
+        votes.drain(..).filter_map(|vote| self.witnesses.on_vote(&vote, now)).last()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

@@ -211,7 +211,7 @@ fn compare(
     now: Time,
     out: &mut WorkerPost<'_>,
 ) {
-    if let Some(divergence) = comparison.count(out.votes) {
+    if let Some(divergence) = comparison.count(out.votes, now) {
         let detail = || format!("worker {place:?} would stop: {divergence:?}");
         out.post.office.violations.report("witnesses", detail);
     }

@@ -92,19 +92,16 @@ impl CheckpointFile {
         Ok(Some(bytes))
     }
 
-    /// Whether there is one in `directory` that was set aside as [`Fault::Diverged`].
-    #[must_use]
-    pub fn has_diverged(directory: &Path) -> bool {
-        directory.join(Fault::Diverged.name()).exists()
-    }
-
     /// Keeps the one in `directory` under another name, for whoever wants to know: nobody goes on
-    /// with it. Nothing happens if there is none.
+    /// with it. Nothing happens if there is none; of those that diverged the first is kept.
     ///
     /// # Errors
     /// What the file system says.
     pub fn set_aside(directory: &Path, fault: Fault) -> io::Result<()> {
-        match fs::rename(Self::at(directory), directory.join(fault.name())) {
+        let (file, aside) = (Self::at(directory), directory.join(fault.name()));
+        let is_first = fault == Fault::Damaged || !aside.exists();
+        let moved = if is_first { fs::rename(file, aside) } else { fs::remove_file(file) };
+        match moved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed.and_then(|()| File::open(directory)?.sync_all()),
         }
@@ -171,7 +168,11 @@ mod tests {
             assert_eq!(own.load().unwrap(), None);
         }
         assert_eq!(fs::read(directory.join("checkpoint.diverged")).unwrap(), b"short");
-        assert!(CheckpointFile::has_diverged(&directory));
+        // The first one that was wrong stays: it is the nearest to what went wrong.
+        own.save(&[vec![5]]).unwrap();
+        CheckpointFile::set_aside(&directory, Fault::Diverged).unwrap();
+        assert_eq!(own.load().unwrap(), None);
+        assert_eq!(fs::read(directory.join("checkpoint.diverged")).unwrap(), b"short");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -36,6 +36,18 @@ impl ReplicaSet {
         Self(bits)
     }
 
+    /// A bit each, from the lowest on.
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// From the wire. `None`: a cluster has a replica.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits == 0 { None } else { Some(Self(bits)) }
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::authentication::TAG_LENGTH;
 use super::{Command, CommandHeader, Keyring, Mode};
-use crate::types::{Digest, GroupSet, ReplicaId, Slot};
+use crate::types::{Digest, GroupSet, ReplicaId, ReplicaSet, Slot};
 use bytemuck::{Pod, Zeroable};
 
 /// The state of a replica at a place of the order.
@@ -30,11 +30,13 @@ pub struct DigestVote {
     replica: u64,
     /// ... in which life: 64 random bits.
     pub life: u64,
+    /// Who the replicas are, a bit each, as far as the voter knows.
+    members: u64,
     /// Where datagrams are authenticated: that a node says so. Any client may propose a command.
     tag: [u8; TAG_LENGTH],
 }
 
-const _: () = assert!(size_of::<DigestVote>() == 48 + TAG_LENGTH);
+const _: () = assert!(size_of::<DigestVote>() == 56 + TAG_LENGTH);
 
 impl DigestVote {
     /// The making of this version of psmr. Another one with each change of what any service's digest
@@ -43,13 +45,19 @@ impl DigestVote {
     /// Behind those of [`super::ControlKind`].
     const KIND: u64 = 7;
 
-    /// That `replica` has found `point` in its life `life`.
+    /// That `replica`, one of `members`, has found `point` in its life `life`.
     #[must_use]
-    pub fn new(replica: ReplicaId, life: u64, point: DigestPoint) -> Self {
+    pub fn new(replica: ReplicaId, life: u64, members: ReplicaSet, point: DigestPoint) -> Self {
         let DigestPoint { slot, digest } = point;
-        let replica = replica.0.into();
+        let (replica, members) = (replica.0.into(), members.to_bits().into());
         let tag = [0; TAG_LENGTH];
-        Self { kind: Self::KIND, making: Self::MAKING, slot, digest, replica, life, tag }
+        Self { kind: Self::KIND, making: Self::MAKING, slot, digest, replica, life, members, tag }
+    }
+
+    /// Who the replicas are; `None`: these can be none.
+    #[must_use]
+    pub fn members(&self) -> Option<ReplicaSet> {
+        u32::try_from(self.members).ok().and_then(ReplicaSet::from_bits)
     }
 
     /// Who says so; `None`: no replica has such a number.

@@ -103,6 +103,9 @@ pub enum Topic {
     /// not be written, the operating system's error at the last one (0: it was written), those that
     /// were written.
     Kept = 11,
+    /// Of a replica and ring: what its workers have handed over in a stretch of instances. Values: the
+    /// last of them, the hash of all. Equal instances show equal hashes, or agreement is broken.
+    Link = 13,
     /// Values: the wire version of its epoch, the oldest and the newest one that it speaks.
     Wire = 12,
 }
@@ -123,6 +126,7 @@ impl Topic {
             10 => Self::Checkpoint,
             11 => Self::Kept,
             12 => Self::Wire,
+            13 => Self::Link,
             _ => return None,
         })
     }

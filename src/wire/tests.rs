@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::types::{
-    Ballot, Digest, Incarnation, Instance, KeyNumber, Life, NodeId, ReplicaId, RingId, Sequence,
-    SessionId, Slot, ValueId,
+    Ballot, Digest, Incarnation, Instance, KeyNumber, Life, NodeId, ReplicaId, ReplicaSet, RingId,
+    Sequence, SessionId, Slot, ValueId,
 };
 use proptest::prelude::*;
 
@@ -173,10 +173,11 @@ fn what_acceptors_ask_at_their_start_survives_the_wire() {
 #[test]
 fn a_vote_on_a_digest_is_told_from_control_commands() {
     let point = DigestPoint { slot: Slot(5), digest: Digest(70) };
-    let vote = DigestVote::new(ReplicaId(3), 11, point);
+    let vote = DigestVote::new(ReplicaId(3), 11, ReplicaSet::first(4), point);
     let command = vote.command(2);
     assert_eq!(DigestVote::decode(command.payload), Some(vote));
-    assert_eq!((vote.replica(), Control::decode(command.payload)), (Some(ReplicaId(3)), None));
+    assert_eq!((vote.replica(), vote.members()), (Some(ReplicaId(3)), Some(ReplicaSet::first(4))));
+    assert_eq!(Control::decode(command.payload), None);
     let control = Control::new(ControlKind::Digest);
     assert_eq!(DigestVote::decode(control.command(2).payload), None);
     assert_eq!(DigestVote::decode(&[0; size_of::<DigestVote>()]), None);

@@ -116,6 +116,7 @@ pub(crate) fn run(trial: &Trial, (durability, io): (Durability, Io), draw: impl 
     let found = violations(&history);
     assert!(found.is_empty(), "not linearizable:\n{}", found.join("\n"));
     assert!(run.digests.compared > 0, "no position was seen of both replicas");
+    assert!(run.digests.linked > 0, "no stretch of instances was seen of both replicas");
     assert!(run.counts.values().sum::<u64>() > 0, "nothing has failed: take another seed");
     run.cluster.stop();
     let faults: Vec<String> = run.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
@@ -128,11 +129,12 @@ pub(crate) fn run(trial: &Trial, (durability, io): (Durability, Io), draw: impl 
         trial.seconds
     );
     say(&format!(
-        "{} faults: {}; {} commands checked ({unknown} without an answer), {} digests compared",
+        "{} faults: {}; {} commands checked ({unknown} without an answer), {} digests and {} links compared",
         run.counts.values().sum::<u64>(),
         faults.join(", "),
         history.len(),
-        run.digests.compared
+        run.digests.compared,
+        run.digests.linked
     ));
 }
 

@@ -86,15 +86,18 @@ pub(crate) fn violations(history: &[Operation]) -> Vec<String> {
 pub(crate) struct Digests {
     /// By position: the digest and who showed it.
     seen: BTreeMap<u64, (String, String)>,
-    /// Positions that were seen of two replicas.
+    /// By ring and instance: the hash of what was delivered up to there, and who showed it.
+    links: BTreeMap<(u64, u64), (String, String)>,
+    /// Positions that were seen of two replicas, and stretches of instances.
     pub(crate) compared: u64,
+    pub(crate) linked: u64,
 }
 
 impl Digests {
     /// Compares what a status shows with all that was seen.
     ///
     /// # Panics
-    /// If two replicas differ at a position, or a learner saw two decisions of an instance.
+    /// If two replicas differ at a position or in what they were delivered, or a learner saw two decisions of an instance.
     pub(crate) fn add(&mut self, status: &Value) {
         for node in status["nodes"].as_array().expect("a list of nodes") {
             let id = node["id"].as_str().expect("an id").to_owned();
@@ -106,6 +109,16 @@ impl Digests {
                 assert!(seen.0 == digest, "at {position} {id} has {digest}, and {seen:?} was seen");
                 if seen.1 != id {
                     self.compared += 1;
+                    seen.1 = id.clone();
+                }
+            }
+            for link in node["links"].as_array().into_iter().flatten() {
+                let number = |name: &str| link[name].as_u64().expect("a number");
+                let (at, hash) = ((number("ring"), number("instance")), link["hash"].to_string());
+                let seen = self.links.entry(at).or_insert((hash.clone(), id.clone()));
+                assert!(seen.0 == hash, "of {at:?} {id} has {hash}, and {seen:?} was seen");
+                if seen.1 != id {
+                    self.linked += 1;
                     seen.1 = id.clone();
                 }
             }

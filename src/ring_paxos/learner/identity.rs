@@ -24,6 +24,7 @@ impl Hash for Learner {
             conflict,
             joined,
             checkpointed: _,
+            is_hushed: _,
             counters: _,
         } = self;
         (window, horizon, mark, trimmed, lacks_state, conflict, joined).hash(state);

@@ -11,27 +11,26 @@
 
 mod identity;
 mod repair;
+mod report;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod window;
 
 pub use window::Taken;
 
-use super::{Destination, Envelope, Outbox, Role};
+use super::{Envelope, Outbox, Role};
 use crate::mem::{Frame, Pool};
 use crate::types::{Ballot, Instance, NodeId, RingId, Time, ValueId};
-use crate::wire::{
-    Accept, DecidedRanges, HEADER_LENGTH, Header, Layout, MAX_DATAGRAM, Message, Position, Value,
-};
+use crate::wire::{Accept, DecidedRanges, HEADER_LENGTH, Header, MAX_DATAGRAM, Message, Value};
 use repair::{Horizon, Repairs};
 use std::time::Duration;
 use window::{Admission, Arrival, Window};
 
+pub use trail::{LINKS, Link};
+
 /// A batch below this is copied at once: it would pin a whole receive buffer for little.
 const MIN_FRAMED: usize = 2 * 1024;
-/// A position is repeated after this many report intervals, moved or not: the last may be lost.
-const REPORT_REPEAT: u32 = 20;
-
 /// Instances that a learner holds whose replica lacks its state: what is ordered in the seconds in
 /// which a checkpoint is made and fetched. Its arena takes memory as they come.
 const SPOOL: usize = 32 * 1024;
@@ -151,6 +150,8 @@ pub struct Learner {
     joined: Option<Instance>,
     /// The last complete checkpoint has everything up to here.
     checkpointed: Instance,
+    /// It reports no position.
+    is_hushed: bool,
     counters: LearnerCounters,
 }
 
@@ -170,12 +171,13 @@ impl Learner {
             report_to: config.acceptors[0],
             reported: Instance::default(),
             report_at: now + config.report,
-            repeat_at: now + config.report * REPORT_REPEAT,
+            repeat_at: now + config.report * report::REPEAT,
             trimmed: Instance::default(),
             lacks_state: false,
             conflict: None,
             joined: None,
             checkpointed: Instance::default(),
+            is_hushed: false,
             counters: LearnerCounters::default(),
             config,
         }
@@ -281,6 +283,12 @@ impl Learner {
     #[must_use]
     pub const fn ring(&self) -> RingId {
         self.config.ring
+    }
+
+    /// Hash chains of the last stretches that it has handed over whole, in no order; learners that
+    /// agree have the same at the same instance.
+    pub fn links(&self) -> impl Iterator<Item = Link> + use<> {
+        self.window.links().into_iter().filter(|link| link.last > Instance::default())
     }
 
     /// The next instance to hand over; a value in use counts as not handed over yet.
@@ -492,22 +500,6 @@ impl Learner {
         self.config.acceptors = acceptors;
     }
 
-    /// The preferential acceptor passes positions on only while it is in the ring.
-    fn on_layout(&mut self, ballot: Ballot, layout: &Layout) {
-        if ballot <= self.layout_ballot {
-            return;
-        }
-        self.layout_ballot = ballot;
-        let preferential = self.config.acceptors[0];
-        let members = layout.members();
-        self.report_to = if members.is_empty() || members.contains(&preferential) {
-            preferential
-        } else {
-            let turn = self.config.learner % members.len() as u64;
-            members[usize::try_from(turn).expect("below eight")]
-        };
-    }
-
     /// A large window for as long as much must be kept.
     fn fit_window(&mut self) {
         let Self { window, config, horizon, .. } = self;
@@ -521,35 +513,6 @@ impl Learner {
                 window.resize(config.window);
             }
         }
-    }
-
-    fn report(&mut self, now: Time, out: &mut impl Outbox) {
-        let applied = self.window.position().previous();
-        let fresh = applied.0 - self.reported.0.min(applied.0);
-        let is_due = fresh >= self.config.window as u64 / 4
-            || (fresh > 0 && now >= self.report_at)
-            || now >= self.repeat_at;
-        if !is_due {
-            return;
-        }
-        let Self { checkpointed, config: LearnerConfig { learner, .. }, .. } = *self;
-        let mut position = Position { applied, needed: applied, checkpointed, learner };
-        if self.lacks_state {
-            position.needed = self.window.frontier().previous();
-        }
-        if self.config.has_checkpoints && !self.has_caught_up() {
-            // Who catches up holds what it needs, but nobody back.
-            position.applied = applied.max(self.horizon.decided);
-        }
-        if self.lacks_state {
-            // Never seems to have what it only keeps.
-            position.applied = position.applied.max(position.needed.next());
-        }
-        let to = Destination::Node(self.report_to);
-        out.send(to, self.config.ring, &Message::Position(position));
-        self.reported = applied;
-        self.report_at = now + self.config.report;
-        self.repeat_at = now + self.config.report * REPORT_REPEAT;
     }
 }
 

@@ -1,9 +1,10 @@
 //! A learner, one datagram at a time.
 
 use super::*;
+use crate::ring_paxos::Destination;
 use crate::types::{Address, Incarnation};
 use crate::wire::{
-    Decision, Heartbeat, Range, Repair, Trimmed, Wanted, WantedRange, WantedRanges, Writer,
+    Decision, Heartbeat, Layout, Range, Repair, Trimmed, Wanted, WantedRange, WantedRanges, Writer,
 };
 
 const RING: RingId = RingId(3);

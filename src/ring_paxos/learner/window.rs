@@ -4,6 +4,7 @@
 //! in, first out: the ten or so in use stay in the second-level cache, where slots by instance
 //! would walk the whole arena and write to cold lines each time round.
 
+use super::trail::{LINKS, Link, Trail};
 use crate::mem::{Frame, Pool};
 use crate::types::{Ballot, Bug, Instance, ValueId};
 use crate::wire::{MAX_DATAGRAM, Wanted};
@@ -98,6 +99,8 @@ pub(super) struct Window {
     /// Frames of values that were replaced, to be released at the next chance.
     discarded: Vec<Frame>,
     frames: usize,
+    /// What was handed over, for others to compare.
+    trail: Trail,
 }
 
 impl Window {
@@ -117,6 +120,7 @@ impl Window {
             framed: Vec::with_capacity(size),
             discarded: Vec::with_capacity(size),
             frames: 0,
+            trail: Trail::default(),
         }
     }
 
@@ -128,6 +132,7 @@ impl Window {
         self.framed.clear();
         self.release_discarded(pool);
         (self.next, self.frontier, self.value_frontier) = (next, next, next);
+        self.trail.jump();
         self.current = None;
         assert_eq!((self.frames, self.free.len()), (0, self.entries.len()), "nothing leaked");
     }
@@ -138,6 +143,7 @@ impl Window {
             self.clear(self.index(Instance(instance)));
         }
         (self.next, self.current) = (next, None);
+        self.trail.jump();
         // With no value in use its place is free, also if the window has moved back to that value.
         self.clear(self.index(self.end()));
         self.frontier = self.frontier.max(next);
@@ -266,6 +272,11 @@ impl Window {
         }
     }
 
+    /// The last stretches that it has handed over whole.
+    pub(super) const fn links(&self) -> [Link; LINKS] {
+        self.trail.links()
+    }
+
     /// Hands over the next instance, if it is decided and its value is here.
     #[inline]
     pub(super) fn take(&mut self) -> Option<Taken> {
@@ -274,12 +285,15 @@ impl Window {
             return None;
         }
         let index = self.index(self.next);
-        let taken = match self.entries[index].held {
+        let (taken, size) = match self.entries[index].held {
             Held::Nothing => return None,
-            Held::Noop => Taken::Noop,
-            Held::Skip(slots) => Taken::Skip(slots),
-            Held::Copied { .. } | Held::Framed { .. } => Taken::Value,
+            Held::Noop => (Taken::Noop, 0),
+            Held::Skip(slots) => (Taken::Skip(slots), slots),
+            Held::Copied { length, .. } | Held::Framed { length, .. } => {
+                (Taken::Value, length.into())
+            }
         };
+        self.trail.note(self.next, self.entries[index].decided, size);
         if taken == Taken::Value {
             self.current = Some(self.next);
         } else {

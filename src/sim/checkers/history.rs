@@ -12,7 +12,7 @@ use thiserror::Error;
 
 const NAME: &str = "linearizability";
 /// Searches of real histories take one or two steps an operation.
-const STEPS_PER_CALL: u64 = 2_000;
+const STEPS_PER_CALL: u64 = 20_000;
 
 /// What a client asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
