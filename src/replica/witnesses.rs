@@ -51,6 +51,8 @@ pub struct Witnesses {
     places: VecDeque<Place>,
     /// Up to this slot all is settled.
     settled: Option<Slot>,
+    /// On some place those that have not voted might settle who is right.
+    is_disputed: bool,
 }
 
 /// The votes on one place.
@@ -91,6 +93,7 @@ impl Witnesses {
             sent: None,
             places: VecDeque::new(),
             settled: None,
+            is_disputed: false,
         }
     }
 
@@ -130,10 +133,17 @@ impl Witnesses {
     pub fn forget(&mut self) {
         self.unheard.clear();
         self.places.clear();
+        self.is_disputed = false;
     }
 
     /// A vote has come in the order, while this replica was level. Says whether it must stop.
     pub fn on_vote(&mut self, vote: &DigestVote, now: Time) -> Option<Divergence> {
+        let divergence = self.count_vote(vote, now);
+        self.is_disputed = (0..self.places.len()).any(|at| self.judge(at) == Finding::Open);
+        divergence
+    }
+
+    fn count_vote(&mut self, vote: &DigestVote, now: Time) -> Option<Divergence> {
         let replica = vote.replica()?;
         let is_own = replica == self.me;
         // One of a former life of this replica says nothing of what it has now.
@@ -242,8 +252,8 @@ impl Witnesses {
     /// Whether some replica says otherwise than this one, and it is not settled who is right: nobody
     /// is to take over the state of either.
     #[must_use]
-    pub fn is_disputed(&self) -> bool {
-        (0..self.places.len()).any(|at| self.judge(at) == Finding::Open)
+    pub const fn is_disputed(&self) -> bool {
+        self.is_disputed
     }
 }
 
