@@ -260,6 +260,7 @@ impl Witnesses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Random;
 
     const LIFE: u64 = 7;
     const BOTH: ReplicaSet = ReplicaSet::first(2);
@@ -428,5 +429,88 @@ mod tests {
         assert_eq!(votes(&mut witnesses, 100, &[(0, 1)]), NONE, "long past");
         assert_eq!(witnesses.places.len(), KEPT);
         assert_eq!(votes(&mut witnesses, 190, &[(0, 1)]), [false]);
+    }
+
+    /// A replica of a random history.
+    struct Voter {
+        witnesses: Witnesses,
+        /// Votes of the order that it has passed, and up to where it catches up.
+        passed: usize,
+        level_at: usize,
+        /// Its own on their way into the order, each with when it arrives.
+        sent: Vec<(u64, DigestVote)>,
+        has_stopped: bool,
+    }
+
+    /// Replica 0 of `count` has another state than the others, which take votes as they like, late
+    /// and twice, and of which one at a time may begin another life. Who stops, and why.
+    fn history(count: u8, restarts: bool, seed: u64) -> Vec<(u8, bool)> {
+        let mut random = Random::new(seed);
+        let members = ReplicaSet::first(count.into());
+        let voter = |me, life| Witnesses::new(ReplicaId(me), life, members);
+        let mut voters: Vec<Voter> = (0..count)
+            .map(|me| Voter {
+                witnesses: voter(me, LIFE),
+                passed: 0,
+                level_at: 0,
+                sent: Vec::new(),
+                has_stopped: false,
+            })
+            .collect();
+        let (mut order, mut stops) = (Vec::new(), Vec::new());
+        for tick in 1..3_000_u64 {
+            let now = Time::ZERO + Duration::from_millis(20 * tick);
+            if restarts && tick % 400 == 0 {
+                // A healthy one comes back, and is level soon.
+                let me = u8::try_from(1 + random.below(u64::from(count) - 1)).unwrap();
+                let reborn = &mut voters[usize::from(me)];
+                reborn.witnesses = voter(me, LIFE + tick);
+                (reborn.level_at, reborn.passed) = (order.len(), order.len() / 2);
+                reborn.sent.clear();
+            }
+            for voter in voters.iter_mut().filter(|voter| !voter.has_stopped) {
+                let is_muted = voter.passed < voter.level_at;
+                if tick % 50 == 0 && !is_muted {
+                    let own = voter.witnesses.me.0;
+                    voter.witnesses.find(point(tick / 50, 10 * tick + u64::from(own == 0)));
+                }
+                let delay = random.below(100);
+                let sent = &mut voter.sent;
+                voter.witnesses.look(now, |vote| sent.push((tick + delay, vote)));
+                sent.retain(|(at, vote)| {
+                    let has_come = *at <= tick;
+                    order.extend(has_come.then_some(*vote));
+                    !has_come
+                });
+            }
+            for voter in voters.iter_mut().filter(|voter| !voter.has_stopped) {
+                let most = usize::try_from(random.below(6)).unwrap();
+                for vote in order.iter().skip(voter.passed).take(most) {
+                    voter.passed += 1;
+                    if voter.passed <= voter.level_at {
+                        continue;
+                    }
+                    if let Some(divergence) = voter.witnesses.on_vote(vote, now) {
+                        voter.has_stopped = true;
+                        stops.push((voter.witnesses.me.0, divergence.is_outvoted));
+                        break;
+                    }
+                }
+            }
+        }
+        stops
+    }
+
+    #[test]
+    fn of_a_majority_that_agrees_nobody_stops_and_who_is_wrong_does() {
+        for seed in 0..200 {
+            for (count, restarts) in [(3, false), (4, false), (5, true), (7, true)] {
+                let stops = history(count, restarts, seed);
+                assert_eq!(stops, [(0, true)], "seed {seed}, {count} replicas");
+            }
+            let mut pair = history(2, false, seed);
+            pair.sort_unstable();
+            assert_eq!(pair, [(0, false), (1, false)], "seed {seed}: nobody knows");
+        }
     }
 }
