@@ -501,3 +501,34 @@ fn effective_settings_are_printed_with_their_sources() {
     assert!(line("heartbeat = \"10ms\"").ends_with("# default"));
     assert!(line("keys = 10").contains("# line "));
 }
+
+#[test]
+fn a_client_of_another_cluster_or_of_other_settings_is_told_so_and_changes_nothing() {
+    if !is_supported() {
+        return;
+    }
+    let mut cluster = Deployment::new(&["--keys", "1000"]);
+    cluster.start(&ALL);
+    assert_eq!(cluster.client(&["update", "2", "7"], ""), ["ok"]);
+    let config = std::fs::read_to_string(cluster.path("cluster.toml")).expect("it was written");
+    let changed = |name: &str, from: &str, to: &str| {
+        assert!(config.contains(from), "{from:?} is not in {config}");
+        let path = cluster.path(name);
+        std::fs::write(&path, config.replacen(from, to, 1)).expect("a writable directory");
+        path
+    };
+    let id = config.lines().find(|line| line.starts_with("id = ")).expect("a cluster has an id");
+    let strangers = [
+        (changed("other.toml", id, "id = \"0123456789abcdef\""), "it is of another cluster"),
+        (changed("fuller.toml", "keys = 1000", "keys = 2000"), "its immutable settings"),
+    ];
+    for (path, reason) in &strangers {
+        let told = psmr(&["client", "--config", path, "--deadline", "1s", "update", "2", "8"]);
+        let said = String::from_utf8(told.stderr).expect("UTF-8");
+        assert_eq!(told.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert!(!told.stdout.starts_with(b"ok"), "{said}");
+    }
+    assert_eq!(cluster.client(&["read", "2"], ""), ["value 7"]);
+    cluster.stop();
+}
