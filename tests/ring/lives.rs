@@ -2,9 +2,10 @@
 
 use super::log::TestLog;
 use super::net::Net;
+use super::packet::page_of_nothing;
 use psmr::ring_paxos::{Memory, RingConfig};
-use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId, Slot};
-use psmr::wire::{Kind, KnownLives, Message, Prepare, Promise, PromiseRecords, Recall};
+use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId};
+use psmr::wire::{Kind, KnownLives, Message, Prepare, Recall};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -277,17 +278,7 @@ fn pages_of_two_lives_make_no_answer() {
             let numbers = std::array::from_fn(|index| if index == 2 { life } else { 0 });
             let known = KnownLives { ballot, numbers };
             net.inject(1, sender, &Message::KnownLives(known));
-            let promise = Promise {
-                ballot,
-                first: Instance(1),
-                last: Promise::INFINITY,
-                trim: Instance(0),
-                known: Instance(0),
-                slot: Slot(0),
-                page,
-                pages: 2,
-                records: PromiseRecords::new(&[]),
-            };
+            let promise = page_of_nothing(ballot, page, 2);
             net.inject(1, sender, &Message::Promise(promise));
             net.member(1).counters().take_overs
         };

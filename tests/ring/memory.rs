@@ -1,9 +1,10 @@
 //! What must be on disk before it is said, and acceptors that have forgotten.
 
 use super::net::Net;
+use super::packet::page_of_nothing;
 use psmr::ring_paxos::Memory;
-use psmr::types::{Ballot, Incarnation, Instance, NodeId, Slot};
-use psmr::wire::{Admission, Kind, Message, Prepare, Promise, PromiseRecords, Refusal};
+use psmr::types::{Ballot, Incarnation, Instance, NodeId};
+use psmr::wire::{Admission, Kind, Message, Prepare, Refusal};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -138,17 +139,7 @@ fn fewer_than_a_quorum_with_memory_refuse_to_serve_and_say_so() {
 
 /// A complete Promise of nothing.
 fn empty_promise(ballot: Ballot) -> Message<'static> {
-    Message::Promise(Promise {
-        ballot,
-        first: Instance(1),
-        last: Promise::INFINITY,
-        trim: Instance(0),
-        known: Instance(0),
-        slot: Slot(0),
-        page: 0,
-        pages: 1,
-        records: PromiseRecords::new(&[]),
-    })
+    Message::Promise(page_of_nothing(ballot, 0, 1))
 }
 
 #[test]

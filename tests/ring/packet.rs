@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use psmr::ring_paxos::{Destination, Outbox};
-use psmr::types::{Incarnation, NodeId, RingId};
-use psmr::wire::{HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Writer};
+use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot};
+use psmr::wire::{HEADER_LENGTH, Kind, MAX_DATAGRAM, Message, Promise, PromiseRecords, Writer};
 
 /// One datagram on its way, or one that arrived outside the ring.
 #[derive(Clone, Debug)]
@@ -45,5 +45,20 @@ impl Outbox for Outgoing {
         let (from, life) = (self.from, self.life);
         let kind = message.kind();
         self.sent.push(Packet { from, life, epoch: 0, to, is_multicast, kind, body });
+    }
+}
+
+/// One of `pages` pages of a Promise for `ballot` that has accepted and forgotten nothing.
+pub(crate) fn page_of_nothing(ballot: Ballot, page: u32, pages: u32) -> Promise<'static> {
+    Promise {
+        ballot,
+        first: Instance(1),
+        last: Promise::INFINITY,
+        trim: Instance(0),
+        known: Instance(0),
+        slot: Slot(0),
+        page,
+        pages,
+        records: PromiseRecords::new(&[]),
     }
 }

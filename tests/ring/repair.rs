@@ -1,9 +1,10 @@
 //! Repairs, trimming and what learners report.
 
 use super::net::{Net, OUTSIDER};
+use super::packet::page_of_nothing;
 use psmr::ring_paxos::RingConfig;
 use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot};
-use psmr::wire::{Kind, Message, Promise, PromiseRecords, Redirect, Wanted};
+use psmr::wire::{Kind, Message, Promise, Redirect, Wanted};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -63,15 +64,11 @@ fn a_candidate_does_not_tell_what_later_ballots_decided_under_the_name_of_its_fo
     assert!(ballot > former && ballot.node == NodeId(0));
     // Somebody that promises it has heard what was decided meanwhile.
     let promise = Promise {
-        ballot,
         first: net.member(0).trim().next(),
         last: Instance(2),
-        trim: Instance(0),
         known: Instance(50),
         slot: Slot(50),
-        page: 0,
-        pages: 1,
-        records: PromiseRecords::new(&[]),
+        ..page_of_nothing(ballot, 0, 1)
     };
     net.inject(0, (NodeId(2), Incarnation(6)), &Message::Promise(promise));
     net.heard.clear();

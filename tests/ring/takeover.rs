@@ -1,6 +1,7 @@
 //! Phase 1, take-over, two coordinators, and coordinators that wake.
 
 use super::net::{Net, Owned};
+use super::packet::page_of_nothing;
 use psmr::ring_paxos::{Memory, RingConfig};
 use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot, ValueId};
 use psmr::wire::{
@@ -22,15 +23,11 @@ fn promise(net: &mut Net, from: u16, trim: u64, records: &[PromiseRecord<'_>]) {
     let mut writer = Writer::new(&mut encoded);
     records.iter().for_each(|record| record.encode(&mut writer));
     let promise = Promise {
-        ballot: net.member(0).ballot(),
-        first: Instance(1),
-        last: Promise::INFINITY,
         trim: Instance(trim),
         known: Instance(trim),
         slot: Slot(10 * trim),
-        page: 0,
-        pages: 1,
         records: PromiseRecords::new(&encoded),
+        ..page_of_nothing(net.member(0).ballot(), 0, 1)
     };
     net.inject(0, (NodeId(from), Incarnation(1)), &Message::Promise(promise));
 }
@@ -156,25 +153,13 @@ fn a_coordinator_that_begins_a_new_ballot_proposes_nothing_before_phase_1_is_com
 fn a_promise_counts_only_when_all_its_pages_are_here() {
     let mut net = candidate();
     let ballot = net.member(0).ballot();
-    let page = |page, last| {
-        Message::Promise(Promise {
-            ballot,
-            first: Instance(1),
-            last,
-            trim: Instance(0),
-            known: Instance(0),
-            slot: Slot(0),
-            page,
-            pages: 2,
-            records: PromiseRecords::new(&[]),
-        })
-    };
+    let page = |page| Message::Promise(page_of_nothing(ballot, page, 2));
     promise(&mut net, 1, 0, &[]);
     let two = (NodeId(2), Incarnation(1));
-    net.inject(0, two, &page(1, Promise::INFINITY));
-    net.inject(0, two, &page(1, Promise::INFINITY));
+    net.inject(0, two, &page(1));
+    net.inject(0, two, &page(1));
     assert_eq!(net.coordinator(), None, "page 0 is missing");
-    net.inject(0, two, &page(0, Promise::INFINITY));
+    net.inject(0, two, &page(0));
     assert_eq!(net.coordinator(), Some(0));
 }
 
