@@ -80,7 +80,7 @@ const TESTS: [Test; 10] = [
     Test {
         name: "a_cluster_that_remembers_in_memory_survives_faults",
         share: 0.4,
-        seconds: 10.0,
+        seconds: 40.0,
         run: |trial| {
             faults::run(trial, (Durability::Memory, Io::draw(trial.seed)), |number| {
                 Round::draw(trial.seed, number, Durability::Memory)
@@ -90,7 +90,7 @@ const TESTS: [Test; 10] = [
     Test {
         name: "a_cluster_with_logs_survives_faults",
         share: 0.4,
-        seconds: 10.0,
+        seconds: 40.0,
         run: |trial| {
             faults::run(trial, (Durability::Sync, Io::draw(trial.seed)), |number| {
                 Round::draw(trial.seed, number, Durability::Sync)
@@ -100,7 +100,7 @@ const TESTS: [Test; 10] = [
     Test {
         name: "nothing_acknowledged_is_lost_when_all_power_goes",
         share: 0.1,
-        seconds: 3.0,
+        seconds: 15.0,
         run: |trial| {
             let draw = |number| Round::power_loss(trial.seed, number);
             faults::run(trial, (Durability::Sync, Io::Auto), draw);
@@ -109,7 +109,7 @@ const TESTS: [Test; 10] = [
     Test {
         name: "nothing_acknowledged_is_lost_with_all_power_where_plain_calls_write",
         share: 0.1,
-        seconds: 3.0,
+        seconds: 15.0,
         run: |trial| {
             let draw = |number| Round::power_loss(trial.seed, number);
             faults::run(trial, (Durability::Sync, Io::Socket), draw);

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Instances that a node may be behind and count as level: logs hold many times more.
 const CLOSE: u64 = 200;
 const LOOK: Duration = Duration::from_millis(50);
+/// The status of a node that the machine does not give what it needs.
+const ENVIRONMENT: i32 = 3;
 
 /// What a cluster is made with.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,14 @@ struct Process {
     child: Child,
     is_ready: Arc<AtomicBool>,
     is_stopped: bool,
+}
+
+/// How a node has ended by itself.
+enum End {
+    /// The machine did not give it what it needs, a link that is up for one: a service manager tries
+    /// again.
+    Refused,
+    Failed,
 }
 
 impl Cluster {
@@ -177,15 +187,15 @@ impl Cluster {
         assert!(status.is_ok_and(|status| status.success()), "{id} has gone");
     }
 
-    /// Takes away a node that has ended by itself, and says so.
-    pub(crate) fn take_ended(&mut self, id: &str) -> bool {
+    /// Takes away a node that has ended by itself, and says how.
+    fn take_ended(&mut self, id: &str) -> Option<End> {
         let node = self.node(id);
-        let ended = node.process.as_mut().map(|process| process.child.try_wait());
-        let has_ended = matches!(ended, Some(Ok(Some(_))));
-        if has_ended {
-            node.process = None;
-        }
-        has_ended
+        let process = node.process.as_mut()?;
+        let status = process.child.try_wait().expect("it is ours")?;
+        let has_served = process.is_ready.load(Ordering::Relaxed);
+        node.process = None;
+        let is_refused = !has_served && status.code() == Some(ENVIRONMENT);
+        Some(if is_refused { End::Refused } else { End::Failed })
     }
 
     /// Waits until every node serves, votes and has its state. What it said last is the status.
@@ -196,7 +206,11 @@ impl Cluster {
         let until = clock::now() + PATIENCE;
         loop {
             for (id, _) in NODES {
-                assert!(!self.take_ended(id), "{id} has ended by itself: see logs/{id}.log");
+                match self.take_ended(id) {
+                    None => {}
+                    Some(End::Refused) => self.start(id),
+                    Some(End::Failed) => panic!("{id} has ended by itself: see logs/{id}.log"),
+                }
             }
             let is_ready = |node: &Node| {
                 node.process.as_ref().is_some_and(|p| p.is_ready.load(Ordering::Relaxed))

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 /// How to call it.
 pub(crate) const USAGE: &str = "\
 Options of tests/chaos.rs, behind `cargo test --test chaos --`:
-  --minutes N   faults for N minutes in all [default: half a minute]
+  --minutes N   faults for N minutes in all [default: two]
   --seed S      draws the schedule of faults [default: 1]
   NAME          only the tests whose names contain NAME
   --list        lists the tests";
