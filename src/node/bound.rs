@@ -87,13 +87,12 @@ pub(super) fn bind_all<'a>(
             taken => bound.push(taken?),
         }
     }
-    match left_out.pop() {
-        Some((_, error)) if bound.is_empty() => Err(error.into()),
-        last => {
-            left_out.extend(last);
-            Ok((bound, left_out))
-        }
+    if bound.is_empty()
+        && let Some((_, error)) = left_out.pop()
+    {
+        return Err(error.into());
     }
+    Ok((bound, left_out))
 }
 
 /// Takes a node's directory and its ports.

@@ -8,7 +8,7 @@ use crate::replica::{
     CheckpointTimer, Checkpoints, DigestTimer, Divergence, SessionTimer, Witnesses,
 };
 use crate::types::{Digest, ReplicaId, ReplicaSet, Slot, Time};
-use crate::wire::{Command, Control, ControlKind, DigestVote, Keyring};
+use crate::wire::{Command, DigestVote, Keyring};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,6 @@ use std::time::Duration;
 const KEEPING: Duration = Duration::from_secs(10);
 /// And for how long more, if a checkpoint is under way then.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How often it asks for a marker of a checkpoint meanwhile.
-const ASKING: Duration = Duration::from_millis(100);
 
 /// What the first thread of a replica has ordered now and then, and looks after.
 #[derive(Debug, Default)]
@@ -70,8 +68,6 @@ struct Stop {
     /// A checkpoint from here on has its state.
     from: Slot,
     until: Time,
-    asked: Option<Time>,
-    number: u64,
 }
 
 impl Comparison {
@@ -124,7 +120,7 @@ impl Comparison {
             return Err(Halt::Unsaid { slot, found, path, source });
         }
         let from = Slot(board.position());
-        self.stop = Some(Stop { divergence, from, until: now + KEEPING, asked: None, number: 0 });
+        self.stop = Some(Stop { divergence, from, until: now + KEEPING });
         Ok(())
     }
 
@@ -139,7 +135,7 @@ impl Comparison {
         mut multicast: impl FnMut(&Command<'_>),
     ) -> Result<(), Halt> {
         let Self { comparer, witnesses, known, restored, stop, .. } = self;
-        let Comparer { keyring, cluster, groups, life, .. } = comparer;
+        let Comparer { keyring, cluster, groups, .. } = comparer;
         if let Some(stop) = stop {
             let latest = checkpoints.latest().map(|checkpoint| checkpoint.slot());
             let kept = latest.filter(|slot| *slot >= stop.from);
@@ -148,12 +144,9 @@ impl Comparison {
             if kept.is_some() || !checkpoints.are_on() || is_over {
                 return Err(self.divided(kept));
             }
-            if stop.asked.is_none_or(|asked| now.since(asked) >= ASKING) {
-                stop.asked = Some(now);
-                stop.number += 1;
-                let mut control = Control::new(ControlKind::Checkpoint);
-                (control.client, control.number) = (*life, stop.number);
-                multicast(&control.command(*groups));
+            // The timer of checkpoints asks for a marker of it.
+            if !checkpoints.is_busy() {
+                checkpoints.want();
             }
             return Ok(());
         }

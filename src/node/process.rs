@@ -283,13 +283,11 @@ impl Part {
     fn end(self) -> Option<ClusterError> {
         self.team.thread.board.end();
         let error = self.team.end().into_iter().find_map(Result::err);
-        let Some(ClusterError::Halted { name, halt }) = error else { return error };
-        let path = self.home.path();
-        let told = match &halt {
-            Halt::Outvoted { .. } => CheckpointFile::set_aside(path, Fault::Diverged),
-            _ => Ok(()),
+        let Some(ClusterError::Halted { name, halt: halt @ Halt::Outvoted { .. } }) = error else {
+            return error;
         };
-        Some(match told {
+        let path = self.home.path();
+        Some(match CheckpointFile::set_aside(path, Fault::Diverged) {
             Ok(()) => ClusterError::Halted { name, halt },
             Err(source) => ClusterError::Untold { halt, path: path.to_owned(), source },
         })

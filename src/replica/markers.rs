@@ -11,13 +11,30 @@ const LEAST: u64 = 8;
 /// The least time between two markers.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Who asks for markers.
+#[derive(Debug)]
+struct Asker {
+    groups: usize,
+    /// Its life.
+    client: u64,
+    number: u64,
+}
+
+impl Asker {
+    fn ask(&mut self, kind: ControlKind, multicast: impl FnOnce(&Command<'_>)) {
+        self.number += 1;
+        let mut control = Control::new(kind);
+        (control.client, control.number) = (self.client, self.number);
+        multicast(&control.command(self.groups));
+    }
+}
+
 /// Asks once an interval while something is ordered, and sooner when the logs fill or another replica
 /// lacks one. The replica of rank r waits r + 1 intervals for a marker of another one, so that one
 /// alone asks while it lives.
 #[derive(Debug)]
 pub struct CheckpointTimer {
-    groups: usize,
-    client: u64,
+    asker: Asker,
     ranks: u32,
     interval: Duration,
     /// Instances after which the interval is not waited for.
@@ -26,7 +43,6 @@ pub struct CheckpointTimer {
     not_before: Time,
     /// Cuts that were made when it looked last.
     cuts: u64,
-    number: u64,
 }
 
 impl CheckpointTimer {
@@ -43,15 +59,13 @@ impl CheckpointTimer {
     ) -> Option<Self> {
         let ranks = u32::try_from(rank).ok()? + 1;
         let timer = Self {
-            groups,
-            client,
+            asker: Asker { groups, client, number: 0 },
             ranks,
             interval: interval * ranks,
             enough: (enough / 2).saturating_mul(u64::from(ranks) + 1),
             due: Time::ZERO,
             not_before: Time::ZERO,
             cuts: 0,
-            number: 0,
         };
         (!interval.is_zero()).then_some(timer)
     }
@@ -79,10 +93,7 @@ impl CheckpointTimer {
             return;
         }
         self.not_before = now + PAUSE * self.ranks;
-        self.number += 1;
-        let mut control = Control::new(ControlKind::Checkpoint);
-        (control.client, control.number) = (self.client, self.number);
-        multicast(&control.command(self.groups));
+        self.asker.ask(ControlKind::Checkpoint, multicast);
     }
 
     /// When it wants to look again.
@@ -96,14 +107,12 @@ impl CheckpointTimer {
 /// r + 1 intervals for a point of another one, so that one alone asks while it lives.
 #[derive(Debug)]
 pub struct DigestTimer {
-    groups: usize,
-    client: u64,
+    asker: Asker,
     rank: usize,
     interval: Duration,
     due: Time,
     /// Points that were taken when it looked last.
     taken: u64,
-    number: u64,
 }
 
 impl DigestTimer {
@@ -113,7 +122,8 @@ impl DigestTimer {
         let ranks = u32::try_from(rank).ok()? + 1;
         let due = Time::ZERO;
         let interval = interval * ranks;
-        let timer = Self { groups, client, rank, interval, due, taken: 0, number: 0 };
+        let asker = Asker { groups, client, number: 0 };
+        let timer = Self { asker, rank, interval, due, taken: 0 };
         (!interval.is_zero()).then_some(timer)
     }
 
@@ -135,10 +145,7 @@ impl DigestTimer {
         if is_first || is_taken || !has_changed {
             return;
         }
-        self.number += 1;
-        let mut control = Control::new(ControlKind::Digest);
-        (control.client, control.number) = (self.client, self.number);
-        multicast(&control.command(self.groups));
+        self.asker.ask(ControlKind::Digest, multicast);
     }
 
     /// When it wants to look again.

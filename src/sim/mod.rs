@@ -8,11 +8,11 @@
 //! encoded, sealed, opened and decoded. Only threads, sockets and clocks are not the real ones.
 //!
 //! Where acceptors have disks, these may be put back from copies of earlier days (docs/adr/0032), and
-//! the power may go just when something was decided, or everywhere at once; `copies` and `faults` say how much of that at a
-//! time the protocol promises to stand. Clients may fall silent until their sessions expire, and close
-//! them with commands open; then they go on with others. In half of the seeds no acceptor knows at
-//! first whether it had a former life (docs/adr/0031), and in two of three replicas vote on their
-//! states (`digesting`).
+//! the power may go just when something was decided, or everywhere at once; `copies` and `faults` say
+//! how much of that at a time the protocol promises to stand. Clients may fall silent until their
+//! sessions expire, and close them with commands open; then they go on with others. In half of the
+//! seeds no acceptor knows at first whether it had a former life (docs/adr/0031), and in two of three
+//! replicas vote on their states (`digesting`).
 //!
 //! In some seeds members come and go meanwhile (docs/adr/0029): an operator puts changes forward, a
 //! ring decides them, and each process takes them up once it has heard of them. `members` says who

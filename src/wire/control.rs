@@ -50,6 +50,18 @@ pub struct Control {
 
 const _: () = assert!(size_of::<Control>() == 40);
 
+impl CommandHeader {
+    /// Of a command of [`Mode::SESSION`] for all `groups`, to which every replica answers.
+    pub(super) fn of_all(groups: usize) -> Self {
+        Self {
+            groups: GroupSet::all(groups),
+            mode: Mode::SESSION,
+            designation: Self::designate(0, 1),
+            ..Self::default()
+        }
+    }
+}
+
 impl Control {
     /// A bit of `number`: a client that lives refreshes its own session by resuming it.
     pub const REFRESH: u64 = 1 << 62;
@@ -63,13 +75,7 @@ impl Control {
     /// The command of all `groups` that carries it; every replica answers, whichever lives.
     #[must_use]
     pub fn command(&self, groups: usize) -> Command<'_> {
-        let header = CommandHeader {
-            groups: GroupSet::all(groups),
-            mode: Mode::SESSION,
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
-        Command { header, payload: bytemuck::bytes_of(self) }
+        Command { header: CommandHeader::of_all(groups), payload: bytemuck::bytes_of(self) }
     }
 
     /// Reads a payload. `None`: not a control command.

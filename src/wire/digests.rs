@@ -1,8 +1,8 @@
 //! What a replica found at a digest point, as all replicas hear it in the order.
 
 use super::authentication::TAG_LENGTH;
-use super::{Command, CommandHeader, Keyring, Mode};
-use crate::types::{Digest, GroupSet, ReplicaId, ReplicaSet, Slot};
+use super::{Command, CommandHeader, Keyring};
+use crate::types::{Digest, ReplicaId, ReplicaSet, Slot};
 use bytemuck::{Pod, Zeroable};
 
 /// The state of a replica at a place of the order.
@@ -15,7 +15,7 @@ pub struct DigestPoint {
 }
 
 /// A replica's word on its state at a digest point: the payload of a command of
-/// [`Mode::SESSION`] for all groups, told from a [`super::Control`] by its length and kind.
+/// [`super::Mode::SESSION`] for all groups, told from a [`super::Control`] by its length and kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DigestVote {
@@ -87,13 +87,7 @@ impl DigestVote {
     /// The command of all `groups` that carries it.
     #[must_use]
     pub fn command(&self, groups: usize) -> Command<'_> {
-        let header = CommandHeader {
-            groups: GroupSet::all(groups),
-            mode: Mode::SESSION,
-            designation: CommandHeader::designate(0, 1),
-            ..CommandHeader::default()
-        };
-        Command { header, payload: bytemuck::bytes_of(self) }
+        Command { header: CommandHeader::of_all(groups), payload: bytemuck::bytes_of(self) }
     }
 
     /// Reads a payload. `None`: not a vote.

@@ -119,12 +119,17 @@ impl Checkpoints {
         if serves {
             self.wanted.store(0, Relaxed);
         } else if wanted == 0 || is_made {
-            self.wanted.store(self.cuts() + 1, Relaxed);
+            self.want();
         }
         serves
     }
 
-    /// Whether another replica waits for one that was not begun yet.
+    /// Somebody waits for one that is begun from now on.
+    pub fn want(&self) {
+        self.wanted.store(self.cuts() + 1, Relaxed);
+    }
+
+    /// Whether somebody waits for one that was not begun yet.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.cuts() < self.wanted.load(Relaxed)
@@ -166,7 +171,7 @@ impl Checkpoints {
     pub fn give_up(&self, checkpoint: &Arc<Checkpoint>) {
         let given_up = lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
         if given_up.is_some() && self.wanted.load(Relaxed) > 0 {
-            self.wanted.store(self.cuts() + 1, Relaxed);
+            self.want();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The coordinator's side: Phase 1 (`phase1`, `promisers`), proposals and batches (`batch`), what
-//! leaves and when (`phase2`), what keeps it all going under loss (`flow`), the end of the log (`reserve`), and what
-//! stands in the way (`obstacle`).
+//! leaves and when (`phase2`), what keeps it all going under loss (`flow`), the end of the log
+//! (`reserve`), and what stands in the way (`obstacle`).
 //!
 //! Instances fall into four runs: decided, in flight, gathered but not sent, and the open batch.
 //! Values stand in the acceptor's own window from the moment they are gathered, so a batch is

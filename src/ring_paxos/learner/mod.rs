@@ -17,6 +17,7 @@ mod tests;
 mod trail;
 mod window;
 
+pub use trail::{LINKS, Link};
 pub use window::Taken;
 
 use super::{Envelope, Outbox, Role};
@@ -27,10 +28,9 @@ use repair::{Horizon, Repairs};
 use std::time::Duration;
 use window::{Admission, Arrival, Window};
 
-pub use trail::{LINKS, Link};
-
 /// A batch below this is copied at once: it would pin a whole receive buffer for little.
 const MIN_FRAMED: usize = 2 * 1024;
+
 /// Instances that a learner holds whose replica lacks its state: what is ordered in the seconds in
 /// which a checkpoint is made and fetched. Its arena takes memory as they come.
 const SPOOL: usize = 32 * 1024;
