@@ -8,7 +8,8 @@ use super::votes::extend;
 use super::{Destination, Envelope, Instance, Log, Outbox, RingConfig};
 use crate::types::{NodeId, Time};
 use crate::wire::{
-    Accept, DecidedRanges, Decision, Message, Range, Repair, RepairRequest, Trimmed, Value, Wanted,
+    Accept, DecidedRanges, Decision, Layout, Message, Range, Repair, RepairRequest, Trimmed, Value,
+    Wanted,
 };
 use std::time::Duration;
 
@@ -146,11 +147,15 @@ impl<L: Log> Member<L> {
 
     fn send_repair(&self, instance: Instance, to: Destination, out: &mut impl Outbox) {
         let entry = self.window.entry(instance).expect("what is repaired is held");
+        // In a new life it may have heard of no ring yet. Nobody looks for one in a repair, but a
+        // datagram without is none.
+        let has_heard = !self.acceptor.layout.members().is_empty();
+        let layout = if has_heard { self.acceptor.layout } else { Layout::new(&[self.me]) };
         let accept = Accept {
             instance,
             ballot: entry.ballot,
             id: entry.id,
-            layout: self.acceptor.layout,
+            layout,
             decided: self.acceptor.known.0,
             trim: self.window.trim(),
             decisions: DecidedRanges::new(&[]),

@@ -2,7 +2,7 @@
 
 use super::net::{Net, OUTSIDER};
 use super::packet::page_of_nothing;
-use psmr::ring_paxos::RingConfig;
+use psmr::ring_paxos::{Memory, RingConfig};
 use psmr::types::{Ballot, Incarnation, Instance, NodeId, RingId, Slot};
 use psmr::wire::{Kind, Message, Promise, Redirect, Wanted};
 use std::time::Duration;
@@ -39,6 +39,20 @@ fn an_acceptor_sends_the_2a_again_and_says_whether_it_is_decided() {
         })
         .collect();
     assert_eq!(repairs, [(OUTSIDER + 50, 2, true), (OUTSIDER + 50, 3, true)]);
+}
+
+#[test]
+fn who_has_heard_of_no_ring_in_its_new_life_sends_what_it_holds() {
+    let mut net = ring(1, 3, 100);
+    (0..3).for_each(|index| net.crash(index));
+    net.start(1, Memory::Restored);
+    net.heard.clear();
+    net.ask(1, 0, (2, 2, BOTH));
+    let repairs = net.heard.iter().map(|packet| match packet.message() {
+        Message::Repair(repair) => (repair.accept.instance.0, repair.is_decided),
+        other => panic!("{other:?}"),
+    });
+    assert!(repairs.eq([(2, false), (3, false)]));
 }
 
 #[test]
