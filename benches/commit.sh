@@ -4,9 +4,10 @@
 #
 #   cargo build --release --benches && benches/commit.sh [psmr]
 #
-# ROUNDS (10). DATA_DIR (a new directory under /tmp): on the disk that is meant. All acceptors of the
-# run share that disk and two of them write at once, so the disk is measured with one write and with
-# two. One line on standard output: medians, microseconds; progress on standard error.
+# ROUNDS (10). DATA_DIR (a new directory under /tmp): on the disk that is meant. All three acceptors of
+# a run share that disk and two of them write at once, so the disk is measured with one write and with
+# two; and a cluster of one acceptor, which has the disk for itself, is measured too. Two lines on
+# standard output: medians, microseconds; progress on standard error.
 set -eu
 
 psmr=${1:-target/release/psmr}
@@ -29,7 +30,9 @@ for round in $(seq "$rounds"); do
     two=$(sed -n 's/^two writes.*: \([0-9.]*\) us$/\1/p' "$scratch/disk")
     memory=$(p50 --durability memory)
     sync=$(p50 --durability sync --data-dir "$data")
-    echo "$one $two $memory $sync" >>"$scratch/rounds"
+    alone=$(p50 --acceptors 1 --durability memory)
+    alone_sync=$(p50 --acceptors 1 --durability sync --data-dir "$data")
+    echo "$one $two $memory $sync $alone $alone_sync" >>"$scratch/rounds"
 done
 awk '
     function median(values, n,    i, j, held) {
@@ -43,10 +46,13 @@ awk '
     {
         one[NR] = $1; two[NR] = $2; memory[NR] = $3; sync[NR] = $4
         added[NR] = $4 - $3; of_one[NR] = added[NR] / $1; of_two[NR] = added[NR] / $2
+        alone[NR] = $5; alone_sync[NR] = $6; own[NR] = $6 - $5; of_own[NR] = own[NR] / $1
     }
     END {
         printf "disk %.0f us, two writes at once %.0f us; p50 %.0f us, with logs %.0f us: ",
             median(one, NR), median(two, NR), median(memory, NR), median(sync, NR)
         printf "adds %.0f us, %.2f of one write, %.2f of two (%d rounds)\n",
             median(added, NR), median(of_one, NR), median(of_two, NR), NR
+        printf "one acceptor alone: p50 %.0f us, with a log %.0f us: adds %.0f us, %.2f of one write\n",
+            median(alone, NR), median(alone_sync, NR), median(own, NR), median(of_own, NR)
     }' "$scratch/rounds"
