@@ -25,6 +25,8 @@ mod repair;
 mod takeover;
 #[path = "ring/votes.rs"]
 mod votes;
+#[path = "ring/vouch.rs"]
+mod vouch;
 
 use chaos::Course;
 

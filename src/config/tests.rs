@@ -19,7 +19,7 @@ fn refused(from: &str, to: &str) -> String {
 fn a_first_configuration_is_read_back() {
     let Config { cluster, effective } = Config::read(&text()).unwrap();
     assert_eq!((cluster.id, cluster.epoch, cluster.threads), (0x12ab, 1, 2));
-    assert_eq!((cluster.wire, cluster.network.newest_wire, cluster.unspoken()), (2, 2, None));
+    assert_eq!((cluster.wire, cluster.network.newest_wire, cluster.unspoken()), (3, 3, None));
     let ids: Vec<&str> = cluster.nodes().map(|node| node.id.as_str()).collect();
     assert_eq!(ids, ["a1", "a2", "a3", "r1", "r2"]);
     let ports: Vec<u16> = cluster.nodes().map(|node| node.address.port()).collect();
@@ -73,7 +73,7 @@ fn a_file_without_a_wire_version_is_of_the_first_and_a_node_may_be_held_back() {
     assert_ne!(first.digests.members, newest.digests.members);
     let held = text() + "\n[network]\nnewest_wire = 1\n";
     let cluster = Config::read(&held).unwrap().cluster;
-    let unspoken = Unspoken { version: 2, epoch: 1, newest: 1 };
+    let unspoken = Unspoken { version: 3, epoch: 1, newest: 1 };
     assert_eq!(cluster.unspoken(), Some(unspoken));
     assert_eq!(Config::read(&held.replace(&line, "")).unwrap().cluster.unspoken(), None);
 }
@@ -103,11 +103,11 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
         ("model = \"opt-psmr\"", "model = 3", "cluster.model: a value of type integer"),
         ("threads = 2 ", "threads = 65 ", "choose 1 to 64"),
         (
-            "wire = 2 ",
             "wire = 3 ",
-            "cluster.wire: 3 is not spoken by this psmr, which speaks 1 to 2",
+            "wire = 4 ",
+            "cluster.wire: 4 is not spoken by this psmr, which speaks 1 to 3",
         ),
-        ("wire = 2 ", "wire = 0 ", "choose 1 to 255"),
+        ("wire = 3 ", "wire = 0 ", "choose 1 to 255"),
         ("threads = 2 ", "threads = -1 ", "negative"),
         ("threads = 2 ", "threads = 3 ", "ring: no ring orders group 2"),
         ("threads = 2 ", "threads = 1 ", "ring[1].group: 1 is out of range"),

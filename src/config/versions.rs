@@ -68,8 +68,8 @@ mod tests {
     #[test]
     fn a_version_that_is_not_spoken_is_named_with_what_to_do() {
         let held = Unspoken { version: NEWEST, epoch: 7, newest: 1 }.to_string();
-        assert!(held.contains("version 2 since epoch 7") && held.contains("newest_wire"), "{held}");
+        assert!(held.contains("version 3 since epoch 7") && held.contains("newest_wire"), "{held}");
         let old = Unspoken { version: NEWEST + 1, epoch: 7, newest: NEWEST }.to_string();
-        assert!(old.contains("this psmr speaks 1 to 2: install"), "{old}");
+        assert!(old.contains("this psmr speaks 1 to 3: install"), "{old}");
     }
 }

@@ -11,7 +11,9 @@ use crate::replica::{
     Barrier, CheckpointTimer, Executor, PsmrWorker, ReplyPolicy, Retry, SessionTimer, Shared,
     WorkerConfig,
 };
-use crate::ring_paxos::{Epoch, LearnerConfig, Member, Proposer, Retention, RingConfig};
+use crate::ring_paxos::{
+    Epoch, FormerLives, LearnerConfig, Member, Proposer, Retention, RingConfig,
+};
 use crate::service::Optimistic;
 use crate::storage::StorageError;
 use crate::types::{
@@ -56,8 +58,8 @@ pub(super) struct CheckpointPlan {
     pub(super) is_strict: bool,
     /// Replicas may begin after others: such a one answers nobody before it has caught up.
     pub(super) joins: bool,
-    /// See [`RingConfig::keeps_lives`].
-    pub(super) keeps_lives: bool,
+    /// See [`RingConfig::former_lives`].
+    pub(super) former_lives: FormerLives,
 }
 
 impl CheckpointPlan {
@@ -67,7 +69,7 @@ impl CheckpointPlan {
         patience: Duration::ZERO,
         is_strict: false,
         joins: false,
-        keeps_lives: false,
+        former_lives: FormerLives::Unknown,
     };
 
     /// What `ring` keeps for the replicas of `roster`.
@@ -87,8 +89,8 @@ impl CheckpointPlan {
     /// Who belongs to `ring` in epoch `number`, of which `roster` is.
     pub(super) fn epoch(&self, roster: &Roster, ring: RingId, number: u32) -> Epoch {
         let (acceptors, learners) = (roster.acceptors(), roster.learners(ring));
-        let (retention, keeps_lives) = (self.retention(roster, ring), self.keeps_lives);
-        Epoch { number, acceptors, learners, retention, keeps_lives }
+        let (retention, former_lives) = (self.retention(roster, ring), self.former_lives);
+        Epoch { number, acceptors, learners, retention, former_lives }
     }
 }
 
@@ -126,7 +128,7 @@ impl Builder {
                     decides_members: ring == roster.last_ring(),
                     learners: of_ring.learners.clone(),
                     retention: of_ring.retention,
-                    keeps_lives: of_ring.keeps_lives,
+                    former_lives: of_ring.former_lives,
                     ..blueprint.ring.clone()
                 };
                 let (log, recovered) = logs.open(node, ring, config.instances)?;

@@ -10,11 +10,11 @@ use crate::host::affinity::{CpuId, allowed_cpus};
 use crate::host::usage::draw_incarnation;
 use crate::proxy::Grouping;
 use crate::replica::{Barrier, Executor, ReplyPolicy, Retry, SessionLimits};
-use crate::ring_paxos::RingConfig;
+use crate::ring_paxos::{FormerLives, RingConfig};
 use crate::sync::{CoreUse, WaitPolicy};
 use crate::transport::{self, udp, uring};
 use crate::types::{Address, NodeId, ReplicaId, RingId};
-use crate::wire::{Identity, Kind};
+use crate::wire::Identity;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Who is who; this process has `clients` threads of clients.
@@ -87,8 +87,10 @@ pub(super) fn checkpoints(cluster: &Cluster) -> CheckpointPlan {
         patience: cluster.execution.replica_patience,
         is_strict: cluster.durability == config::Durability::Sync,
         joins: true,
-        keeps_lives: cluster.durability == config::Durability::Sync
-            && Kind::Recall.since() <= cluster.wire,
+        former_lives: match cluster.durability {
+            config::Durability::Sync => FormerLives::in_version(cluster.wire),
+            config::Durability::Memory => FormerLives::Unknown,
+        },
     }
 }
 

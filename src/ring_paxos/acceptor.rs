@@ -186,7 +186,12 @@ impl<L: Log> Member<L> {
             self.request_admission(envelope.sender, ballot, out);
             return;
         }
-        if !self.has_vote() || !self.heed(envelope, ballot, now, out) {
+        if !self.has_vote() {
+            // It will be asked again; whoever stands for it need not be hindered.
+            self.election.hear(ballot, now);
+            return;
+        }
+        if !self.heed(envelope, ballot, now, out) {
             return;
         }
         self.promise(ballot);
@@ -349,6 +354,7 @@ impl<L: Log> Member<L> {
         self.trim_to(trim);
         self.learn(ballot, decided, &DecidedRanges::new(&[]));
         self.relay_positions(envelope.sender, out);
+        self.ask_to_be_vouched_for(envelope.sender, out);
         if self.acceptor.is_inert {
             self.request_admission(envelope.sender, ballot, out);
             self.follow_grant(out);
@@ -422,12 +428,13 @@ impl<L: Log> Member<L> {
             return;
         }
         let Some(due) = self.acceptor.promise_due.take() else { return };
-        if self.config.keeps_lives {
+        if self.config.former_lives.are_kept() {
             let Some(lives) = self.known_lives(due.ballot) else {
                 self.acceptor.promise_due = Some(due);
                 return;
             };
             self.send(Destination::Node(due.to), &Message::KnownLives(lives), out);
+            self.show_vouch(due.to, due.ballot, out);
         }
         self.send_promise(&due, out);
     }

@@ -174,6 +174,7 @@ impl<L: Log> Member<L> {
             self.acceptor.is_inert = false;
             self.acceptor.birth = None;
             self.acceptor.grant = None;
+            self.acceptor.lives.vouch();
             // It need not know what is below the mark; its next life may not say that nothing was
             // accepted there.
             self.log_trim();

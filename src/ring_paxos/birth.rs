@@ -134,6 +134,7 @@ impl<L: Log> Member<L> {
     pub fn begin(&mut self, now: Time) {
         self.acceptor.birth.iter_mut().for_each(|birth| birth.is_over = true);
         self.acceptor.is_inert = false;
+        self.acceptor.lives.vouch();
         self.log.append(&Record::Admitted);
         let rank = self.config.rank(self.index);
         self.election.begin(rank, now);

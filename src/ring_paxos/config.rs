@@ -1,7 +1,7 @@
 //! What one ring is told at its start, and what an epoch changes of it.
 
 use crate::types::{NodeId, RingId};
-use crate::wire::{MAX_ACCEPTORS, Room};
+use crate::wire::{Kind, MAX_ACCEPTORS, Room};
 use std::time::Duration;
 
 /// What an acceptor keeps for learners.
@@ -23,6 +23,38 @@ pub enum Retention {
     },
 }
 
+/// What acceptors with logs on disk tell each other of their former lives (docs/adr/0032). It never
+/// becomes less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FormerLives {
+    /// Nothing: no log outlives its acceptor, or not all of them know these messages.
+    Unknown,
+    /// One that restarts asks the others whether its log is a copy of earlier days.
+    Asked,
+    /// Beyond that, its promise has more than f others beside it, until a coordinator has had all
+    /// that it may have forgotten accepted anew, and vouches for it.
+    Vouched,
+}
+
+impl FormerLives {
+    /// What there is of it in a wire version, where logs are kept on disk.
+    #[must_use]
+    pub fn in_version(version: u8) -> Self {
+        match version {
+            _ if version >= Kind::Vouch.since() => Self::Vouched,
+            _ if version >= Kind::Recall.since() => Self::Asked,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether acceptors write lives down, and ask.
+    #[must_use]
+    #[inline]
+    pub fn are_kept(self) -> bool {
+        self >= Self::Asked
+    }
+}
+
 /// Who belongs to a ring in an epoch of its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
@@ -34,8 +66,8 @@ pub struct Epoch {
     pub learners: Vec<u64>,
     /// As [`RingConfig::retention`].
     pub retention: Retention,
-    /// As [`RingConfig::keeps_lives`].
-    pub keeps_lives: bool,
+    /// As [`RingConfig::former_lives`].
+    pub former_lives: FormerLives,
 }
 
 /// The settings of one ring, the same at each of its acceptors. But for what an [`Epoch`] changes
@@ -56,9 +88,8 @@ pub struct RingConfig {
     pub learners: Vec<u64>,
     /// What must not be forgotten yet.
     pub retention: Retention,
-    /// Acceptors that restart ask the others whether their log is a copy of earlier days: where it is
-    /// kept on disk, and all of them know these messages.
-    pub keeps_lives: bool,
+    /// What acceptors tell each other of former lives.
+    pub former_lives: FormerLives,
     /// Instances that an acceptor's log holds; a power of two.
     pub instances: usize,
     /// How much a datagram holds.
@@ -102,7 +133,7 @@ impl RingConfig {
             acceptors,
             learners: Vec::new(),
             retention: Retention::Applied,
-            keeps_lives: false,
+            former_lives: FormerLives::Unknown,
             instances: 1024,
             room: Room::MOST,
             batch_limit: Room::MOST.batch(),

@@ -36,7 +36,7 @@ impl Election {
         let patience = config.election_timeout + config.election_timeout / 2 * rank;
         let tick = config.election_timeout / 8;
         let stands_at_once = rank == 0 && memory == Memory::Fresh;
-        let asks_at_once = config.keeps_lives && memory != Memory::Fresh;
+        let asks_at_once = config.former_lives.are_kept() && memory != Memory::Fresh;
         Self {
             seen: Ballot::ZERO,
             tick_at: if stands_at_once || asks_at_once { now } else { now + tick },
@@ -103,9 +103,15 @@ impl<L: Log> Member<L> {
     #[inline]
     pub(super) fn step_down_below(&mut self, ballot: Ballot, now: Time) {
         if !self.coordinator.is_idle() && ballot > self.coordinator.ballot {
+            let has_waited = self.waits_for_more();
             self.counters.step_downs += 1;
             self.retire();
             self.election.restart(now);
+            if has_waited {
+                // The other one may have to wait as long for more promises, out of hearing: two that
+                // stand again before that would hinder each other for ever.
+                self.election.stand_at = self.election.stand_at + self.config.election_timeout * 4;
+            }
         }
     }
 
@@ -117,6 +123,7 @@ impl<L: Log> Member<L> {
         let was_paused = now.since(self.election.tick_at) > self.election.patience / 2;
         self.election.tick_at = now + self.election.tick;
         if self.coordinator.is_preparing() {
+            self.count_round();
             self.prepare_again(out);
             self.check_promises(now, out);
             return;

@@ -151,14 +151,14 @@ impl<L: Log> Member<L> {
     /// # Panics
     /// If the epoch is not a later one.
     pub fn take_up(&mut self, epoch: Epoch, now: Time, out: &mut impl Outbox) -> bool {
-        let Epoch { number, acceptors, learners, retention, keeps_lives } = epoch;
+        let Epoch { number, acceptors, learners, retention, former_lives } = epoch;
         assert!(number > self.config.epoch, "epochs follow each other");
         let was_leading = self.coordinator.is_leading();
         self.retire();
         let config = &mut self.config;
         (config.epoch, config.acceptors) = (number, acceptors);
         (config.learners, config.retention) = (learners, retention);
-        config.keeps_lives = keeps_lives;
+        config.former_lives = former_lives;
         let Some(index) = self.config.index(self.me) else { return false };
         self.index = index;
         // What was asked, answered or granted was so in another epoch.

@@ -29,8 +29,9 @@ use super::{Destination, Envelope, Log, Lsn, Outbox, Record, RingConfig};
 use crate::types::{Ballot, Bug, Incarnation, Instance, Life, NodeId, Time};
 use crate::wire::{KnownLives, MAX_ACCEPTORS, Message, Recall, Recollection};
 
-/// How long who has heard enough waits for the others, in election time-outs.
-const PATIENCE: u32 = 2;
+/// How often who has heard enough asks the others: eight times in an election time-out. They are
+/// counted, not timed: who stood still has not waited.
+const ROUNDS: u32 = 16;
 
 /// No acceptor begins so many lives unheard: what names a number so far above the known one is not
 /// of this ring, and to believe it would leave no number for the next.
@@ -70,8 +71,8 @@ struct Inquiry {
     promised: Ballot,
     /// Everybody was asked once.
     has_asked: bool,
-    /// Since when enough have answered.
-    since: Option<Time>,
+    /// How often the others were asked since enough have answered.
+    rounds: Option<u32>,
     /// Until it is over there is no promise and no vote.
     is_gate: bool,
 }
@@ -87,7 +88,7 @@ impl Inquiry {
             answers: vec![None; acceptors],
             promised: Ballot::ZERO,
             has_asked: false,
-            since: None,
+            rounds: None,
             is_gate,
         }
     }
@@ -96,7 +97,7 @@ impl Inquiry {
 /// The lives that an acceptor knows of, its own among them.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Lives {
-    /// See [`RingConfig::keeps_lives`].
+    /// See [`RingConfig::former_lives`].
     are_kept: bool,
     known: Vec<Known>,
     /// The highest ballot in the log that this life began with.
@@ -109,19 +110,36 @@ pub(super) struct Lives {
     inquiry: Option<Inquiry>,
     /// Somebody waits for an answer.
     is_asked: bool,
+    /// The log lacks nothing that this acceptor helped to decide: there was no former life, or what it
+    /// may have forgotten was accepted anew since (`vouch`).
+    is_vouched_for: bool,
 }
 
 impl Lives {
     pub(super) fn new(config: &RingConfig, memory: Memory) -> Self {
         let is_gate = memory == Memory::Restored && !Bug::OldCopyVotes.is_planted();
-        let asks = config.keeps_lives && memory != Memory::Fresh;
+        let asks = config.former_lives.are_kept() && memory != Memory::Fresh;
         let inquiry = asks.then(|| Inquiry::new(config.acceptors.len(), is_gate));
-        Self { are_kept: config.keeps_lives, inquiry, ..Self::default() }
+        Self {
+            are_kept: config.former_lives.are_kept(),
+            inquiry,
+            is_vouched_for: memory == Memory::Fresh,
+            ..Self::default()
+        }
     }
 
     /// Whether there is no vote before others have answered.
     pub(super) fn is_gate(&self) -> bool {
         self.inquiry.as_ref().is_some_and(|inquiry| inquiry.is_gate)
+    }
+
+    /// Nothing that the log lacks can be missed any more.
+    pub(super) const fn vouch(&mut self) {
+        self.is_vouched_for = true;
+    }
+
+    pub(super) const fn is_vouched_for(&self) -> bool {
+        self.is_vouched_for
     }
 
     /// Whether all others have answered.
@@ -231,7 +249,7 @@ impl<L: Log> Member<L> {
     pub(super) fn take_up_lives(&mut self, now: Time) {
         let promised = self.acceptor.promised;
         let lives = &mut self.acceptor.lives;
-        match (lives.are_kept, self.config.keeps_lives) {
+        match (lives.are_kept, self.config.former_lives.are_kept()) {
             (true, keeps) => {
                 assert!(keeps, "a wire version is never lowered");
                 lives.begin_epoch(&self.config);
@@ -255,6 +273,9 @@ impl<L: Log> Member<L> {
         }
         self.ask(out);
         self.release_lives(out);
+        if let Some(inquiry) = &mut self.acceptor.lives.inquiry {
+            inquiry.rounds = inquiry.rounds.map(|rounds| rounds + 1);
+        }
         self.conclude(now, out);
     }
 
@@ -276,7 +297,7 @@ impl<L: Log> Member<L> {
         self.write_life(self.me, life);
         if let Some(inquiry) = &mut self.acceptor.lives.inquiry {
             inquiry.answers.fill(None);
-            (inquiry.has_asked, inquiry.since) = (false, None);
+            (inquiry.has_asked, inquiry.rounds) = (false, None);
         }
     }
 
@@ -287,7 +308,7 @@ impl<L: Log> Member<L> {
 
     /// The life of now, once it is persistent: until then another one might get the same number. One
     /// that has no former life need not be numbered.
-    fn own_life(&self) -> Option<Life> {
+    pub(super) fn own_life(&self) -> Option<Life> {
         let unnumbered = Life { number: 0, incarnation: self.incarnation };
         match self.acceptor.lives.of(self.me) {
             Some(own) if own.life.incarnation == self.incarnation => {
@@ -303,7 +324,9 @@ impl<L: Log> Member<L> {
         inquiry.has_asked = true;
         let Some(inquiry) = &self.acceptor.lives.inquiry else { return };
         for (index, answer) in inquiry.answers.iter().enumerate() {
-            if index != self.index && answer.is_none() {
+            // Who was in doubt itself may not be any more.
+            let is_asked = answer.is_none_or(|memory| memory == Recollection::IN_DOUBT);
+            if index != self.index && is_asked {
                 let to = Destination::Node(self.config.acceptors[index]);
                 self.send(to, &Message::Recall(Recall { life }), out);
             }
@@ -320,7 +343,10 @@ impl<L: Log> Member<L> {
     ) {
         let (node, life) = (envelope.sender, recall.life);
         let is_acceptor = self.config.index(node).is_some_and(|index| index != self.index);
-        if !is_acceptor || !self.config.keeps_lives || envelope.incarnation != life.incarnation {
+        if !is_acceptor
+            || !self.config.former_lives.are_kept()
+            || envelope.incarnation != life.incarnation
+        {
             return;
         }
         self.learn_life(node, life, now, out);
@@ -330,6 +356,7 @@ impl<L: Log> Member<L> {
             lives.is_asked = true;
         }
         self.answer_recalls(out);
+        self.vouch_for(envelope, out);
     }
 
     /// Writes down that `node` lives `life`, unless that or a later one is known.
@@ -524,8 +551,7 @@ impl<L: Log> Member<L> {
             // Its admission takes an answer of everybody, too.
             answered == others && inquiry.has_asked
         } else if remembering + 1 >= quorum && inquiry.has_asked {
-            let since = *inquiry.since.get_or_insert(now);
-            let is_late = now.since(since) >= self.config.election_timeout * PATIENCE;
+            let is_late = *inquiry.rounds.get_or_insert(0) >= ROUNDS;
             // Two that are in doubt could vouch for each other.
             answered == others || sound >= quorum || is_late
         } else {

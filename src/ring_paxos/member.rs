@@ -2,7 +2,7 @@
 //! coordinator. The one type that simulator and host drive.
 //!
 //! This file dispatches; what happens is in `acceptor`, `votes`, `repair`, `trim`, `admission`, `birth`,
-//! `lives`, `election`, `epoch` and `coordinator`.
+//! `lives`, `vouch`, `election`, `epoch` and `coordinator`.
 
 use super::acceptor::Acceptor;
 use super::coordinator::Coordinator;
@@ -240,6 +240,7 @@ impl<L: Log> Role for Member<L> {
                 self.on_recollection(envelope, recollection, now, out);
             }
             Message::KnownLives(lives) => self.on_known_lives(envelope, lives, now, out),
+            Message::Vouch(vouch) => self.on_vouch(envelope, vouch, now, out),
             Message::Reconfigure(next) => self.on_reconfigure(envelope, next, now, out),
             Message::Trimmed(_)
             | Message::Beacon(_)

@@ -22,9 +22,10 @@ mod repair;
 mod role;
 mod trim;
 mod votes;
+mod vouch;
 mod window;
 
-pub use config::{Epoch, Retention, RingConfig};
+pub use config::{Epoch, FormerLives, Retention, RingConfig};
 pub use coordinator::Obstacle;
 pub use counters::Counters;
 pub use learner::{LINKS, Learner, LearnerConfig, LearnerCounters, Link, Taken};

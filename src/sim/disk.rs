@@ -56,17 +56,6 @@ fn count_until(records: &[(Stored, Time)], time: Time) -> usize {
     records.partition_point(|(_, since)| *since <= time)
 }
 
-/// What a copy of a disk lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// Nothing.
-    Nothing,
-    /// This instance, and whatever was accepted later.
-    From(Instance),
-    /// Something else alone.
-    Other,
-}
-
 /// A log on a simulated disk.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -122,23 +111,11 @@ impl Disk {
         self.writes.front().map(|(_, due)| *due)
     }
 
-    /// What a copy from `time` lacks of what is persistent now.
-    pub(super) fn lacks(&self, time: Time) -> Lack {
+    /// Whether a copy from `time` lacks something that is persistent now.
+    pub(super) fn lacks(&self, time: Time) -> bool {
         let persisted = usize::try_from(self.persisted.0).expect("records fit memory");
         let records = self.records.as_deref().unwrap_or_default();
-        let records = &records[..persisted.min(records.len())];
-        let (kept, lost) = records.split_at(count_until(records, time));
-        let accepted = |(stored, _): &(Stored, Time)| match stored {
-            Stored::Accept { instance, .. } => Some(*instance),
-            _ => None,
-        };
-        let highest = kept.iter().filter_map(accepted).max().unwrap_or_default();
-        let first = lost.iter().filter_map(accepted).filter(|instance| *instance > highest).min();
-        match first {
-            Some(first) => Lack::From(first),
-            None if lost.is_empty() => Lack::Nothing,
-            None => Lack::Other,
-        }
+        count_until(records, time) < persisted.min(records.len())
     }
 
     /// The process ends: what was not persistent is lost. Returns what is left.
@@ -268,8 +245,7 @@ mod tests {
         disk.advance(Time(5));
         disk.append(&Record::Promise(Ballot::ZERO));
         let lacks = [5, 4, 2, 0].map(|time| disk.lacks(Time(time)));
-        let from = |instance| Lack::From(Instance(instance));
-        assert_eq!(lacks, [Lack::Nothing, Lack::Other, from(3), from(1)]);
+        assert_eq!(lacks, [false, true, true, true]);
         let mut image = disk.crash();
         image.put_back(Time(2));
         let mut kept = Vec::new();

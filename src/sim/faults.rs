@@ -126,7 +126,7 @@ impl<S: SimService> World<S> {
     /// The power goes at the end of a duty cycle in which a coordinator on `host` has decided something,
     /// while its disk is writing: what is decided may be on the disks of those alone that voted.
     pub(super) fn strike(&mut self, host: usize) {
-        let Some(Planned { length, .. }) = self.armed else { return };
+        let Some(Planned { length, choice, .. }) = self.armed else { return };
         let Host { roles: Roles::Ordering(ordering), epoch, .. } = &mut self.cluster.hosts[host]
         else {
             return;
@@ -142,12 +142,31 @@ impl<S: SimService> World<S> {
         let voters = layout.members().split_last().map_or(&[][..], |(_, voters)| voters);
         let voters: Vec<_> =
             voters.iter().filter_map(|node| self.cluster.route(&epoch, *node, ring)).collect();
+        // One of them comes back without what was decided, or all come back last: long enough for the
+        // others to begin another ballot.
+        let forgetful = voters.get(index(choice >> 8, voters.len().max(1)));
+        let copy = forgetful.filter(|_| choice >> 62 & 1 == 1).and_then(|host| {
+            let time = self.time_before(Duration::from_micros(1 << (choice >> 16 & 15)))?;
+            self.may_put_back(*host, time).then_some((*host, time))
+        });
         for host in self.cluster.acceptor_hosts().to_vec() {
-            // Long enough for the others to begin another ballot without those that voted.
-            let is_late = voters.contains(&host);
-            let length = if is_late { length + self.plan.timing.election * 8 } else { length };
-            self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
+            let late = match copy {
+                None if voters.contains(&host) => self.plan.timing.election * 8,
+                None => Duration::ZERO,
+                Some(_) => self.apart(host, choice),
+            };
+            self.crash_acceptor(host, length + late + Duration::from_micros(host as u64 * 90));
         }
+        if let Some((host, time)) = copy {
+            self.replace_disks(host, time);
+        }
+    }
+
+    /// How much later than others a host comes back, so that one of those that are sound is still
+    /// asking while others stand: no later than they wait for it.
+    fn apart(&self, host: usize, choice: u64) -> Duration {
+        self.plan.timing.election * u32::try_from(choice >> (host % 14 * 2) & 3).expect("two bits")
+            / 2
     }
 
     pub(super) fn crash_acceptor(&mut self, host: usize, length: Duration) {
@@ -264,8 +283,13 @@ impl<S: SimService> World<S> {
         if self.is_healed || self.has_wiped || !self.is_calm() || self.has_doubt() {
             return;
         }
+        let copy = if choice >> 62 & 1 == 1 { self.copy_for_blackout(choice) } else { None };
         for host in self.cluster.acceptor_hosts().to_vec() {
-            self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
+            let late = copy.map_or(Duration::ZERO, |_| self.apart(host, choice));
+            self.crash_acceptor(host, length + late + Duration::from_micros(host as u64 * 90));
+        }
+        if let Some((host, time)) = copy {
+            self.replace_disks(host, time);
         }
         for replica in 0..self.cluster.replicas.len() {
             let Replica { is_live, hosts, .. } = &self.cluster.replicas[replica];

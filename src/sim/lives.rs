@@ -216,7 +216,7 @@ pub(super) fn ordering(
 
 fn ring_config(plan: &Plan, epoch: &Epoch, ring: RingId) -> RingConfig {
     let epoch = epoch.of_ring(plan, ring);
-    let ring_paxos::Epoch { number, acceptors, learners, retention, keeps_lives } = epoch;
+    let ring_paxos::Epoch { number, acceptors, learners, retention, former_lives } = epoch;
     RingConfig {
         epoch: number,
         decides_members: usize::from(ring.0) + 1 == plan.rings(),
@@ -224,7 +224,7 @@ fn ring_config(plan: &Plan, epoch: &Epoch, ring: RingId) -> RingConfig {
         instances: plan.log,
         apply_bound: plan.log as u64 - plan.log as u64 / 4,
         retention,
-        keeps_lives,
+        former_lives,
         heartbeat: plan.timing.heartbeat,
         election_timeout: plan.timing.election,
         ..RingConfig::new(ring, acceptors).with_room(plan.room)

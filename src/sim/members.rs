@@ -8,9 +8,9 @@ use super::changes::Change;
 use super::checkers::{Epochs, Violations};
 use super::plan::Plan;
 use crate::config::{Member, Members};
-use crate::ring_paxos::{self, Retention};
-use crate::types::{MAX_GROUPS, MAX_REPLICAS, NodeId, ReplicaId, ReplicaSet, RingId};
-use crate::wire::{self, Kind, NEWEST, OLDEST};
+use crate::ring_paxos::{self, FormerLives, Retention};
+use crate::types::{MAX_GROUPS, MAX_REPLICAS, NodeId, Random, ReplicaId, ReplicaSet, RingId};
+use crate::wire::{self, NEWEST, OLDEST};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
@@ -108,8 +108,14 @@ impl Epoch {
         };
         Self::of(Members {
             epoch: 1,
-            // Where it is to change, it begins with the oldest one.
-            wire: if plan.changes.iter().any(Change::is_of_version) { OLDEST } else { NEWEST },
+            wire: if plan.changes.iter().any(Change::is_of_version) {
+                // Where it is to change, it begins with one of the older ones.
+                let older = u64::from(NEWEST - OLDEST);
+                let above = Random::new(plan.seed).stream(16).below(older);
+                OLDEST + u8::try_from(above).expect("below the newest")
+            } else {
+                NEWEST
+            },
             immutable: plan.seed,
             acceptors: members(0, plan.acceptors),
             replicas: members(plan.acceptors, plan.replicas),
@@ -186,9 +192,14 @@ impl Epoch {
         self.homes().any(|other| other == home)
     }
 
-    /// Whether its members can tell each other of their lives.
-    pub(super) const fn keeps_lives(&self) -> bool {
-        Kind::Recall.since() <= self.members.wire
+    /// What its members can tell each other of their lives, as on real hosts: where the log is on
+    /// disk.
+    pub(super) fn former_lives(&self, plan: &Plan) -> FormerLives {
+        if plan.is_durable {
+            FormerLives::in_version(self.members.wire)
+        } else {
+            FormerLives::Unknown
+        }
     }
 
     /// What it makes of `ring`.
@@ -200,9 +211,8 @@ impl Epoch {
         let learners: Vec<u64> = self.replicas().flat_map(of).collect();
         let retention = retention(plan, self.members.replicas.len(), learners.len());
         let (number, acceptors) = (self.number(), self.acceptors());
-        // As on real hosts: where the log is on disk.
-        let keeps_lives = plan.is_durable && self.keeps_lives();
-        ring_paxos::Epoch { number, acceptors, learners, retention, keeps_lives }
+        let former_lives = self.former_lives(plan);
+        ring_paxos::Epoch { number, acceptors, learners, retention, former_lives }
     }
 }
 

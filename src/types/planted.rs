@@ -53,6 +53,8 @@ bugs! {
     AmnesiacVotes = "amnesiac-votes",
     /// An acceptor whose disk was put back to an older image votes as if nothing had happened.
     OldCopyVotes = "old-copy-votes",
+    /// A candidate counts the promise of an acceptor that nobody vouches for like any other.
+    UnvouchedCounts = "unvouched-counts",
     /// A learner delivers a value by its instance alone, whatever id was decided.
     DeliverWithoutId = "deliver-without-id",
     /// The merge counts SKIP(n) as one slot.

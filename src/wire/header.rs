@@ -10,7 +10,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"PSMR");
 /// The oldest wire version that is spoken here.
 pub const OLDEST: u8 = 1;
 /// The newest wire version that is spoken here. Which one a cluster speaks, its members say.
-pub const NEWEST: u8 = 2;
+pub const NEWEST: u8 = 3;
 /// Bytes of a [`Header`].
 pub const HEADER_LENGTH: usize = size_of::<Header>();
 

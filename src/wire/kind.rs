@@ -62,6 +62,8 @@ pub enum Kind {
     Recollection = 28,
     /// In which of their lives acceptors were heard of, whoever promises.
     KnownLives = 29,
+    /// A coordinator has had all that a life may have forgotten accepted anew.
+    Vouch = 30,
 }
 
 impl Kind {
@@ -69,13 +71,17 @@ impl Kind {
     #[must_use]
     pub const fn since(self) -> u8 {
         // Kinds are numbered as they come: one of a later version stands behind all of these.
-        if (self as u8) < (Self::Recall as u8) { 1 } else { 2 }
+        match self as u8 {
+            kind if kind < Self::Recall as u8 => 1,
+            kind if kind < Self::Vouch as u8 => 2,
+            _ => 3,
+        }
     }
 
     /// From the wire.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 29] = [
+        const KINDS: [Kind; 30] = [
             Kind::Propose,
             Kind::Prepare,
             Kind::Promise,
@@ -105,6 +111,7 @@ impl Kind {
             Kind::Recall,
             Kind::Recollection,
             Kind::KnownLives,
+            Kind::Vouch,
         ];
         if byte == 0 || byte as usize > KINDS.len() { None } else { Some(KINDS[byte as usize - 1]) }
     }

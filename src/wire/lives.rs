@@ -56,3 +56,15 @@ pub struct KnownLives {
     /// the life that promised. 0: none, or one that needed no number.
     pub numbers: [u64; MAX_ACCEPTORS],
 }
+
+/// Coordinator -> acceptor, when it asks by a [`Recall`]: `ballot` has decided anew all that it
+/// inherited, and the coordinator knows of `life`, whose log is as good as any other from now on.
+/// Acceptor -> candidate, before its promise of `ballot`: this was once said to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Vouch {
+    /// The coordinator's or the candidate's.
+    pub ballot: Ballot,
+    /// The acceptor's.
+    pub life: Incarnation,
+}

@@ -6,7 +6,7 @@ use super::status::{StatusPage, StatusRequest};
 use super::{
     CheckpointPiece, CheckpointRequest, DecidedRanges, DecodeError, HEADER_LENGTH, Kind,
     KnownLives, Layout, Propose, Reader, Recall, Recollection, Redirect, Refused, Taken, Value,
-    WantedRanges, Writer,
+    Vouch, WantedRanges, Writer,
 };
 use crate::types::{Ballot, Incarnation, Instance, Slot, ValueId};
 use bytemuck::{Pod, Zeroable};
@@ -309,6 +309,7 @@ pub enum Message<'a> {
     Recall(Recall),
     Recollection(Recollection),
     KnownLives(KnownLives),
+    Vouch(Vouch),
 }
 
 impl<'a> Message<'a> {
@@ -345,6 +346,7 @@ impl<'a> Message<'a> {
             Self::Recall(_) => Kind::Recall,
             Self::Recollection(_) => Kind::Recollection,
             Self::KnownLives(_) => Kind::KnownLives,
+            Self::Vouch(_) => Kind::Vouch,
         }
     }
 
@@ -384,6 +386,7 @@ impl<'a> Message<'a> {
                 Self::Recall(_) => size_of::<Recall>(),
                 Self::Recollection(_) => size_of::<Recollection>(),
                 Self::KnownLives(_) => size_of::<KnownLives>(),
+                Self::Vouch(_) => size_of::<Vouch>(),
             }
     }
 
@@ -442,6 +445,7 @@ impl<'a> Message<'a> {
             Self::Recall(recall) => writer.pod(recall),
             Self::Recollection(recollection) => writer.pod(recollection),
             Self::KnownLives(lives) => writer.pod(lives),
+            Self::Vouch(vouch) => writer.pod(vouch),
         }
     }
 
@@ -495,6 +499,7 @@ impl<'a> Message<'a> {
             Kind::Recall => Self::Recall(r.pod()?),
             Kind::Recollection => Self::Recollection(r.pod()?),
             Kind::KnownLives => Self::KnownLives(r.pod()?),
+            Kind::Vouch => Self::Vouch(r.pod()?),
         };
         if reader.rest().is_empty() { Ok(message) } else { Err(DecodeError::Malformed) }
     }

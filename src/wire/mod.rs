@@ -36,7 +36,7 @@ pub use header::{
     seal,
 };
 pub use kind::Kind;
-pub use lives::{KnownLives, Recall, Recollection};
+pub use lives::{KnownLives, Recall, Recollection, Vouch};
 pub use members::{Epoch, MembersRequest};
 pub use message::{
     Accept, Accepted, Admission, Beacon, Decision, Heartbeat, Message, Newborn, Position, Prepare,

@@ -168,6 +168,7 @@ fn what_acceptors_ask_at_their_start_survives_the_wire() {
     assert_round_trip(&Message::Recollection(recollection));
     let numbers = std::array::from_fn(|index| 7 * index as u64);
     assert_round_trip(&Message::KnownLives(KnownLives { ballot: ballot(6), numbers }));
+    assert_round_trip(&Message::Vouch(Vouch { ballot: ballot(6), life: Incarnation(3) }));
 }
 
 #[test]
@@ -256,8 +257,9 @@ fn every_kind_has_the_version_that_it_came_with() {
     let since = |byte| Kind::from_wire(byte).map(Kind::since);
     assert!((1..=26).all(|byte| since(byte) == Some(1)));
     assert_eq!([27, 28, 29].map(since), [Some(2); 3]);
-    assert_eq!(since(30), None, "a kind more is of a later version than the last that is out");
-    assert_eq!((OLDEST, NEWEST), (1, 2));
+    assert_eq!(since(30), Some(3));
+    assert_eq!(since(31), None, "a kind more is of a later version than the last that is out");
+    assert_eq!((OLDEST, NEWEST), (1, 3));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) enum Catcher {
     Simulation,
 }
 
-const CAUGHT: [(Bug, Catcher); 31] = [
+const CAUGHT: [(Bug, Catcher); 32] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -55,6 +55,7 @@ const CAUGHT: [(Bug, Catcher); 31] = [
     (Bug::NewcomerVotes, Catcher::Simulation),
     (Bug::AcceptedForgottenAtTakeUp, Catcher::Simulation),
     (Bug::StateAstray, Catcher::Simulation),
+    (Bug::UnvouchedCounts, Catcher::Simulation),
 ];
 
 /// The bugs that `catcher` has to catch.

@@ -52,7 +52,7 @@ fn speak(cluster: &Deployment, version: u8, newest: u8) {
     assert_eq!(status["wire"], version);
 }
 
-/// What acceptors ask each other in version 2: a directory that is put back from a copy, here of the
+/// What acceptors ask each other since version 2: a directory that is put back from a copy, here of the
 /// time before the upgrade, has no vote before the others admit it.
 fn finds_a_copy_of_before(cluster: &mut Deployment, kept: &Path, text: &str) {
     assert_eq!(cluster.client(&["insert", "4000001", "7"], ""), ["ok"]);
@@ -74,7 +74,7 @@ fn finds_a_copy_of_before(cluster: &mut Deployment, kept: &Path, text: &str) {
 /// Nobody who does not speak the cluster's version has a part in it, or goes on without one.
 fn refuses_who_is_held_back(cluster: &mut Deployment, held: &str) {
     stop(cluster, "r2");
-    let why = "the cluster speaks wire version 2";
+    let why = "the cluster speaks wire version 3";
     // Its directory knows of the upgrade, though the file does not.
     let node = ["node", "--config", held, "--id", "r2"];
     let output = psmr(&node);
@@ -104,7 +104,7 @@ fn a_rolling_restart_and_then_an_upgrade_go_on_under_load_and_lose_nothing() {
     let mut cluster = Deployment::new(&["--keys", KEYS, "--durability", "sync"]);
     let (config, held) = (cluster.path("cluster.toml"), cluster.path("held.toml"));
     let text = fs::read_to_string(&config).expect("it was written");
-    let text = text.replace("\nwire = 2 ", "\nwire = 1 ");
+    let text = text.replace("\nwire = 3 ", "\nwire = 1 ");
     for file in [&held, &config] {
         fs::write(file, text.clone() + HELD_BACK).expect("a writable directory");
     }
@@ -119,7 +119,7 @@ fn a_rolling_restart_and_then_an_upgrade_go_on_under_load_and_lose_nothing() {
         (output.status.code(), lines(&output.stderr).join(" "))
     };
     let (status, told) = upgrade(&config);
-    let all = "wire version 2 is not spoken by a1, a2, a3, r1, r2: restart them";
+    let all = "wire version 3 is not spoken by a1, a2, a3, r1, r2: restart them";
     assert!(status == Some(1) && told.contains(all), "{told}");
     let (status, told) = upgrade(&held);
     assert!(status == Some(2) && told.contains("network.newest_wire in "), "{told}");
@@ -138,17 +138,17 @@ fn a_rolling_restart_and_then_an_upgrade_go_on_under_load_and_lose_nothing() {
         stop(&mut cluster, id);
         start(&mut cluster, id);
     }
-    speak(&cluster, 1, 2);
+    speak(&cluster, 1, 3);
     change(&cluster, 2, &["upgrade"]);
-    speak(&cluster, 2, 2);
-    cluster.said_when(&["r1"], &["r1: epoch 2 begins: a1, a2, a3, r1, r2, by wire version 2"]);
+    speak(&cluster, 3, 3);
+    cluster.said_when(&["r1"], &["r1: epoch 2 begins: a1, a2, a3, r1, r2, by wire version 3"]);
     finds_a_copy_of_before(&mut cluster, &kept, &text);
     assert!(load.goes_on() && load.went_well() > 1_000);
     let file = fs::read_to_string(&config).expect("it is there");
-    assert!(file.contains("\nwire = 2 ") && file.contains("epoch = 2"), "{file}");
+    assert!(file.contains("\nwire = 3 ") && file.contains("epoch = 2"), "{file}");
     let (status, told) = upgrade(&config);
-    assert!(status == Some(2) && told.contains("speaks wire version 2 already"), "{told}");
-    assert_eq!(lines(&member(&cluster, &["list"]).stdout)[0], "epoch 2, wire version 2");
+    assert!(status == Some(2) && told.contains("speaks wire version 3 already"), "{told}");
+    assert_eq!(lines(&member(&cluster, &["list"]).stdout)[0], "epoch 2, wire version 3");
     refuses_who_is_held_back(&mut cluster, &held);
     let output = member(&cluster, &["upgrade", "--to", "1"]);
     let told = lines(&output.stderr).join(" ");

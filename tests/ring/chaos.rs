@@ -3,7 +3,7 @@
 
 use super::log::TestLog;
 use super::net::{Faults, Net};
-use psmr::ring_paxos::{Member, Memory, RingConfig};
+use psmr::ring_paxos::{FormerLives, Member, Memory, RingConfig};
 use psmr::types::{NodeId, Random, RingId};
 use std::time::Duration;
 
@@ -42,7 +42,10 @@ pub(crate) fn run(seed: u64, course: Course) -> Outcome {
     config.batch_limit = if random.chance(1, 2) { 16 } else { 200 };
     config.learners = if random.chance(1, 2) { vec![1] } else { Vec::new() };
     config.decides_members = changes || course == Course::Upgrades;
-    config.keeps_lives = course == Course::OldCopies;
+    if course == Course::OldCopies {
+        let is_old = random.chance(1, 2);
+        config.former_lives = if is_old { FormerLives::Asked } else { FormerLives::Vouched };
+    }
     let mut net = Net::with_spares(config, if changes { 4 } else { 0 }, random.next());
     net.faults = Faults {
         loss: if random.chance(2, 3) { random.below(200) } else { 0 },
@@ -189,11 +192,14 @@ fn copy(net: &mut Net, random: &mut Random, copies: &mut [Option<(TestLog, u32)>
         return;
     }
     // In an epoch without lives nobody finds out, nor from one that others are in still.
-    let is_kept = net.members.iter().flatten().all(|member| member.config().keeps_lives);
+    let is_kept =
+        net.members.iter().flatten().all(|member| member.config().former_lives.are_kept());
     let Some((copy, epoch)) = copies[index].take().filter(|_| is_kept) else { return };
     net.filter = Box::new(|_| true);
-    // A copy is older than what the others have heard since.
-    net.run(Duration::from_millis(20));
+    if net.config.former_lives == FormerLives::Asked {
+        // A copy is older than what the others have heard since.
+        net.run(Duration::from_millis(20));
+    }
     net.crash(index);
     net.put_back(index, copy);
     net.epoch_of[index] = epoch;

@@ -3,9 +3,9 @@
 use super::log::TestLog;
 use super::net::Net;
 use super::packet::page_of_nothing;
-use psmr::ring_paxos::{Memory, RingConfig};
+use psmr::ring_paxos::{FormerLives, Memory, RingConfig};
 use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId};
-use psmr::wire::{Kind, KnownLives, Message, Prepare, Recall};
+use psmr::wire::{Kind, KnownLives, Message, Prepare, Recall, Vouch};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -13,7 +13,8 @@ const MILLI: Duration = Duration::from_millis(1);
 /// `count` acceptors that keep lives, and have decided ten values.
 fn ring(count: u16) -> Net {
     let config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
-    let mut net = Net::with(RingConfig { keeps_lives: true, ..config }, 9);
+    let former_lives = FormerLives::Vouched;
+    let mut net = Net::with(RingConfig { former_lives, ..config }, 9);
     net.run(5 * MILLI);
     for number in 1..=10 {
         net.propose(0, number, format!("<{number}>").as_bytes());
@@ -74,6 +75,7 @@ fn who_restarts_while_another_is_down_waits_a_little_and_votes() {
     assert!(!net.member(1).has_vote(), "the third may know better");
     net.run(400 * MILLI);
     assert!(net.member(1).has_vote());
+    net.run(300 * MILLI); // And a candidate for what it may have forgotten.
     decide(&mut net, 11, b"eleven");
     // Alone it cannot know.
     net.crash(0);
@@ -262,9 +264,9 @@ fn those_in_doubt_do_not_vouch_for_each_other() {
 
 #[test]
 fn pages_of_two_lives_make_no_answer() {
-    for keeps_lives in [false, true] {
+    for former_lives in [FormerLives::Unknown, FormerLives::Asked, FormerLives::Vouched] {
         let acceptors = (0..3).map(NodeId).collect();
-        let config = RingConfig { keeps_lives, ..RingConfig::new(RingId(0), acceptors) };
+        let config = RingConfig { former_lives, ..RingConfig::new(RingId(0), acceptors) };
         let mut net = Net::with(config, 9);
         net.run(5 * MILLI);
         net.crash(0);
@@ -278,6 +280,8 @@ fn pages_of_two_lives_make_no_answer() {
             let numbers = std::array::from_fn(|index| if index == 2 { life } else { 0 });
             let known = KnownLives { ballot, numbers };
             net.inject(1, sender, &Message::KnownLives(known));
+            let vouch = Vouch { ballot, life: Incarnation(life) };
+            net.inject(1, sender, &Message::Vouch(vouch));
             let promise = page_of_nothing(ballot, page, 2);
             net.inject(1, sender, &Message::Promise(promise));
             net.member(1).counters().take_overs
@@ -351,9 +355,9 @@ fn who_restarts_before_a_new_ballot_has_decided_anything_is_no_old_copy() {
 
 #[test]
 fn who_was_admitted_knows_in_its_next_life_what_it_had_not_to_know() {
-    for keeps_lives in [false, true] {
+    for former_lives in [FormerLives::Unknown, FormerLives::Asked, FormerLives::Vouched] {
         let config = RingConfig::new(RingId(0), (0..3).map(NodeId).collect());
-        let small = RingConfig { keeps_lives, instances: 16, apply_bound: 12, ..config };
+        let small = RingConfig { former_lives, instances: 16, apply_bound: 12, ..config };
         let mut net = Net::with(small, 9);
         net.run(5 * MILLI);
         for number in 1..=30 {

@@ -6,7 +6,7 @@ pub(crate) use super::log::Owned;
 use super::log::{TestLog, Written};
 use super::packet::Outgoing;
 pub(crate) use super::packet::Packet;
-use psmr::ring_paxos::{Envelope, Epoch, Member, Memory, RingConfig, Role};
+use psmr::ring_paxos::{Envelope, Epoch, FormerLives, Member, Memory, RingConfig, Role};
 use psmr::types::{Address, Incarnation, Instance, NodeId, Random, RingId, Time, ValueId};
 use psmr::wire::{DecidedRanges, Kind, Message, Position, Propose, WantedRange, WantedRanges};
 use std::collections::BTreeMap;
@@ -135,8 +135,8 @@ impl Net {
         let memory = if lacks { Memory::Amnesiac } else { memory };
         let epoch = self.epoch_of[index];
         let acceptors = self.epochs[&epoch].clone();
-        let keeps_lives = self.keeps_lives_in(epoch);
-        let config = RingConfig { epoch, acceptors, keeps_lives, ..self.config.clone() };
+        let former_lives = self.former_lives_in(epoch);
+        let config = RingConfig { epoch, acceptors, former_lives, ..self.config.clone() };
         let mut member = Member::new(config, me, memory, log, seed, self.now);
         if memory == Memory::Restored {
             let kept = disk.kept();
@@ -289,8 +289,9 @@ impl Net {
         self.inject(to, from, &Message::Reconfigure(change));
     }
 
-    fn keeps_lives_in(&self, epoch: u32) -> bool {
-        self.config.keeps_lives || self.upgraded_in.is_some_and(|first| first <= epoch)
+    fn former_lives_in(&self, epoch: u32) -> FormerLives {
+        let is_upgraded = self.upgraded_in.is_some_and(|first| first <= epoch);
+        if is_upgraded { FormerLives::Vouched } else { self.config.former_lives }
     }
 
     /// Puts forward the same acceptors, which keep lives from the next epoch on.
@@ -320,8 +321,8 @@ impl Net {
         let acceptors = self.epochs[&epoch].clone();
         self.epoch_of[index] = epoch;
         let RingConfig { learners, retention, .. } = self.config.clone();
-        let keeps_lives = self.keeps_lives_in(epoch);
-        let next = Epoch { number: epoch, acceptors, learners, retention, keeps_lives };
+        let former_lives = self.former_lives_in(epoch);
+        let next = Epoch { number: epoch, acceptors, learners, retention, former_lives };
         let (mut is_member, now) = (true, self.now);
         self.step(index, |member, out| is_member = member.take_up(next, now, out));
         if !is_member {

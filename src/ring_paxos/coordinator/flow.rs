@@ -66,6 +66,7 @@ impl<L: Log> Member<L> {
             return;
         }
         self.coordinator.heartbeat_at = now + self.config.heartbeat;
+        self.vouch_for_itself();
         let (decided, slot) = self.decided_by_this_ballot();
         let heartbeat = Heartbeat {
             ballot: self.coordinator.ballot,

@@ -14,11 +14,13 @@ use crate::wire::{Layout, MAX_RING, Message, Prepare, Promise, PromiseRecord, Va
 pub(super) struct Preparing {
     /// By acceptor.
     pub(super) answers: Vec<Answer>,
+    /// How often those that are missing were asked since f + 1 had promised, where more are waited for.
+    pub(super) rounds: Option<u32>,
 }
 
 impl Preparing {
     /// How many acceptors have promised completely, this one not counted.
-    fn complete(&self) -> usize {
+    pub(super) fn complete(&self) -> usize {
         self.answers.iter().filter(|answer| answer.is_complete).count()
     }
 
@@ -38,7 +40,7 @@ impl<L: Log> Member<L> {
         let first = self.first_open();
         let known = self.config.acceptors.iter().map(|node| self.acceptor.lives.number_of(*node));
         let answers = known.map(|number| Answer::awaited(first, number)).collect();
-        self.coordinator.phase = Phase::Preparing(Box::new(Preparing { answers }));
+        self.coordinator.phase = Phase::Preparing(Box::new(Preparing { answers, rounds: None }));
         self.coordinator.ballot = ballot;
         self.coordinator.stood_at = now;
         for petition in &mut self.coordinator.admissions {
@@ -51,14 +53,17 @@ impl<L: Log> Member<L> {
         self.check_promises(now, out);
     }
 
-    /// Asks whoever has not promised completely.
+    /// Asks whoever has not promised completely. While more than a quorum is waited for, those that
+    /// have promised must hear that this candidate is alive, and say again who vouches for them.
     pub(in crate::ring_paxos) fn prepare_again(&self, out: &mut impl Outbox) {
         let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
         let ballot = self.coordinator.ballot;
         for (index, answer) in preparing.answers.iter().enumerate() {
-            if index != self.index && !answer.is_complete {
-                let prepare = Prepare { ballot, first: answer.asked };
-                self.send_prepare(index, prepare, out);
+            let is_asked = !answer.is_complete || preparing.rounds.is_some();
+            if index != self.index && is_asked {
+                let nothing = self.window.highest().next();
+                let first = if answer.is_complete { nothing } else { answer.asked };
+                self.send_prepare(index, Prepare { ballot, first }, out);
             }
         }
     }
@@ -77,7 +82,7 @@ impl<L: Log> Member<L> {
         out: &mut impl Outbox,
     ) {
         let Some(index) = self.config.index(envelope.sender) else { return };
-        let (first, has_number) = (self.first_open(), self.config.keeps_lives);
+        let (first, has_number) = (self.first_open(), self.config.former_lives.are_kept());
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
         let answer = &mut preparing.answers[index];
         if promise.ballot != self.coordinator.ballot
@@ -135,19 +140,25 @@ impl<L: Log> Member<L> {
         }
     }
 
-    /// Leads as soon as f + 1 have promised, this one included.
+    /// Leads as soon as f + 1 have promised, this one included, whose logs are not in doubt.
     pub(in crate::ring_paxos) fn check_promises(&mut self, now: Time, out: &mut impl Outbox) {
-        let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
+        let is_persisted = self.is_promise_persisted();
+        let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
         let is_quorum = preparing.complete() + 1 >= self.config.quorum();
-        if !is_quorum || !self.is_promise_persisted() {
+        if !is_quorum || !is_persisted {
+            preparing.rounds = None;
             return;
         }
+        let is_first = preparing.rounds.is_none();
+        preparing.rounds.get_or_insert(0);
+        let needs_others = self.needs_others(is_first, out);
+        let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
         // A re-admission needs an answer of everyone: worth a little patience.
         let age = now.since(self.coordinator.stood_at);
         let waits_for_all = !self.coordinator.admissions.is_empty()
             && !self.has_answer_of_all_but(self.index)
             && age < self.config.election_timeout / 4;
-        if !waits_for_all {
+        if !waits_for_all && !needs_others {
             let layout = self.lay_ring(preparing);
             self.lead(&layout, now, out);
         }
@@ -168,8 +179,9 @@ impl<L: Log> Member<L> {
         let Phase::Preparing(preparing) = &self.coordinator.phase else {
             return !self.has_vote() && self.election.is_silent(now);
         };
-        let is_stuck = now.since(self.coordinator.stood_at) >= self.config.election_timeout;
-        is_stuck || self.config.acceptors.len() - preparing.inert() < self.config.quorum()
+        let is_late = now.since(self.coordinator.stood_at) >= self.config.election_timeout;
+        (is_late && preparing.rounds.is_none())
+            || self.config.acceptors.len() - preparing.inert() < self.config.quorum()
     }
 
     /// f of those that promised, the next in order after this one; the coordinator is last.
@@ -236,7 +248,7 @@ impl<L: Log> Member<L> {
     /// will ask again.
     pub(in crate::ring_paxos) fn retire(&mut self) {
         if self.coordinator.is_leading() {
-            if self.config.keeps_lives {
+            if self.config.former_lives.are_kept() {
                 self.acceptor.marked = self.acceptor.marked.max(self.coordinator.decided);
             }
             let (sent, next) = (self.coordinator.sent, self.coordinator.next);

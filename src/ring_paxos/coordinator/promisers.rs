@@ -7,13 +7,21 @@
 //! knows of that life, and says so with its own promise ([`KnownLives`]). f + 1 answer it, and beside
 //! it the quorum has f members, the candidate among them, so one of them does both. A promise of an
 //! earlier life is forgotten then, and asked for again.
+//!
+//! f + 1 promises are enough only if logs that nobody vouches for yet are not needed for a quorum, or
+//! nobody else is to be had (`vouch`).
 
 use super::Phase;
 use crate::ring_paxos::lives::may_follow;
 use crate::ring_paxos::member::Member;
 use crate::ring_paxos::{Envelope, Instance, Log, Outbox};
-use crate::types::{Incarnation, Time};
+use crate::types::{Ballot, Bug, Incarnation, Time};
 use crate::wire::{KnownLives, Prepare};
+
+/// How often a candidate asks those that are missing, beside promises that nobody vouches for: eight
+/// times in an election time-out. Longer than who restarts waits before it may answer (`lives`). They
+/// are counted, not timed: a candidate that stood still has not waited.
+const ROUNDS: u32 = 24;
 
 /// What one acceptor has promised so far.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -30,13 +38,20 @@ pub(super) struct Answer {
     /// Where lives are kept: the number of the last life that this candidate or a promiser knows of.
     /// If `life` is here, it is that one's.
     number: u64,
+    /// A coordinator has vouched for this life of it.
+    vouched_for: Option<Incarnation>,
 }
 
 impl Answer {
     /// None yet, from `first` on; lives before `number` do not count.
     pub(super) const fn awaited(first: Instance, number: u64) -> Self {
-        let (pages, life) = (0, None);
-        Self { asked: first, pages, is_complete: false, is_inert: false, life, number }
+        let (pages, life, vouched_for) = (0, None, None);
+        Self { asked: first, pages, is_complete: false, is_inert: false, life, number, vouched_for }
+    }
+
+    /// Whether it has promised with a log that may be a copy of an earlier day.
+    fn is_doubtful(&self) -> bool {
+        self.is_complete && (self.life.is_none() || self.vouched_for != self.life)
     }
 
     /// Whether a page of `life` belongs to this answer: of another life than before, the answer begins
@@ -62,7 +77,8 @@ impl Answer {
     fn forget(&mut self, first: Instance) -> bool {
         let has_answered = self.life.is_some();
         if has_answered {
-            *self = Self { is_inert: self.is_inert, ..Self::awaited(first, self.number) };
+            let Self { is_inert, vouched_for, number, .. } = *self;
+            *self = Self { is_inert, vouched_for, ..Self::awaited(first, number) };
         }
         has_answered
     }
@@ -80,7 +96,7 @@ impl<L: Log> Member<L> {
         let first = self.first_open();
         let Some(index) = self.config.index(envelope.sender) else { return };
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
-        if known.ballot != self.coordinator.ballot || !self.config.keeps_lives {
+        if known.ballot != self.coordinator.ballot || !self.config.former_lives.are_kept() {
             return;
         }
         let answer = &mut preparing.answers[index];
@@ -117,5 +133,58 @@ impl<L: Log> Member<L> {
             let prepare = Prepare { ballot: self.coordinator.ballot, first };
             self.send_prepare(index, prepare, out);
         }
+    }
+
+    /// An acceptor that promises `ballot` was vouched for in its life of now.
+    pub(in crate::ring_paxos) fn note_vouch(
+        &mut self,
+        envelope: &Envelope,
+        ballot: Ballot,
+        now: Time,
+        out: &mut impl Outbox,
+    ) {
+        let Some(index) = self.config.index(envelope.sender) else { return };
+        let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return };
+        if ballot == self.coordinator.ballot {
+            preparing.answers[index].vouched_for = Some(envelope.incarnation);
+            self.check_promises(now, out);
+        }
+    }
+
+    /// Time-outs go by.
+    pub(in crate::ring_paxos) fn count_round(&mut self) {
+        if let Phase::Preparing(preparing) = &mut self.coordinator.phase {
+            preparing.rounds = preparing.rounds.map(|rounds| rounds + 1);
+        }
+    }
+
+    /// Whether there is a quorum, and more promises are waited for.
+    pub(in crate::ring_paxos) fn waits_for_more(&self) -> bool {
+        matches!(&self.coordinator.phase, Phase::Preparing(preparing) if preparing.rounds.is_some())
+    }
+
+    /// Whether a quorum is not enough, since nobody vouches for some of it: they may have forgotten what
+    /// was decided with them. Who had no memory before there was one, `is_first`, is asked again: it
+    /// may have been admitted since, and have had a part in something.
+    pub(super) fn needs_others(&mut self, is_first: bool, out: &mut impl Outbox) -> bool {
+        let (count, quorum) = (self.config.acceptors.len(), self.config.quorum());
+        let (vouches, index) = (self.vouches(), self.index);
+        let is_own_doubtful = !self.acceptor.lives.is_vouched_for();
+        let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return false };
+        let doubtful = preparing.answers.iter().filter(|answer| answer.is_doubtful()).count()
+            + usize::from(is_own_doubtful);
+        if doubtful == 0 || !vouches || Bug::UnvouchedCounts.is_planted() {
+            return false;
+        }
+        // No more than so many are copies, for no more may fail.
+        let enough = quorum + doubtful.min(count - quorum);
+        if preparing.complete() + 1 >= enough || preparing.rounds >= Some(ROUNDS) {
+            return false;
+        }
+        if is_first {
+            preparing.answers.iter_mut().for_each(|answer| answer.is_inert = false);
+            self.prepare_again(out);
+        }
+        !self.has_answer_of_all_but(index)
     }
 }
