@@ -36,6 +36,7 @@ mod wiped;
 use disk::Disk;
 use faults::Io;
 use options::Options;
+use psmr::host::program::COMMIT;
 use psmr::transport::udp;
 use schedule::{Durability, Round};
 use std::path::{Path, PathBuf};
@@ -202,7 +203,7 @@ fn passes(test: &Test, options: &Options, clocks: &[PathBuf]) -> bool {
     let _ = fs::remove_file(directory.join(HELD));
     drop(lock);
     println!(
-        "kept: {}\nreplay: cargo test --test chaos -- {name} --seed {}{}",
+        "kept: {}\ncommit: {COMMIT}\nreplay: cargo test --test chaos -- {name} --seed {}{}",
         directory.display(),
         options.seed,
         asked.map_or(String::new(), |minutes| format!(" --minutes {minutes}"))

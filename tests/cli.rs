@@ -282,6 +282,7 @@ fn a_report_has_every_key_of_its_schema() {
     let mut expected: Vec<String> = [
         ".schema",
         ".version",
+        ".commit",
         ".ok",
         ".error",
         ".host",

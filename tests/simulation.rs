@@ -2,6 +2,7 @@
 
 mod planted;
 
+use psmr::host::program::COMMIT;
 use psmr::sim::{Lines, Model, Options, Run, run_seed, run_seeds};
 use psmr::types::Bug;
 use std::collections::BTreeSet;
@@ -22,13 +23,15 @@ fn run(seed: u64, options: &Options) -> Run {
 }
 
 #[track_caller]
-fn assert_holds(seed: u64, options: &Options) {
-    let Run { violations, .. } = run(seed, options);
+fn assert_holds(seed: u64, options: &Options) -> Run {
+    let run = run(seed, options);
     assert!(
-        violations.is_empty(),
-        "seed {seed} under {options:?}: {violations:#?}; \
-         replay it with: psmr sim --replay {seed} --trace"
+        run.violations.is_empty(),
+        "seed {seed} under {options:?}: {:#?}; \
+         at commit {COMMIT} replay it with: psmr sim --replay {seed} --trace",
+        run.violations
     );
+    run
 }
 
 /// Fifty seeds, `jobs` at once.
@@ -70,8 +73,7 @@ fn after_the_faults_every_command_ends_and_the_replicas_stand_at_one_position() 
     let _guard = without_bugs();
     for seed in 100..110 {
         let options = Options { commands: Some(300), ..Options::default() };
-        let run = run(seed, &options);
-        assert!(run.violations.is_empty(), "seed {seed}: {:#?}", run.violations);
+        let run = assert_holds(seed, &options);
         assert!(run.commands > 0, "seed {seed}");
     }
 }
@@ -82,8 +84,7 @@ fn members_come_and_go_and_every_promise_is_kept() {
     let mut changes = 0;
     for seed in 200..220 {
         let options = Options { commands: Some(400), ..Options::default() };
-        let run = run(seed, &options);
-        assert!(run.violations.is_empty(), "seed {seed}: {:#?}", run.violations);
+        let run = assert_holds(seed, &options);
         changes += run.changes;
     }
     assert!(changes >= 5, "{changes} epochs began");

@@ -2,6 +2,7 @@
 
 use super::{Histogram, Kind, Sample, Settings, Tally};
 use crate::host::describe::Description;
+use crate::host::program::{COMMIT, VERSION};
 use serde::Serialize;
 
 /// The schema of [`Report`] as JSON.
@@ -14,6 +15,8 @@ pub struct Report {
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,
+    /// The commit that it was built from.
+    pub commit: &'static str,
     /// Whether the run went as it should.
     pub ok: bool,
     /// Why not.
@@ -253,7 +256,8 @@ impl Report {
     pub fn new(config: Settings) -> Self {
         Self {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
+            version: VERSION,
+            commit: COMMIT,
             ok: false,
             error: None,
             host: Description::read(),

@@ -2,6 +2,7 @@
 
 use super::{Failure, complain, fallback, show};
 use crate::bench::{self, Io, Machine, Report, Settings};
+use crate::host::program::{COMMIT, VERSION};
 use crate::host::text::counted;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +36,7 @@ pub(super) struct DemoArgs {
 struct Object<'a> {
     schema: &'static str,
     version: &'static str,
+    commit: &'static str,
     ok: bool,
     /// Why the demonstration ended early.
     error: Option<&'a str>,
@@ -64,8 +66,8 @@ pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
 }
 
 fn show_object(error: Option<&str>, runs: &[Report]) -> Result<(), Failure> {
-    let version = env!("CARGO_PKG_VERSION");
-    let object = Object { schema: SCHEMA, version, ok: error.is_none(), error, runs };
+    let (version, commit) = (VERSION, COMMIT);
+    let object = Object { schema: SCHEMA, version, commit, ok: error.is_none(), error, runs };
     let json = serde_json::to_string(&object).expect("reports have nothing that JSON has not");
     show(&(json + "\n"))
 }

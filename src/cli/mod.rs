@@ -25,6 +25,7 @@ mod versions;
 pub(crate) use client::parse_line;
 
 use crate::bench::{RunError, SettingsError};
+use crate::host::program::BUILD;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use idle::Given;
@@ -35,7 +36,7 @@ use thiserror::Error;
 
 /// Parallel state-machine replication over Multi-Ring Paxos on IP multicast.
 #[derive(Debug, Parser)]
-#[command(name = "psmr", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "psmr", version = BUILD, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,7 @@
 //! `psmr sim`: seeded runs of the simulator, and their replay.
 
 use super::{Failure, show};
+use crate::host::program::COMMIT;
 use crate::host::text::counted;
 use crate::sim::{self, Lines, Model, Options, Run, ServiceKind, Violation};
 use crate::types::Bug;
@@ -94,6 +95,7 @@ enum ServiceArg {
 #[derive(Serialize)]
 struct Json {
     schema: &'static str,
+    commit: &'static str,
     seed: u64,
     runs: u64,
     commands: u64,
@@ -174,7 +176,7 @@ fn run_seeds(args: &SimArgs) -> Result<Total, Failure> {
             note(&format!("seed {seed}: {checker}: {detail}"));
         }
         if !run.violations.is_empty() {
-            note(&format!("replay it with: {}", replay(args, seed)));
+            note(&format!("at commit {COMMIT} replay it with: {}", replay(args, seed)));
         }
         total.add(&run);
         Ok::<_, Failure>(())
@@ -196,7 +198,7 @@ fn report(args: &SimArgs, total: Total) -> String {
     }
     format!(
         "{} from seed {first}: {commands} commands, {faults} faults, {events} events, trace \
-         {trace_hash:016x}: {verdict}\n",
+         {trace_hash:016x}, commit {COMMIT}: {verdict}\n",
         counted(usize::try_from(runs).unwrap_or(usize::MAX), "run")
     )
 }
@@ -211,6 +213,7 @@ fn json(total: Total, error: Option<String>) -> String {
     let violation = |(seed, Violation { checker, detail })| JsonViolation { seed, checker, detail };
     let json = Json {
         schema: "psmr.sim/1",
+        commit: COMMIT,
         seed: first,
         runs,
         commands,

@@ -1,6 +1,7 @@
 //! Every corpus, and mutations of it.
 
 use super::{TARGETS, Target};
+use crate::host::program::COMMIT;
 use crate::types::Random;
 use crate::wire::{Kind, Message};
 use std::fs;
@@ -82,7 +83,8 @@ fn feed((name, target): (&str, Target), count: u64, seed: u64) {
         if outcome.is_err() {
             let path = std::env::temp_dir().join(format!("psmr-fuzz-{name}-{seed}-{number}"));
             fs::write(&path, &data).unwrap();
-            panic!("{name}: mutation {number} of seed {seed} is in {}", path.display());
+            let path = path.display();
+            panic!("{name}: mutation {number} of seed {seed}, commit {COMMIT}, is in {path}");
         }
     }
 }
@@ -118,6 +120,6 @@ fn many_mutations_are_read_or_refused() {
         TARGETS.into_iter().filter(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name));
     for (name, target) in targets {
         feed((name, target), runs, seed);
-        println!("{name}: {runs} mutations of seed {seed}");
+        println!("{name}: {runs} mutations of seed {seed}, commit {COMMIT}");
     }
 }

@@ -10,6 +10,7 @@ pub mod file;
 pub mod memory;
 pub mod plan;
 pub mod ports;
+pub mod program;
 pub mod signals;
 pub mod text;
 pub mod threads;

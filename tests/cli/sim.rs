@@ -145,3 +145,24 @@ fn an_object_always_has_an_error_which_is_null_after_a_run() {
         assert!(error.contains(part) && failed["ok"] == false, "{error}");
     }
 }
+
+#[test]
+fn a_seed_that_fails_is_told_with_the_commit_and_the_line_that_replays_it() {
+    let line = include_str!("../scenarios/planted.txt").lines();
+    let mut words = line.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let planted = words.find(|words| words.len() == 3 && words[0] != "#");
+    let planted = planted.expect("a bug that needs no options");
+    let arguments = ["sim", "--json", "--bug", planted[0], "--seed", planted[1]];
+    let output = psmr(&[&arguments[..], &["--runs", planted[2]]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let (commit, seed) = (&json["commit"], &json["violations"][0]["seed"]);
+    let commit = commit.as_str().expect("the commit or that it is unknown");
+    assert!(text(&psmr(&["--version"]).stdout).ends_with(&format!(" (commit {commit})\n")));
+    let replay = format!(
+        "at commit {commit} replay it with: psmr sim --replay {seed} --bug {} --trace\n",
+        planted[0]
+    );
+    let errors = text(&output.stderr);
+    assert!(errors.contains(&replay), "{errors}");
+}

@@ -1,6 +1,7 @@
 //! The figures as text, in the exposition format of Prometheus, version 0.0.4: every family with its
 //! HELP and TYPE, base units, counters that end in `_total`.
 
+use crate::host::program::{COMMIT, VERSION};
 use crate::host::usage::{cpu_time, resident_bytes};
 use crate::node::{NodeFigures, Observer, RingFigures, drop_reason};
 use crate::wire::{Fact, Topic};
@@ -154,9 +155,9 @@ struct Page(String);
 
 impl Page {
     fn process(&mut self) {
-        let version = env!("CARGO_PKG_VERSION");
-        let info = self.open(family("psmr_build_info", "Always 1; the version of the program."));
-        self.sample(info, &[("version", version)], 1);
+        let help = "Always 1; the version of the program and the commit that it was built from.";
+        let info = self.open(family("psmr_build_info", help));
+        self.sample(info, &[("version", VERSION), ("commit", COMMIT)], 1);
         let memory = family("psmr_process_resident_memory_bytes", "Memory that is resident.");
         let memory = self.open(memory);
         self.sample(memory, &[], resident_bytes());
