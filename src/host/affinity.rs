@@ -20,7 +20,10 @@ impl fmt::Display for CpuId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PinError {
     /// It is not in the set that the caller listed first.
-    #[error("CPU {0} is not among those that this process may use (taskset, cpuset, cgroup)")]
+    #[error(
+        "CPU {0} is not among those that this process may use (taskset, cpuset, cgroup): choose \
+         among those that `psmr topo` shows"
+    )]
     NotAllowed(CpuId),
     /// The kernel refused all the same: the set has changed since.
     #[error("the kernel refused to pin a thread to CPU {0}: its cpuset has changed; start again")]

@@ -47,7 +47,7 @@ pub struct Ended<T> {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The CPU is not one that this process may use.
-    #[error("thread {name}")]
+    #[error("thread {name}: {source}")]
     Pin {
         /// The thread.
         name: String,
@@ -165,7 +165,9 @@ mod tests {
     fn a_thread_on_a_cpu_that_is_not_allowed_is_not_started() {
         let mut team = Team::<()>::new(allowed_cpus());
         let refused = team.spawn("far", Some(CpuId(4000)), || unreachable!("never runs"));
-        assert!(matches!(refused, Err(StartError::Pin { name, .. }) if name == "far"));
+        assert!(matches!(&refused, Err(StartError::Pin { name, .. }) if name == "far"));
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("thread far: CPU 4000") && told.contains("psmr topo"), "{told}");
         assert!(team.is_empty());
     }
 

@@ -131,3 +131,27 @@ fn memory_that_a_limit_withholds_is_told_by_the_setting_that_takes_it() {
     let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
     refused(Some(output), &["--keys 20000000", "ulimit -v"]);
 }
+
+#[test]
+fn a_port_that_is_not_for_ordinary_users_is_named_with_the_remedy() {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if first.ok().and_then(|first| first.trim().parse().ok()) < Some(90_u16) {
+        skip("ordinary users have all ports here");
+        return;
+    }
+    let directory = std::env::temp_dir().join(format!("psmr-port-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a writable directory");
+    let config = directory.join("cluster.toml").display().to_string();
+    let output = psmr(&["config", "init", "--port-base", "80", "--out", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // A user without privileges over the network, whoever runs the tests.
+    let node = ["--user", env!("CARGO_BIN_EXE_psmr"), "node", "--id", "a2", "--config", &config];
+    let output = Command::new("unshare").args(node).output();
+    let Some(output) = output.ok().filter(|output| !text(&output.stderr).contains("unshare"))
+    else {
+        skip("this machine gives users no privileges to do without");
+        return;
+    };
+    refused(Some(output), &["a2: port 127.0.0.1:82", "ordinary users", "port above 1023"]);
+    let _ = std::fs::remove_dir_all(directory);
+}

@@ -207,6 +207,16 @@ pub enum LaunchError {
         /// The address.
         address: SocketAddrV4,
     },
+    /// The system keeps the port for privileged users.
+    #[error(
+        "port {address}: not for ordinary users: choose a port above 1023, or run `sysctl -w \
+         net.ipv4.ip_unprivileged_port_start={}`",
+        address.port()
+    )]
+    PortForbidden {
+        /// The address.
+        address: SocketAddrV4,
+    },
     /// A setting is out of its range.
     #[error("{setting} = {value}: {remedy}")]
     Setting {

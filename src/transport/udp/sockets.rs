@@ -153,6 +153,7 @@ fn bind(
 ) -> Result<(), LaunchError> {
     let Err(source) = socket.bind(&SockAddr::from(address)) else { return Ok(()) };
     Err(match source.raw_os_error() {
+        Some(libc::EACCES) if address.port() > 0 => LaunchError::PortForbidden { address },
         Some(libc::EADDRINUSE) => LaunchError::PortInUse { setting, address },
         Some(libc::EADDRNOTAVAIL) => {
             LaunchError::NoInterface { interface: config.named_interface() }
