@@ -22,6 +22,8 @@ mod manager;
 mod members;
 #[path = "processes/metrics.rs"]
 mod metrics;
+#[path = "processes/places.rs"]
+mod places;
 #[path = "processes/versions.rs"]
 mod versions;
 
@@ -216,11 +218,12 @@ fn bad_configurations_and_bad_ids_are_refused_by_name_with_line_and_remedy() {
     refused(
         &["node", "--config", &bad, "--id", "a1"],
         2,
-        &["psmr keygen", "key_file", "--insecure"],
+        &["line 15, column 11: host[0].address", "psmr keygen", "key_file", "--insecure"],
     );
     let far = ["node", "--config", &bad, "--id", "a1", "--insecure"];
     if is_supported() {
-        refused(&far, 3, &["[[host]] address 203.0.113.7", "ip addr"]);
+        let place = "bad.toml: line 15, column 11: host[0].address: ";
+        refused(&far, 3, &[place, "[[host]] address 203.0.113.7", "ip addr"]);
     }
 }
 

@@ -1,25 +1,30 @@
 //! The one line that says that plain sockets do the work of an io_uring, and why.
 
+use super::origin::Origin;
 use super::{Failure, complain};
 use crate::bench::{self, Settings};
-use crate::config::{Cluster, Io, Network};
+use crate::config::{Config, Io, Network};
 use crate::node::refusal_of_io_uring;
 use crate::transport::udp::LaunchError;
+use std::path::Path;
 
 /// Decides what the sockets of this process are read and written by, where cluster.toml leaves it
 /// open; refuses what the machine does not permit.
-pub(super) fn of_cluster(cluster: &mut Cluster) -> Result<(), Failure> {
+pub(super) fn of_cluster(config: &mut Config, path: &Path) -> Result<(), Failure> {
+    let cluster = &config.cluster;
     if cluster.network.io == Io::Socket {
         return Ok(());
     }
     match (refusal_of_io_uring(cluster), cluster.network.io) {
-        (Some(cause), Io::Uring) => return Err(Failure::Environment(cause.to_string())),
+        (Some(cause), Io::Uring) => {
+            return Err(Failure::Environment(Origin { path, config }.tell("network.io", cause)));
+        }
         (Some(cause), _) => {
             let Network { sqpoll, send_zc, min_wait, .. } = cluster.network;
             warn(&cause, [sqpoll, send_zc, !min_wait.is_zero()], ["sqpoll", "send_zc", "min_wait"]);
-            cluster.network.io = Io::Socket;
+            config.cluster.network.io = Io::Socket;
         }
-        (None, _) => cluster.network.io = Io::Uring,
+        (None, _) => config.cluster.network.io = Io::Uring,
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `psmr keygen`, and how every subcommand reads a key file.
 
+use super::origin::Origin;
 use super::{Failure, complain};
-use crate::config::Cluster;
+use crate::config::Config;
 use crate::host::usage::draw_incarnation;
 use crate::node::{KeyFileError, read_keyring};
 use crate::types::KeyNumber;
@@ -96,8 +97,13 @@ fn write(path: &Path, keyring: &Keyring) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Keyring, Failure> {
+    read_of(path, |error| error.to_string())
+}
+
+/// Reads a key file; `told` is what is said of an error.
+fn read_of(path: &Path, told: impl Fn(&KeyFileError) -> String) -> Result<Keyring, Failure> {
     read_keyring(path).map_err(|error| {
-        let message = error.to_string();
+        let message = told(&error);
         match error {
             KeyFileError::Content { .. } => Failure::Usage(message),
             KeyFileError::Io { .. } | KeyFileError::Exposed { .. } => Failure::Environment(message),
@@ -107,20 +113,21 @@ fn read(path: &Path) -> Result<Keyring, Failure> {
 
 /// The nodes' keys; none if the cluster has none, or has no file of them and is told to go without.
 pub(super) fn of_nodes(
-    cluster: &Cluster,
-    config: &Path,
+    origin: Origin<'_>,
     is_insecure: bool,
 ) -> Result<Option<Arc<Keyring>>, Failure> {
+    const KEY: &str = "authentication.key_file";
+    let Config { cluster, .. } = origin.config;
     let Some(file) = &cluster.authentication.key_file else { return Ok(None) };
-    let path = beside(config, file);
+    let path = beside(origin.path, file);
     if is_insecure && !path.exists() {
         complain(&format!("key file {}: it is not there; goes without", path.display()));
         return Ok(None);
     }
-    let keyring = read(&path)?;
+    let keyring = read_of(&path, |error| origin.tell(KEY, error))?;
     if keyring.holder() != KeyNumber::NODES {
-        let message = format!("key_file {}: it is a client's: name the nodes'", path.display());
-        return Err(Failure::Usage(message));
+        let problem = format!("{}: it is a client's: name the nodes'", path.display());
+        return Err(Failure::Usage(origin.tell(KEY, problem)));
     }
     Ok(Some(Arc::new(keyring)))
 }
@@ -128,30 +135,33 @@ pub(super) fn of_nodes(
 /// A client's keys: of the file that is named, else of the one that cluster.toml names; where that
 /// is not, those of client 1 if the nodes' are here.
 pub(super) fn of_client_of(
-    cluster: &Cluster,
-    config: &Path,
+    origin: Origin<'_>,
     named: Option<&Path>,
 ) -> Result<Option<Arc<Keyring>>, Failure> {
-    let files = &cluster.authentication;
-    let (path, is_named) = match (named, &files.client_key_file, &files.key_file) {
-        (Some(named), ..) => (named.to_owned(), true),
-        (None, Some(client), _) if beside(config, client).exists() => {
-            (beside(config, client), true)
-        }
-        (None, client, Some(nodes)) => {
-            let nodes = beside(config, nodes);
-            match client {
-                Some(client) if !nodes.exists() => (beside(config, client), true),
-                _ => (nodes, false),
-            }
-        }
+    const NODES: &str = "authentication.key_file";
+    const CLIENT: &str = "authentication.client_key_file";
+    let files = &origin.config.cluster.authentication;
+    let beside = |file| beside(origin.path, file);
+    // With the key that names it, if one does.
+    let (path, key) = match (named, &files.client_key_file, &files.key_file) {
+        (Some(named), ..) => (named.to_owned(), None),
+        (None, Some(client), _) if beside(client).exists() => (beside(client), Some(CLIENT)),
+        (None, client, Some(nodes)) => match client {
+            Some(client) if !beside(nodes).exists() => (beside(client), Some(CLIENT)),
+            _ => (beside(nodes), Some(NODES)),
+        },
         (None, _, None) => return Ok(None),
     };
-    let keyring = read(&path)?;
+    let told = |error: &KeyFileError| match key {
+        Some(key) => origin.tell(key, error),
+        None => error.to_string(),
+    };
+    let keyring = read_of(&path, told)?;
     let keyring = match keyring.holder() {
-        KeyNumber::NODES if is_named && named.is_none() => {
-            let message = format!("client_key_file {}: it is the nodes'", path.display());
-            return Err(Failure::Usage(message + ": make one with `psmr keygen --client N`"));
+        KeyNumber::NODES if key == Some(CLIENT) => {
+            let remedy = "make one with `psmr keygen --client N`";
+            let problem = format!("{}: it is the nodes': {remedy}", path.display());
+            return Err(Failure::Usage(origin.tell(CLIENT, problem)));
         }
         KeyNumber::NODES => keyring.client(KeyNumber(FIRST)).expect("nodes know those of clients"),
         _ => keyring,

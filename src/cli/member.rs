@@ -1,5 +1,6 @@
 //! `psmr member`: who belongs to a cluster, and who is to belong to it from now on.
 
+use super::origin::Origin;
 use super::status::{facts, not_asked, parse_time};
 use super::versions::Unable;
 use super::{Failure, client, complain, config, key, show};
@@ -251,6 +252,7 @@ struct Site<'a> {
     common: &'a Common,
     /// The file.
     text: String,
+    file: Config,
     /// With the members that the nodes know of.
     cluster: Cluster,
     /// Nodes that have told who they are.
@@ -261,13 +263,23 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     fn find(common: &'a Common) -> Result<Self, Failure> {
         let path = &common.config;
-        let Config { cluster, .. } = config::read(path)?;
+        let file = config::read(path)?;
+        let origin = Origin { path, config: &file };
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::Environment(format!("{}: {error}", path.display())))?;
-        let keyring = key::of_nodes(&cluster, path, false)?;
-        let latest = latest(&cluster, common.interface, PATIENCE, keyring.clone());
-        let (cluster, told) = latest.map_err(|error| not_asked(&error))?;
-        Ok(Self { common, text, cluster, told, keyring })
+        let keyring = key::of_nodes(origin, false)?;
+        let latest = latest(&file.cluster, common.interface, PATIENCE, keyring.clone());
+        let (cluster, told) = latest.map_err(|error| not_asked(origin, &error))?;
+        Ok(Self { common, text, file, cluster, told, keyring })
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin { path: &self.common.config, config: &self.file }
+    }
+
+    /// What the file says at `key` stands in the way.
+    fn refuse(&self, key: &str, problem: String) -> Failure {
+        Failure::Usage(self.origin().tell(key, problem))
     }
 
     /// Where `--at` points.
@@ -326,7 +338,7 @@ impl<'a> Site<'a> {
         let keyring = self.keyring.clone();
         let common = self.common;
         let changed = change(&self.cluster, &next, common.interface, changing.patience, keyring)
-            .map_err(|error| not_asked(&error))?;
+            .map_err(|error| not_asked(self.origin(), &error))?;
         match changed {
             Changed::Done => {}
             Changed::Other(members) => {
@@ -352,19 +364,21 @@ impl<'a> Site<'a> {
         if self.cluster.execution.checkpoint_interval.is_zero()
             && let Some(Member { id, .. }) = next.replicas.iter().find(comes)
         {
-            return Err(Failure::Usage(format!(
+            let problem = format!(
                 "{id}: without checkpoints a new replica never gets what the logs have forgotten: set \
-                 execution.checkpoint_interval and restart the replicas one by one"
-            )));
+                 it and restart the replicas one by one"
+            );
+            return Err(self.refuse("execution.checkpoint_interval", problem));
         }
         let is_far = |member: &&Member| !member.address.ip().is_loopback();
         let is_insecure = self.cluster.authentication.is_insecure;
         match next.replicas.iter().chain(&next.acceptors).filter(comes).find(is_far) {
             Some(Member { id, address, .. }) if self.keyring.is_none() && !is_insecure => {
-                Err(Failure::Usage(format!(
+                let problem = format!(
                     "{id} at {address}: a cluster without keys stays on one host, and its nodes would \
-                     not start again: give it keys first (psmr keygen, authentication.key_file)"
-                )))
+                     not start again: give it keys first (psmr keygen), and name them here"
+                );
+                Err(self.refuse("authentication.key_file", problem))
             }
             _ => Ok(()),
         }
@@ -378,11 +392,10 @@ impl<'a> Site<'a> {
             return Ok(());
         }
         if version > held {
-            return Err(Failure::Usage(format!(
-                "network.newest_wire in {} holds nodes that start by it back to wire version {held}: \
-                 remove it first",
-                self.common.config.display()
-            )));
+            let problem = format!(
+                "it holds nodes that start by this file back to wire version {held}: remove it first"
+            );
+            return Err(self.refuse("network.newest_wire", problem));
         }
         let until = clock::now() + changing.patience;
         loop {
@@ -493,7 +506,7 @@ impl<'a> Site<'a> {
     ) -> Result<Option<String>, Failure> {
         let keyring = self.keyring.clone();
         let (asked, said) = inquire(cluster, self.common.interface, PATIENCE / 4, keyring)
-            .map_err(|error| not_asked(&error))?;
+            .map_err(|error| not_asked(self.origin(), &error))?;
         if asked.epoch != cluster.epoch {
             return Ok(Some(format!("epoch {} has begun meanwhile", asked.epoch)));
         }

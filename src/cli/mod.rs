@@ -16,6 +16,7 @@ mod manager;
 mod member;
 mod metrics;
 mod node;
+mod origin;
 mod sim;
 mod status;
 mod topo;

@@ -3,6 +3,7 @@
 use super::journal::Journal;
 use super::manager::Manager;
 use super::metrics::Metrics;
+use super::origin::Origin;
 use super::{Failure, complain, config, fallback, key, show};
 use crate::config::{Cluster, duration};
 use crate::host::clock;
@@ -65,11 +66,14 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     if args.print_config {
         return show(&config.print());
     }
-    fallback::of_cluster(&mut config.cluster)?;
+    fallback::of_cluster(&mut config, &args.config)?;
+    let origin = Origin { path: &args.config, config: &config };
     let data_dir = args.data_dir.clone();
     let data_dir = data_dir.unwrap_or_else(|| config::data_dir(&args.config, &config));
-    let cluster = latest_members(&config.cluster, &data_dir, &args.ids).map_err(NodeError::from)?;
-    let keyring = key::of_nodes(&config.cluster, &args.config, args.insecure)?;
+    let refused = |error: NodeError| refused(origin, args, &error);
+    let cluster = latest_members(&config.cluster, &data_dir, &args.ids)
+        .map_err(|error| refused(error.into()))?;
+    let keyring = key::of_nodes(origin, args.insecure)?;
     let ids = remaining(&args.ids, &config.cluster, &cluster);
     if ids.is_empty() {
         return Err(removed(&args.ids, &cluster, keyring));
@@ -94,13 +98,13 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     // Before any thread starts: none of them is to be interrupted.
     let termination = Termination::block()
         .map_err(|error| Failure::Environment(format!("signals cannot be blocked: {error}")))?;
-    let metrics = listen(args, &config.cluster)?;
+    let metrics = Metrics::bind(origin, args.metrics_listen)?;
     let starts = Starts(&launch);
     let process =
         with_service(&config.cluster.service, config.cluster.threads, Growth::Loaded, starts)
             .map_err(NodeError::from)
             .and_then(|process| process)
-            .map_err(Failure::from)?;
+            .map_err(refused)?;
     for (id, error) in process.left_out() {
         complain(&format!("{id} is left out: {error}"));
     }
@@ -148,13 +152,6 @@ fn removed(ids: &[String], cluster: &Cluster, keyring: Option<Arc<Keyring>>) -> 
     };
     let message = format!("--id {ids}: the cluster has no such node in epoch {epoch}, {rest}");
     Failure::Usage(message)
-}
-
-/// Takes the port for metrics, if there is to be one.
-fn listen(args: &NodeArgs, cluster: &Cluster) -> Result<Option<Metrics>, Failure> {
-    let by_option = args.metrics_listen.map(|address| (address, "--metrics-listen"));
-    let by_file = cluster.metrics.listen.map(|address| (address, "metrics.listen"));
-    by_option.or(by_file).map(|(address, setting)| Metrics::bind(address, setting)).transpose()
 }
 
 /// Starts the nodes once their service's type is known.
@@ -216,21 +213,20 @@ fn watch(mut process: Process, ids: &[String], termination: &Termination) -> Res
     Ok(())
 }
 
-impl From<NodeError> for Failure {
-    fn from(error: NodeError) -> Self {
-        let message = error.to_string();
-        match error {
-            // Nothing changes until somebody has looked: a service manager does not try again.
-            NodeError::Home(HomeError::Divided { .. }) => Self::Usage(message),
-            NodeError::Home(_) => Self::Environment(message),
-            NodeError::Start { source, .. } => match *source {
-                ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_) => {
-                    Self::Environment(message)
-                }
-                _ => Self::Run(message),
-            },
-            _ => Self::Usage(message),
-        }
+/// Why the nodes do not start, and where in the file, if it is there.
+fn refused(origin: Origin<'_>, args: &NodeArgs, error: &NodeError) -> Failure {
+    let message = origin.of_nodes(error, args.data_dir.as_deref());
+    match error {
+        // Nothing changes until somebody has looked: a service manager does not try again.
+        NodeError::Home(HomeError::Divided { .. }) => Failure::Usage(message),
+        NodeError::Home(_) => Failure::Environment(message),
+        NodeError::Start { source, .. } => match **source {
+            ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_) => {
+                Failure::Environment(message)
+            }
+            _ => Failure::Run(message),
+        },
+        _ => Failure::Usage(message),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `psmr status`: what every node of a cluster says of itself.
 
+use super::origin::Origin;
 use super::versions::Spoken;
 use super::{Failure, client, config, key, show};
 use crate::config::{Cluster, Unspoken, duration};
@@ -142,16 +143,17 @@ pub(super) fn show_failure(message: &str) -> Result<(), Failure> {
 
 fn ask(args: &StatusArgs) -> Result<Status, Failure> {
     let config = config::read(&args.config)?;
-    let keyring = key::of_client_of(&config.cluster, &args.config, args.key_file.as_deref())?;
+    let origin = Origin { path: &args.config, config: &config };
+    let keyring = key::of_client_of(origin, args.key_file.as_deref())?;
     let (cluster, said) = inquire(&config.cluster, args.interface, args.patience, keyring)
-        .map_err(|error| not_asked(&error))?;
+        .map_err(|error| not_asked(origin, &error))?;
     Ok(Status::of(&cluster, &said))
 }
 
 /// Why nobody could be asked.
-pub(super) fn not_asked(error: &io::Error) -> Failure {
-    if error.get_ref().is_some_and(|source| source.is::<Unspoken>()) {
-        return Failure::Usage(error.to_string());
+pub(super) fn not_asked(origin: Origin<'_>, error: &io::Error) -> Failure {
+    if let Some(unspoken) = error.get_ref().and_then(|source| source.downcast_ref::<Unspoken>()) {
+        return Failure::Usage(origin.of_clients(&(*unspoken).into()));
     }
     Failure::Environment(format!("no socket to ask by ({error}): give --interface"))
 }

@@ -2,6 +2,7 @@
 //! out, stays.
 
 use super::members::Member;
+use super::section::Source;
 use super::{ConfigError, Members};
 use std::net::Ipv4Addr;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
@@ -13,7 +14,8 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 pub fn with_members(text: &str, members: &Members) -> Result<String, ConfigError> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         let message = error.message().trim().replace('\n', ", ");
-        ConfigError::new(None, "", message, "correct the file; see https://toml.io")
+        let place = error.span().map(|span| Source::new(text).place(span.start));
+        ConfigError::new(place, "", message, "correct the file; see https://toml.io")
     })?;
     document["cluster"]["epoch"] = value(i64::from(members.epoch));
     let (wire, known) = (i64::from(members.wire), document["cluster"].get("wire"));
@@ -179,6 +181,15 @@ name = "null"
         let text = with_members(&text, &back).expect("TOML");
         let after = Config::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).cluster;
         assert_eq!(Members::of(&after), back, "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_refused_with_its_place() {
+        let cluster = Config::read(FILE).expect("sound").cluster;
+        let text = FILE.replace("port = 21002", "port = = 21002");
+        let error = with_members(&text, &Members::of(&cluster)).expect_err("no TOML");
+        let line = 1 + text.lines().position(|line| line.contains("= =")).expect("just written");
+        assert_eq!(error.place.map(|place| (place.line, place.column)), Some((line, 8)), "{error}");
     }
 
     #[test]

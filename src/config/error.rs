@@ -24,6 +24,18 @@ pub struct ConfigError {
     pub remedy: String,
 }
 
+impl Place {
+    /// The beginning of a file: the place of what is not in it.
+    pub const START: Self = Self { line: 1, column: 1 };
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column } = self;
+        write!(f, "line {line}, column {column}")
+    }
+}
+
 impl ConfigError {
     pub(super) fn new(
         place: Option<Place>,
@@ -37,8 +49,8 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Place { line, column }) = self.place {
-            write!(f, "line {line}, column {column}: ")?;
+        if let Some(place) = self.place {
+            write!(f, "{place}: ")?;
         }
         let Self { key, problem, remedy, .. } = self;
         let separator = if key.is_empty() { "" } else { ": " };

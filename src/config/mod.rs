@@ -11,6 +11,7 @@ mod edit;
 mod error;
 mod init;
 mod members;
+mod places;
 mod read;
 mod section;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use members::{ChangeError, Kind, Member, Members};
 pub use section::{Effective, duration};
 pub use versions::Unspoken;
 
+use places::Places;
 use section::Source;
 use toml::de::DeTable;
 
@@ -49,6 +51,7 @@ pub struct Config {
     pub cluster: Cluster,
     /// Every value and its source, in the order of the file format.
     pub effective: Vec<Effective>,
+    places: Places,
 }
 
 impl Config {
@@ -65,7 +68,21 @@ impl Config {
         })?;
         let mut cluster = read::cluster(&mut source, table.get_ref())?;
         cluster.digests = Digests::of(&cluster);
-        Ok(Self { cluster, effective: source.effective })
+        let places = Places::of(&source, table.get_ref());
+        Ok(Self { cluster, effective: source.effective, places })
+    }
+
+    /// Whether the file has this table or key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.places.has(key)
+    }
+
+    /// Where `key` is, as `acceptor[1].port`; where the file leaves it out, its table; without that
+    /// the beginning of the file.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Place {
+        self.places.find(key)
     }
 
     /// The effective values as a file, each with where it came from.

@@ -6,7 +6,7 @@ use super::cluster::{
 };
 use super::members::is_name;
 use super::section::{Section, Source};
-use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_EPOCH, MAX_REPLICAS, SCHEMA, check};
+use super::{ConfigError, Digests, MAX_ACCEPTORS, MAX_EPOCH, MAX_REPLICAS, Place, SCHEMA, check};
 use crate::wire::{NEWEST, OLDEST, Room};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -123,7 +123,7 @@ fn array<'s, 'a>(
 ) -> Result<&'s DeArray<'a>> {
     let remedy = || format!("write a table [[{name}]] for each");
     let Some(value) = root.get(name) else {
-        return Err(ConfigError::new(None, name, "missing", remedy()));
+        return Err(ConfigError::new(Some(Place::START), name, "missing", remedy()));
     };
     match value.get_ref().as_array() {
         Some(array) if !array.is_empty() => Ok(array),
@@ -223,7 +223,9 @@ fn rings(source: &mut Source<'_>, root: &DeTable<'_>, threads: usize) -> Result<
         let missing = || {
             let problem = format!("no ring orders group {group}");
             let remedy = format!("add a [[ring]] with `group = {group}` and an address");
-            ConfigError::new(None, "ring", problem, remedy)
+            // Behind the last one it goes.
+            let last = array.iter().last().map(|table| source.place(table.span().start));
+            ConfigError::new(last, "ring", problem, remedy)
         };
         found.push(address.ok_or_else(missing)?);
         Ok(found)

@@ -55,8 +55,8 @@ pub(super) struct Section<'s, 't, 'a> {
     /// Before a key in messages: `ordering.`, `acceptor[1].`.
     prefix: String,
     header: String,
-    /// Where the table starts.
-    place: Option<Place>,
+    /// Where the table starts; without one, the file.
+    place: Place,
 }
 
 /// A value with its place.
@@ -75,14 +75,14 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
     ) -> Result<Self> {
         let Some(value) = root.get(name) else {
             let (prefix, header) = (format!("{name}."), format!("[{name}]"));
-            return Ok(Self { source, table: None, prefix, header, place: None });
+            return Ok(Self { source, table: None, prefix, header, place: Place::START });
         };
         let place = source.place(value.span().start);
         let Some(table) = value.get_ref().as_table() else {
             let remedy = format!("write [{name}] on a line of its own, and its keys below");
             return Err(ConfigError::new(Some(place), name, "not a table", remedy));
         };
-        Self::of((source, table), (format!("{name}."), format!("[{name}]")), known, Some(place))
+        Self::of((source, table), (format!("{name}."), format!("[{name}]")), known, place)
     }
 
     /// The `index`th table of `[[name]]`.
@@ -98,7 +98,7 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
             return Err(ConfigError::new(Some(place), name, "not a table", remedy));
         };
         let names = (format!("{name}[{index}]."), format!("[[{name}]]"));
-        Self::of((source, table), names, known, Some(place))
+        Self::of((source, table), names, known, place)
     }
 
     /// The table of all tables.
@@ -107,14 +107,14 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
         root: &'s DeTable<'a>,
         known: &[&str],
     ) -> Result<Self> {
-        Self::of((source, root), (String::new(), String::new()), known, None)
+        Self::of((source, root), (String::new(), String::new()), known, Place::START)
     }
 
     fn of(
         (source, table): (&'s mut Source<'t>, &'s DeTable<'a>),
         (prefix, header): (String, String),
         known: &[&str],
-        place: Option<Place>,
+        place: Place,
     ) -> Result<Self> {
         let unknown = table.keys().find(|key| !known.contains(&key.get_ref().as_ref()));
         if let Some(key) = unknown {
@@ -131,8 +131,8 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
     }
 
     /// Where the table starts, or `key` in it.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
-        self.given(key).map(|given| given.place).or(self.place)
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        self.given(key).map_or(self.place, |given| given.place)
     }
 
     /// An error about `key`.
@@ -143,7 +143,7 @@ impl<'s, 't, 'a> Section<'s, 't, 'a> {
         remedy: impl Into<String>,
     ) -> Result<T> {
         let place = self.place_of(key);
-        Err(ConfigError::new(place, format!("{}{key}", self.prefix), problem, remedy))
+        Err(ConfigError::new(Some(place), format!("{}{key}", self.prefix), problem, remedy))
     }
 
     /// Whether `key` is there.

@@ -1,5 +1,7 @@
 //! Configurations as they are written, and as they should not be.
 
+mod wrong;
+
 use super::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,16 +10,22 @@ fn text() -> String {
     Init::example().text().unwrap()
 }
 
-/// What is said of a file in which `from` became `to`.
-fn refused(from: &str, to: &str) -> String {
+/// A file in which `from` became `to`, and what is said of it.
+fn refusal(from: &str, to: &str) -> (String, ConfigError) {
     let text = text();
     assert!(text.contains(from), "{from}");
-    Config::read(&text.replacen(from, to, 1)).unwrap_err().to_string()
+    let text = text.replacen(from, to, 1);
+    let error = Config::read(&text).unwrap_err();
+    (text, error)
+}
+
+fn refused(from: &str, to: &str) -> String {
+    refusal(from, to).1.to_string()
 }
 
 #[test]
 fn a_first_configuration_is_read_back() {
-    let Config { cluster, effective } = Config::read(&text()).unwrap();
+    let Config { cluster, effective, .. } = Config::read(&text()).unwrap();
     assert_eq!((cluster.id, cluster.epoch, cluster.threads), (0x12ab, 1, 2));
     assert_eq!((cluster.wire, cluster.network.newest_wire, cluster.unspoken()), (3, 3, None));
     let ids: Vec<&str> = cluster.nodes().map(|node| node.id.as_str()).collect();

@@ -41,7 +41,8 @@ impl std::error::Error for Unspoken {}
 
 impl Unspoken {
     /// Whether this program speaks it, and may not.
-    const fn is_held_back(&self) -> bool {
+    #[must_use]
+    pub const fn is_held_back(&self) -> bool {
         self.version <= NEWEST
     }
 }

@@ -67,14 +67,14 @@ pub enum NodeError {
     Twice(String),
     /// Strangers could write to it.
     #[error(
-        "authentication: the cluster spans hosts and its datagrams are not authenticated: make a \
-         key with `psmr keygen` and name it in `key_file` in [authentication], or, on a network of \
-         its own, give --insecure"
+        "the cluster spans hosts and its datagrams are not authenticated: make a key with `psmr \
+         keygen` and name it in `key_file` in [authentication], or, on a network of its own, give \
+         --insecure"
     )]
     Insecure,
     /// Threads would keep each other out.
     #[error(
-        "wait \"spin\": the nodes of this host have more threads than its {cores} CPUs: set `wait = \
+        "\"spin\": the nodes of this host have more threads than its {cores} CPUs: set `wait = \
          \"park\"` in [threads]"
     )]
     Spin {

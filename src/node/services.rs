@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// Why a service could not be made.
 #[derive(Debug, Error)]
-#[error("service: {0}: change the settings of the service in cluster.toml")]
+#[error("{0}: change the settings of the service in cluster.toml")]
 pub struct BuildError(String);
 
 impl BuildError {

@@ -126,6 +126,20 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether another directory would do.
+    #[must_use]
+    pub const fn is_of_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::System { .. }
+                | Self::NoRoom { .. }
+                | Self::InUse { .. }
+                | Self::NotFresh { .. }
+                | Self::NotOurs { .. }
+                | Self::Foreign { .. }
+        )
+    }
+
     /// Says which call failed on what.
     pub(super) fn of(call: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -152,6 +152,7 @@ fn a_port_that_is_not_for_ordinary_users_is_named_with_the_remedy() {
         skip("this machine gives users no privileges to do without");
         return;
     };
-    refused(Some(output), &["a2: port 127.0.0.1:82", "ordinary users", "port above 1023"]);
+    let place = format!("{config}: line 25, column 8: acceptor[1].port: ");
+    refused(Some(output), &[&place, "a2: port 127.0.0.1:82", "ordinary users", "port above 1023"]);
     let _ = std::fs::remove_dir_all(directory);
 }

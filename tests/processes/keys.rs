@@ -135,12 +135,31 @@ fn key_files_that_are_bad_or_that_others_can_read_are_refused() {
         std::fs::set_permissions(&key, permissions).expect("it is ours");
     };
     permit(0o640);
-    refused(&node, 3, &["cluster.key", "mode 640", "chmod 600"]);
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    let place = |key: &str| {
+        let line = text.lines().position(|line| line.starts_with(&format!("{key} = ")));
+        let (line, column) = (line.expect("it is there") + 1, key.len() + 4);
+        format!("{config}: line {line}, column {column}: authentication.{key}: ")
+    };
+    let named = place("key_file");
+    refused(&node, 3, &[&named, "cluster.key", "mode 640", "chmod 600"]);
+    refused(&["member", "list", "--config", &config], 3, &[&named, "mode 640", "chmod 600"]);
     permit(0o600);
+    let permissions = std::fs::Permissions::from_mode(0o604);
+    std::fs::set_permissions(&client, permissions).expect("it is ours");
+    let named = place("client_key_file");
+    for who in [&["client", "read", "1"][..], &["status"]] {
+        refused(&[who, &["--config", &config]].concat(), 3, &[&named, "mode 604", "chmod 600"]);
+    }
+    // Who names it himself knows where.
+    let by_option = ["status", "--config", &config, "--key-file", &client];
+    refused(&by_option, 3, &["psmr: key file", "mode 604"]);
+    let permissions = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&client, permissions).expect("it is ours");
     std::fs::write(&key, "psmr.key/1\nnodes = xyz\n").expect("it is ours");
     refused(&node, 2, &["cluster.key", "line 2"]);
     std::fs::copy(&client, &key).expect("both are ours");
-    refused(&node, 2, &["a client's"]);
+    refused(&node, 2, &[&place("key_file"), "a client's"]);
     std::fs::remove_file(&key).expect("it is ours");
     refused(&node, 3, &["cluster.key", "psmr keygen"]);
     let missing = ["bench", "run", "--key-file", &key, "--json"];

@@ -99,7 +99,17 @@ fn a_port_of_metrics_that_is_taken_is_named_with_the_remedy() {
     let by_option = [&command[..], &["--metrics-listen", &address]].concat();
     refused(&by_option, 3, &["--metrics-listen", &address, "in use", "choose another port"]);
     cluster.configure(&format!("[metrics]\nlisten = \"{address}\"\n"));
-    refused(&command, 3, &["metrics.listen", &address, "in use", "choose another port"]);
+    refused(
+        &command,
+        3,
+        &[
+            "cluster.toml: line ",
+            " column 10: metrics.listen: ",
+            &address,
+            "in use",
+            "choose another port",
+        ],
+    );
     let printed = crate::deployment::psmr(&[&command[..], &["--print-config"]].concat());
     let printed = lines(&printed.stdout);
     assert!(printed.iter().any(|line| line.contains(&format!("listen = \"{address}\""))));

@@ -2,7 +2,7 @@
 
 use super::super::bench as run;
 use super::silence::{News, Silence};
-use super::{FULL, Failure, Obstacle, complain, nobody, of_launch, share, show};
+use super::{FULL, Failure, Obstacle, Origin, complain, nobody, of_launch, share, show};
 use crate::bench::{self, Contact, Machine, Model, Observed, Report, RunError, Service, Settings};
 use crate::config::{self, Cluster};
 use crate::host::clock;
@@ -44,12 +44,17 @@ pub(super) struct ClientLoadArgs {
 }
 
 /// Runs it.
-pub(super) fn run(args: &ClientLoadArgs, client: &RemoteClient<'_>) -> Result<(), Failure> {
+pub(super) fn run(
+    args: &ClientLoadArgs,
+    origin: Origin<'_>,
+    client: &RemoteClient<'_>,
+) -> Result<(), Failure> {
     let settings = args.settings(client.cluster);
     let outcome = check(&settings, client.cluster).and_then(|()| {
         let mut unheard = None;
-        let launch =
-            |settings: &Settings, generators| launch(client, settings, generators, &mut unheard);
+        let launch = |settings: &Settings, generators| {
+            launch(origin, client, settings, generators, &mut unheard)
+        };
         let mut report = bench::run_through_failures(&settings, launch)?;
         if let Some(why) = unheard {
             report.error = report.error.map(|error| format!("{error}: {why}"));
@@ -144,6 +149,7 @@ impl WithService for Connect<'_> {
 
 /// Runs the generators to their end. Writes to `unheard` why, if none of them was ever answered.
 fn launch(
+    origin: Origin<'_>,
     client: &RemoteClient<'_>,
     settings: &Settings,
     generators: Vec<bench::Generator>,
@@ -159,8 +165,8 @@ fn launch(
     };
     let loads = generators.into_iter().map(|load| (load.sessions(), load)).collect();
     let clients = with_service(service, *threads, Growth::Loaded, Connect { client, loads })
-        .map_err(|error| RunError::Failed(error.to_string()))?
-        .map_err(|error| RunError::Environment(error.to_string()))?;
+        .map_err(|error| RunError::Failed(origin.tell("service", error)))?
+        .map_err(|error| RunError::Environment(origin.of_clients(&error)))?;
     let run = Duration::from_secs_f64(settings.warmup + settings.seconds);
     // The sessions open, the commands run, the last of them come back.
     let until = clock::now() + client.deadline + run + settings.deadline() + GRACE;
@@ -168,14 +174,14 @@ fn launch(
     while !clients.is_over() && clock::now() < until {
         std::thread::park_timeout(LOOK);
         if attention.look(clock::now()) && clock::now() >= opened_until {
-            clients.stop().map_err(|error| failed(of_launch(error)))?;
+            clients.stop().map_err(|error| failed(of_launch(origin, &error)))?;
             return Err(RunError::Failed(FULL.to_owned()));
         }
     }
     if !attention.silence.has_heard() {
         *unheard = Some(attention.nobody());
     }
-    let ended = clients.stop().map_err(|error| failed(of_launch(error)))?;
+    let ended = clients.stop().map_err(|error| failed(of_launch(origin, &error)))?;
     let (generators, clients): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
     let figures = ClusterFigures { clients, ..ClusterFigures::default() };
     Ok(Observed {

@@ -8,6 +8,7 @@ mod silence;
 #[cfg(any(test, fuzzing))]
 pub(crate) use lines::parse as parse_line;
 
+use super::origin::Origin;
 use super::{Failure, complain, config, fallback, key, show, tell};
 use crate::config::{Cluster, Service, duration};
 use crate::host::clock;
@@ -84,8 +85,9 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let read = || {
         let mut config = config::read(&args.config)?;
         let key_file = args.key_file.as_deref();
-        let keyring = key::of_client_of(&config.cluster, &args.config, key_file)?;
-        fallback::of_cluster(&mut config.cluster)?;
+        let origin = Origin { path: &args.config, config: &config };
+        let keyring = key::of_client_of(origin, key_file)?;
+        fallback::of_cluster(&mut config, &args.config)?;
         Ok((config, keyring))
     };
     let (config, keyring) = match (read(), &args.load) {
@@ -97,17 +99,19 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
         (Err(failure), None) => return Err(failure),
     };
     let cluster = &config.cluster;
+    let origin = Origin { path: &args.config, config: &config };
     if let Some(Load::Load(load)) = &args.load {
         let deadline = args.deadline.unwrap_or(cluster.client.deadline);
         let interface = args.interface;
         return load::run(
             load,
+            origin,
             &RemoteClient { cluster, deadline, session: None, interface, keyring, faults: None },
         );
     }
     if !matches!(cluster.service, Service::Btree(_)) {
-        let message = "service: its commands have no lines: use a cluster of the service btree";
-        return Err(Failure::Usage(message.to_owned()));
+        let problem = "its commands have no lines: use a cluster of the service btree";
+        return Err(Failure::Usage(origin.tell("service.name", problem)));
     }
     let deadline = args.deadline.unwrap_or(cluster.client.deadline);
     let client = RemoteClient {
@@ -122,8 +126,8 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     let (lines, exchange) = exchange::pair(keeps_session);
     let connect = Connect { client: &client, lines };
     let clients = with_service(&cluster.service, cluster.threads, Growth::Loaded, connect)
-        .map_err(|error| Failure::Usage(error.to_string()))?
-        .map_err(of_launch)?;
+        .map_err(|error| Failure::Usage(origin.tell("service", error)))?
+        .map_err(|error| of_launch(origin, &error))?;
     let state = State::New;
     let mut session =
         Session { cluster, clients: &clients, exchange, deadline, keeps_session, state };
@@ -134,7 +138,7 @@ pub(super) fn run(args: &ClientArgs) -> Result<(), Failure> {
     };
     drop(session);
     clients.wait(END);
-    clients.stop().map_err(of_launch)?;
+    clients.stop().map_err(|error| of_launch(origin, &error))?;
     outcome
 }
 
@@ -143,8 +147,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| "write a time like 500ms or 2s".to_owned())
 }
 
-pub(super) fn of_launch(error: ClusterError) -> Failure {
-    let message = error.to_string();
+fn of_launch(origin: Origin<'_>, error: &ClusterError) -> Failure {
+    let message = origin.of_clients(error);
     match error {
         ClusterError::Unspoken(_) | ClusterError::Halted { halt: Halt::Unspoken(_), .. } => {
             Failure::Usage(message)

@@ -8,6 +8,7 @@ mod http;
 mod text;
 
 use super::Failure;
+use super::origin::Origin;
 use crate::host::affinity::allowed_cpus;
 use crate::host::threads;
 use crate::node::Observer;
@@ -21,8 +22,13 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Takes the port; `setting` is who asked for it.
-    pub(super) fn bind(address: SocketAddrV4, setting: &str) -> Result<Self, Failure> {
+    /// Takes the port that the file asks for, or by `option` who has started this process.
+    pub(super) fn bind(
+        origin: Origin<'_>,
+        option: Option<SocketAddrV4>,
+    ) -> Result<Option<Self>, Failure> {
+        let by_file = origin.config.cluster.metrics.listen;
+        let Some(address) = option.or(by_file) else { return Ok(None) };
         let refused = |error: std::io::Error| {
             let remedy = match error.kind() {
                 ErrorKind::AddrInUse => {
@@ -36,9 +42,13 @@ impl Metrics {
                 }
                 _ => format!("cannot be listened at ({error}): choose another address"),
             };
-            Failure::Environment(format!("{setting}: {address} {remedy}"))
+            let problem = format!("{address} {remedy}");
+            Failure::Environment(match option {
+                Some(_) => format!("--metrics-listen: {problem}"),
+                None => origin.tell("metrics.listen", problem),
+            })
         };
-        TcpListener::bind(address).map(|listener| Self { listener }).map_err(refused)
+        TcpListener::bind(address).map(|listener| Some(Self { listener })).map_err(refused)
     }
 
     /// Answers from now on, until the process ends.
