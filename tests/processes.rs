@@ -2,6 +2,8 @@
 //!
 //! Every test has ports of its own, and ends only the processes that it has started.
 
+#[path = "processes/cuts.rs"]
+mod cuts;
 #[path = "processes/deployment.rs"]
 mod deployment;
 #[path = "processes/events.rs"]

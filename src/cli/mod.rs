@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod demo;
 mod fallback;
+mod fault;
 mod idle;
 mod journal;
 mod key;

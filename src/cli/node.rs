@@ -1,11 +1,12 @@
 //! `psmr node`: nodes of a cluster, until SIGTERM.
 
+use super::fault::{self, Fault};
 use super::journal::Journal;
 use super::manager::Manager;
 use super::metrics::Metrics;
 use super::origin::Origin;
 use super::{Failure, complain, config, fallback, key, show};
-use crate::config::{Cluster, duration};
+use crate::config::Cluster;
 use crate::host::clock;
 use crate::host::signals::Termination;
 use crate::node::{
@@ -52,9 +53,11 @@ pub(super) struct NodeArgs {
     #[arg(long)]
     print_config: bool,
     /// For tests: what happens to received datagrams, in percent, as in
-    /// loss=1,duplication=1,reordering=1,delay=1,delay-by=5ms,flip=0.1
-    #[arg(long, value_name = "SPEC", value_parser = parse_faults)]
-    fault: Option<Faults>,
+    /// loss=1,duplication=1,reordering=1,delay=1,delay-by=5ms,flip=0.1; cut=a1+r2 hears nothing of
+    /// these nodes; with cut-for=300ms,cut-every=2s only for so long at a time, and without cut= of
+    /// whom the seed draws
+    #[arg(long, value_name = "SPEC", value_parser = fault::parse)]
+    fault: Option<Fault>,
     /// Makes the faults repeatable [default: 1]
     #[arg(long, value_name = "N", requires = "fault")]
     fault_seed: Option<u64>,
@@ -87,13 +90,19 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
             cluster.epoch
         ));
     }
+    let fault = args.fault.clone().unwrap_or_default();
+    fault.check(&cluster).map_err(Failure::Usage)?;
     let launch = Launch {
         cluster: &cluster,
         ids: &ids,
         data_dir,
         keyring,
         is_insecure: args.insecure,
-        faults: args.fault.map(|faults| Faults { seed: args.fault_seed.unwrap_or(1), ..faults }),
+        faults: args.fault.is_some().then(|| {
+            let seed = args.fault_seed.unwrap_or(1);
+            Faults { seed, ..fault.faults.clone() }
+        }),
+        cut: &fault.cut,
     };
     // Before any thread starts: none of them is to be interrupted.
     let termination = Termination::block()
@@ -228,29 +237,4 @@ fn refused(origin: Origin<'_>, args: &NodeArgs, error: &NodeError) -> Failure {
         },
         _ => Failure::Usage(message),
     }
-}
-
-fn parse_faults(text: &str) -> Result<Faults, String> {
-    let mut faults = Faults { delay_by: Duration::from_millis(5), ..Faults::default() };
-    for part in text.split(',') {
-        let (name, value) = part.split_once('=').ok_or(format!("`{part}` is not NAME=PERCENT"))?;
-        if name == "delay-by" {
-            let by = duration(value).ok_or(format!("{value} is no time, as in 5ms"))?;
-            faults.delay_by = by;
-            continue;
-        }
-        let percent: f64 = value.parse().map_err(|_| format!("{value} is no number"))?;
-        if !(0.0..=100.0).contains(&percent) {
-            return Err(format!("{percent} is no percentage"));
-        }
-        *match name {
-            "loss" => &mut faults.loss,
-            "duplication" => &mut faults.duplication,
-            "reordering" => &mut faults.reordering,
-            "delay" => &mut faults.delay,
-            "flip" => &mut faults.flip,
-            _ => return Err(format!("there is no fault {name}")),
-        } = percent;
-    }
-    Ok(faults)
 }

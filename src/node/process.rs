@@ -24,7 +24,7 @@ use crate::replica::{DigestTimer, Shared};
 use crate::service::Optimistic;
 use crate::storage::{self, CheckpointFile, Fault, StorageError};
 use crate::sync::{CoreUse, WaitPolicy};
-use crate::transport::middleware::Faults;
+use crate::transport::middleware::{Cuts, Faults};
 use crate::types::{NodeId, Random, ReplicaId, Time};
 use crate::wire::Keyring;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub struct Launch<'a> {
     pub is_insecure: bool,
     /// What a bad network does to received datagrams.
     pub faults: Option<Faults>,
+    /// Nodes that are cut off from these by it.
+    pub cut: &'a [String],
 }
 
 /// Why a node could not be started.
@@ -405,9 +407,10 @@ impl<'a> Starter<'a> {
 
     /// A bad network for the thread of `node`: threads differ, runs with the same seed do not.
     fn faults(&self, node: NodeId) -> Option<Faults> {
-        let faults = self.launch.faults?;
+        let faults = self.launch.faults.clone()?;
         let seed = Random::new(faults.seed).stream(node.0.into()).next();
-        Some(Faults { seed, ..faults })
+        let senders = site::senders(self.launch.cluster, self.launch.cut);
+        Some(Faults { seed, cuts: Cuts { senders, ..faults.cuts }, ..faults })
     }
 
     /// The logs of an acceptor.

@@ -88,8 +88,8 @@ impl<L: Load + 'static> Clients<L> {
             if let Some(session) = client.session.filter(|_| index == 0) {
                 proxy.resume(0, session);
             }
-            let faults =
-                client.faults.map(|faults| Faults { seed: builder.random.next(), ..faults });
+            let faults = client.faults.clone();
+            let faults = faults.map(|faults| Faults { seed: builder.random.next(), ..faults });
             let spot = Spot { name: format!("client-{index}"), seed, cpu: None, faults };
             let client = (builder.roster.client(index), proxy);
             if let Err(error) = clients.team.start_client(spot, &book, client, load, &clients.left)

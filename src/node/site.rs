@@ -118,6 +118,20 @@ pub(super) fn book(cluster: &Cluster) -> Book {
     book
 }
 
+/// Where the nodes `ids` send from.
+pub(super) fn senders(cluster: &Cluster, ids: &[String]) -> Vec<Address> {
+    let roster = roster(cluster, 0);
+    let addresses = |node: &config::Node, threads: usize| {
+        let ip = *node.address.ip();
+        let ports = (node.address.port()..).take(threads);
+        ports.map(|port| Address::udp(SocketAddrV4::new(ip, port))).collect::<Vec<_>>()
+    };
+    let acceptors = cluster.acceptors.iter().map(|node| (node, 1));
+    let replicas = cluster.replicas.iter().map(|node| (node, roster.crews));
+    let named = acceptors.chain(replicas).filter(|(node, _)| ids.contains(&node.id));
+    named.flat_map(|(node, threads)| addresses(node, threads)).collect()
+}
+
 /// What the threads of this process have in common; `threads` of them are on this host.
 pub(super) fn thread(cluster: &Cluster, threads: usize) -> Result<Thread, ClusterError> {
     let identity = Identity {

@@ -1,9 +1,10 @@
-//! Loss, duplication, reordering, delay, flipped bits and partitions at one receiver, by a seed.
+//! Loss, duplication, reordering, delay, flipped bits and cuts at one receiver, by a seed.
 //!
 //! Every datagram is judged alone, each segment of a train too, after the network has delivered it:
 //! the same seed and the same arrivals give the same faults. What is delayed or changed is copied
 //! into memory of its own, so that a fault never starves the endpoint of receive buffers.
 
+use super::cuts::{Cuts, Cutter, mix};
 use crate::mem::{Frame, Pool};
 use crate::sync::Waker;
 use crate::transport::{Endpoint, IntoParts, Receive, ReceiveCounters, WaitPoint};
@@ -21,7 +22,7 @@ const MAX_OVERTAKEN: u64 = 8;
 const REORDERED_FOR: Duration = Duration::from_millis(1);
 
 /// How often each fault happens, in percent of the datagrams received.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
     /// Makes the faults repeatable.
     pub seed: u64,
@@ -37,6 +38,8 @@ pub struct Faults {
     pub delay_by: Duration,
     /// Delivered with one bit changed.
     pub flip: f64,
+    /// Never delivered, whatever the shares are.
+    pub cuts: Cuts,
 }
 
 /// An endpoint whose receiving half does what bad networks do.
@@ -51,21 +54,12 @@ impl<E: IntoParts> Fault<E> {
     /// Puts `faults` in front of `endpoint`.
     ///
     /// # Panics
-    /// If a share is not from 0 to 100 percent.
+    /// If a share is not from 0 to 100 percent, or cuts last longer than what is between them.
     #[must_use]
     pub fn new(endpoint: E, faults: &Faults) -> Self {
         let (receive, transmit, wait) = endpoint.into_parts();
-        Self { receive: FaultReceive::new(receive, faults), transmit, wait }
-    }
-
-    /// Changes what happens from now on; the seed goes on as it was.
-    pub fn set(&mut self, faults: &Faults) {
-        self.receive.shares = Shares::new(faults);
-    }
-
-    /// Hears nothing from these senders until told otherwise.
-    pub fn partition(&mut self, from: &[Address]) {
-        self.receive.partitioned = from.to_vec();
+        let receive = FaultReceive::new(receive, faults, wait.address());
+        Self { receive, transmit, wait }
     }
 }
 
@@ -102,7 +96,7 @@ pub struct FaultReceive<R> {
     inner: R,
     shares: Shares,
     random: u64,
-    partitioned: Vec<Address>,
+    cutter: Cutter,
     /// Copies, by the low bits of their frame's buffer; an empty place is in `free`.
     copies: Vec<Vec<u8>>,
     free: Vec<u32>,
@@ -161,12 +155,12 @@ impl Shares {
 }
 
 impl<R: Receive> FaultReceive<R> {
-    fn new(inner: R, faults: &Faults) -> Self {
+    fn new(inner: R, faults: &Faults, me: Address) -> Self {
         Self {
             inner,
             shares: Shares::new(faults),
             random: faults.seed,
-            partitioned: Vec::new(),
+            cutter: Cutter::new(&faults.cuts, faults.seed, me),
             copies: Vec::new(),
             free: Vec::new(),
             held: Vec::new(),
@@ -183,7 +177,7 @@ impl<R: Receive> FaultReceive<R> {
 
     /// What becomes of one datagram: delivered now, or not.
     fn judge(&mut self, mut frame: Frame, now: Time) -> Option<Frame> {
-        if self.partitioned.contains(&frame.from) || self.happens(self.shares.loss) {
+        if self.cutter.has(frame.from) || self.happens(self.shares.loss) {
             self.dropped += 1;
             self.release(frame);
             return None;
@@ -230,9 +224,7 @@ impl<R: Receive> FaultReceive<R> {
     /// SplitMix64.
     fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        mix(self.random)
     }
 
     /// A frame of our own with the same bytes; `None`: there are too many copies.
@@ -287,6 +279,7 @@ impl<R: Receive> Receive for FaultReceive<R> {
     fn poll(&mut self, now: Time, frames: &mut Vec<Frame>) -> usize {
         let before = frames.len();
         self.polled = now;
+        self.cutter.look(now);
         self.deliver_held(now, frames);
         let fresh = frames.len();
         self.inner.poll(now, frames);
@@ -405,19 +398,30 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_silences_the_sender_until_it_heals() {
+    fn who_is_cut_is_not_heard_while_the_cut_lasts_and_the_others_are() {
         let mut hub = memory::Hub::default();
-        let address = hub.declare(&[]);
-        let mut endpoint = Fault::new(hub.build().unwrap().remove(0), &Faults::default());
-        let mut frames = Vec::with_capacity(4);
-        for (partitioned, expected) in [(&[address][..], 0), (&[], 1)] {
-            endpoint.partition(partitioned);
-            let (receive, transmit) = endpoint.split();
-            transmit.reserve(Target::Address(address), 1).unwrap();
-            transmit.flush().unwrap();
-            assert_eq!(receive.poll(Time::ZERO, &mut frames), expected);
+        let [me, near, far] = [(); 3].map(|()| hub.declare(&[]));
+        let mut endpoints = hub.build().unwrap().into_iter();
+        let (receiver, mut senders) = (endpoints.next().unwrap(), endpoints.collect::<Vec<_>>());
+        let ms = Duration::from_millis;
+        let cuts = Cuts { senders: vec![far], lasting: ms(20), every: ms(100) };
+        let mut endpoint = Fault::new(receiver, &Faults { seed: 3, cuts, ..Faults::default() });
+        let (mut frames, mut heard) = (Vec::with_capacity(4), Vec::new());
+        for at in 0..200 {
+            for sender in &mut senders {
+                let (_, transmit) = sender.split();
+                transmit.reserve(Target::Address(me), 1).unwrap();
+                transmit.flush().unwrap();
+            }
+            let (receive, _) = endpoint.split();
+            receive.poll(Time(at * 1_000_000), &mut frames);
+            heard.push(frames.iter().map(|frame| frame.from).collect::<Vec<_>>());
             frames.drain(..).for_each(|frame| receive.release(frame));
         }
-        assert_eq!(endpoint.split().0.counters().dropped, 1);
+        let deaf = heard.iter().filter(|heard| **heard == [near]).count();
+        let is_whole = |heard: &&Vec<Address>| heard.contains(&near) && heard.contains(&far);
+        let whole = heard.iter().filter(is_whole).count();
+        assert!((38..=42).contains(&deaf) && deaf + whole == 200, "{deaf} and {whole}");
+        assert_eq!(endpoint.split().0.counters().dropped, deaf as u64);
     }
 }
