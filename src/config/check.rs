@@ -62,14 +62,29 @@ fn roles(cluster: &Cluster) -> impl Iterator<Item = (&'static str, usize, &super
 fn names(source: &Source<'_>, root: &DeTable<'_>, cluster: &Cluster) -> Result<()> {
     let mut seen = Vec::new();
     for (role, index, node, _) in roles(cluster) {
-        if seen.contains(&&node.id) {
+        let id = &node.id;
+        if let Some((other, _)) = seen.iter().find(|(_, known)| *known == id) {
+            let (problem, remedy) = if *other == role {
+                (format!("\"{id}\" is there twice"), "rename one of them".to_owned())
+            } else {
+                (format!("\"{id}\" is an acceptor already"), both(cluster, id))
+            };
             let place = place(source, root, role, index, "id");
-            let problem = format!("\"{}\" is there twice", node.id);
-            return refuse(place, format!("{role}[{index}].id"), problem, "rename one of them");
+            return refuse(place, format!("{role}[{index}].id"), problem, remedy);
         }
-        seen.push(&node.id);
+        seen.push((role, id));
     }
     Ok(())
+}
+
+/// How one process is what `id` was to be, an acceptor and a replica (docs/adr/0036).
+fn both(cluster: &Cluster, id: &str) -> String {
+    let is_free = |name: &String| cluster.nodes().all(|node| node.id != *name);
+    let free = (1..).map(|n| format!("r{n}")).find(is_free).expect("some number is free");
+    format!(
+        "give the replica an id of its own, as \"{free}\": `psmr node --id {id} --id {free}` runs \
+         both in one process"
+    )
 }
 
 fn ports(source: &Source<'_>, root: &DeTable<'_>, cluster: &Cluster) -> Result<()> {

@@ -125,7 +125,7 @@ fn each_error_names_its_key_and_its_remedy_in_one_line() {
         ("239.192.7.2:", "239.192.7.1:", "ring[1].address: 239.192.7.1:21000 is there twice"),
         ("group = \"all\"", "group = 0", "ring[2].group: is there twice"),
         ("id = \"a2\"", "id = \"a1\"", "acceptor[1].id: \"a1\" is there twice"),
-        ("id = \"r2\"", "id = \"a1\"", "replica[1].id: \"a1\" is there twice"),
+        ("id = \"r2\"", "id = \"a1\"", "replica[1].id: \"a1\" is an acceptor already"),
         ("host = \"h1\"", "host = \"h2\"", "acceptor[0].host: there is no host \"h2\""),
         ("port = 21002", "port = 21001", "acceptor[1].port: 127.0.0.1:21001 is also a1's"),
         ("port = 21006", "port = 21005", "replica[1].port: 127.0.0.1:21005 is also r1's"),
