@@ -2,11 +2,12 @@
 #![expect(unsafe_code, reason = "mmap, and a view of mapped memory")]
 
 use super::pages::{Line, Rung, map_at, reserve, unmap};
+use crate::sync::atomic::AtomicUsize;
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicUsize};
 
 /// Memory for nodes of whole cache lines, named by the number of their first line. The address range
 /// is reserved once and filled a chunk at a time, so an address is one addition away from a name,
@@ -15,15 +16,45 @@ use std::sync::atomic::{AtomicU8, AtomicUsize};
 /// Who owns which line is not its affair: every line is always there to be read, zeroed at first.
 pub struct Arena {
     start: NonNull<Line>,
-    /// Lines that are mapped. Release here pairs with Acquire in [`Arena::lines`]: who sees a line
-    /// counted sees it mapped.
-    mapped: AtomicUsize,
+    mapped: Mapped,
     /// Lines that are reserved.
     limit: usize,
     /// Lines of a chunk.
     chunk: usize,
     /// The worst rung of any chunk, as [`Rung`]'s discriminant.
     rung: AtomicU8,
+}
+
+/// How many lines are mapped: who sees a line counted sees it mapped.
+#[derive(Default)]
+struct Mapped(AtomicUsize);
+
+impl Mapped {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        // Acquire: pairs with the Release in `grow`.
+        self.0.load(Acquire)
+    }
+
+    /// Has `map` put memory behind `chunk` lines at a time, from the one that it is told on, until
+    /// there are `lines`.
+    fn grow(
+        &self,
+        lines: usize,
+        chunk: usize,
+        map: impl Fn(usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut mapped = self.0.load(Relaxed);
+        while mapped < lines {
+            map(mapped)?;
+            let before = mapped;
+            mapped += chunk;
+            // Release: what is mapped, to who counts it.
+            let only = self.0.compare_exchange(before, mapped, Release, Relaxed);
+            assert!(only.is_ok(), "one thread at a time grows an arena");
+        }
+        Ok(())
+    }
 }
 
 // SAFETY: the range belongs to this value alone and has no thread affinity.
@@ -52,8 +83,8 @@ impl Arena {
                 Err(_) => limit = (limit / 2).next_multiple_of(chunk),
             }
         };
-        let (mapped, rung) = (AtomicUsize::new(0), AtomicU8::new(Rung::Hugetlb as u8));
-        Ok(Self { start: start.cast(), mapped, limit, chunk, rung })
+        let rung = AtomicU8::new(Rung::Hugetlb as u8);
+        Ok(Self { start: start.cast(), mapped: Mapped::default(), limit, chunk, rung })
     }
 
     /// Makes sure that lines 0 to `lines` - 1 are there. One thread at a time grows an arena.
@@ -61,8 +92,7 @@ impl Arena {
     /// # Errors
     /// If the machine has no memory left, or `lines` is above the limit.
     pub fn ensure(&self, lines: usize) -> io::Result<()> {
-        let mut mapped = self.mapped.load(Relaxed);
-        while mapped < lines {
+        self.mapped.grow(lines, self.chunk, |mapped| {
             if mapped + self.chunk > self.limit {
                 return Err(io::Error::new(
                     io::ErrorKind::OutOfMemory,
@@ -74,12 +104,8 @@ impl Arena {
             // SAFETY: nothing is mapped in this chunk yet, so no view of it exists.
             let rung = unsafe { map_at(chunk.cast(), self.chunk * size_of::<Line>()) }?;
             self.rung.fetch_max(rung as u8, Relaxed);
-            let before = mapped;
-            mapped += self.chunk;
-            let only = self.mapped.compare_exchange(before, mapped, Release, Relaxed);
-            assert!(only.is_ok(), "one thread at a time grows an arena");
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// All lines that are mapped.
@@ -88,7 +114,7 @@ impl Arena {
     pub fn lines(&self) -> &[Line] {
         // SAFETY: the first `mapped` lines are mapped, aligned and initialised (zeroed); they stay
         // so as long as `self`, and are reached through atomics alone.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.mapped.load(Acquire)) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.mapped.count()) }
     }
 
     /// The worst rung that any chunk stands on; [`Rung::Hugetlb`] while nothing is mapped.
@@ -109,7 +135,7 @@ impl Drop for Arena {
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kib = |lines: usize| lines * size_of::<Line>() / 1024;
-        let mapped = self.mapped.load(Relaxed);
+        let mapped = self.mapped.count();
         write!(f, "Arena({} of {} KiB, {})", kib(mapped), kib(self.limit), self.rung())
     }
 }
@@ -164,6 +190,38 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| grow(1));
             scope.spawn(|| grow(2));
+        });
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::model::{Plain, Turns, explore};
+    use loom::sync::Arc;
+
+    #[test]
+    fn who_sees_a_line_counted_sees_it_mapped() {
+        explore(|| {
+            let memory: [Plain<bool>; 4] = Default::default();
+            let shared = Arc::new((Mapped::default(), memory, Turns::default()));
+            let (mapped, memory, turns) = &*shared;
+            let of_one_who_grows = Arc::clone(&shared);
+            let grows = loom::thread::spawn(move || {
+                let (mapped, memory, turns) = &*of_one_who_grows;
+                let map = |line: usize| {
+                    turns.take();
+                    memory[line..line + 2].iter().for_each(|line| line.set(true));
+                    Ok(())
+                };
+                mapped.grow(1, 2, map).and_then(|()| mapped.grow(4, 2, map)).expect("memory");
+            });
+            turns.take();
+            for line in &memory[..mapped.count()] {
+                assert!(line.get());
+            }
+            grows.join().expect("it does not panic");
+            assert_eq!(mapped.count(), 4);
         });
     }
 }

@@ -12,11 +12,11 @@
 #![expect(clippy::disallowed_types, reason = "a lock a saved piece, which nobody contends for")]
 
 use super::Access;
+use crate::sync::atomic::{AtomicUsize, Mutex, MutexGuard};
 use crate::types::GroupId;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::AtomicUsize;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How far the sweep of a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,4 +104,104 @@ impl<C> Cuts<C> {
 
 fn lock<C>(hand: &Mutex<Hand<C>>) -> MutexGuard<'_, Hand<C>> {
     hand.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::Rendezvous;
+    use crate::sync::model::{Plain, explore, meet};
+    use crate::types::GroupSet;
+    use loom::sync::Arc;
+
+    /// What one worker does between the cut and a command of all groups.
+    #[derive(Clone, Copy)]
+    enum Early {
+        Nothing,
+        Sweep(usize),
+        Change(usize),
+    }
+
+    /// A service of two groups with one piece each: what it is now, and whether the cut has it.
+    struct Service {
+        cuts: Cuts<()>,
+        pieces: [Plain<(u8, bool)>; 2],
+        rendezvous: Rendezvous,
+    }
+
+    impl Service {
+        /// Piece `index` is `value` from now on.
+        fn change(&self, index: usize, value: u8, access: Access) {
+            let (before, is_known) = self.pieces[index].get();
+            if !is_known {
+                self.cuts.save(access, |saved| saved.push(before));
+            }
+            self.pieces[index].set((value, true));
+        }
+
+        fn sweep(&self, index: usize, sink: &mut Vec<u8>) -> Swept {
+            self.cuts.sweep(GroupId::new(index), sink, |(), sink| {
+                let (value, is_known) = self.pieces[index].get();
+                if !is_known {
+                    sink.push(value);
+                    self.pieces[index].set((value, true));
+                }
+                Swept::Done
+            })
+        }
+
+        /// A cut, what comes `early`, a command of all groups, one of this worker's own, the rest of
+        /// the sweep. All that this worker gives out.
+        fn work(&self, me: usize, early: Early) -> Vec<u8> {
+            let all = |epoch| (GroupSet::all(2), epoch);
+            meet(&self.rendezvous, (me, 0), all(0), || self.cuts.begin(|_| ()));
+            let mut sink = Vec::new();
+            let own = Access::Keys(GroupId::new(me));
+            match early {
+                Early::Sweep(who) if who == me => {
+                    assert_eq!(self.sweep(me, &mut sink), Swept::Done);
+                }
+                Early::Change(who) if who == me => self.change(me, 15, own),
+                _ => {}
+            }
+            meet(&self.rendezvous, (me, 1), all(1), || {
+                (0..2).for_each(|index| self.change(index, 20, Access::Whole));
+            });
+            self.change(me, 30, own);
+            assert_eq!(self.sweep(me, &mut sink), Swept::Done);
+            sink
+        }
+    }
+
+    fn gives_out_the_cut_once(early: Early) {
+        explore(move || {
+            let service = Arc::new(Service {
+                cuts: Cuts::new(2),
+                pieces: Default::default(),
+                rendezvous: Rendezvous::new(2),
+            });
+            (0..2).for_each(|index| service.pieces[index].set(([10, 11][index], false)));
+            let other = Arc::clone(&service);
+            let other = loom::thread::spawn(move || other.work(1, early));
+            let mut given_out = service.work(0, early);
+            given_out.extend(other.join().expect("it does not panic"));
+            given_out.sort_unstable();
+            assert_eq!(given_out, [10, 11]);
+        });
+    }
+
+    #[test]
+    fn workers_that_end_their_sweeps_at_once_give_out_the_state_at_the_cut_once() {
+        gives_out_the_cut_once(Early::Nothing);
+    }
+
+    #[test]
+    fn what_is_saved_after_one_sweep_has_ended_is_given_out_by_the_last() {
+        (0..2).for_each(|who| gives_out_the_cut_once(Early::Sweep(who)));
+    }
+
+    #[test]
+    fn what_a_worker_has_saved_itself_is_given_out_once() {
+        (0..2).for_each(|who| gives_out_the_cut_once(Early::Change(who)));
+    }
 }

@@ -1,19 +1,29 @@
 //! The one file that names atomics: those of the machine, or loom's with the feature `loom`.
 //!
+//! Whatever hands data from thread to thread takes its atomics from here, in every module, so that
+//! its tests run under loom; counters and words that stand for themselves need not.
+//!
 //! Fences carry every store-then-load order here (announce a sleep, then look again), never
 //! sequentially consistent accesses: loom models the former exactly, the latter as AcqRel.
 
 #[cfg(not(feature = "loom"))]
 pub use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 #[cfg(feature = "loom")]
 pub use loom::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
+
+#[cfg(not(feature = "loom"))]
+#[expect(clippy::disallowed_types, reason = "whoever takes a lock says there why it may")]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+#[cfg(feature = "loom")]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 #[cfg(not(feature = "loom"))]
 pub(crate) use std::thread::{Thread, current};

@@ -3,7 +3,8 @@
 //! Layer 0. Nothing here blocks but [`Waker::park`]: a worker that waits is a state that is polled,
 //! and the agent loop decides with a [`Waiter`] how to spend the time. Every word that two threads
 //! touch names its one writer and the line that it lives in; every Acquire names its Release. The
-//! whole module runs under loom (the feature `loom`), which is why only `atomic` names atomics.
+//! whole module runs under loom (the feature `loom`), which is why only `atomic` names atomics; other
+//! modules take theirs from there where they hand data over.
 //!
 //! Costs (two cores of a 2.5 GHz Xeon): a rendezvous of two workers is two cache-line transfers
 //! each way, 0.4-0.7 us while both poll; a wake-up of a thread that is not parked one fence and one
@@ -11,6 +12,8 @@
 
 pub mod atomic;
 mod bytes;
+#[cfg(all(test, feature = "loom"))]
+pub(crate) mod model;
 mod rendezvous;
 mod spsc;
 mod wait;

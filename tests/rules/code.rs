@@ -9,10 +9,10 @@ const LONGEST_FILE: usize = 600;
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("sync", &["types"]),
-    ("mem", &["types"]),
+    ("mem", &["types", "sync"]),
     ("wire", &["types"]),
     ("config", &["types", "wire"]),
-    ("service", &["types", "mem"]),
+    ("service", &["types", "sync", "mem"]),
     ("host", &["types", "sync"]),
     ("transport", &["types", "sync", "mem"]),
     ("ring_paxos", &["types", "mem", "wire"]),

@@ -1,6 +1,6 @@
 //! The tree: its nodes, and the way down to a leaf.
 
-use super::hints::{Hint, new_version};
+use super::hints::{Hint, Version};
 use super::node::{Layout, Node};
 use super::safety::Checks;
 use super::snapshot::Cursor;
@@ -48,7 +48,7 @@ pub(super) struct Shape {
     pub(super) epoch: AtomicU64,
     pub(super) races: AtomicU64,
     /// Names the tree and its structure: odd while that changes, see `hints`.
-    pub(super) version: AtomicU64,
+    pub(super) version: Version,
 }
 
 /// A leaf and its range, carried down from the root.
@@ -93,7 +93,7 @@ impl BTree {
             cut: AtomicU32::new(0),
             epoch: AtomicU64::new(0),
             races: AtomicU64::new(0),
-            version: AtomicU64::new(new_version()),
+            version: Version::of_new_tree(),
         };
         Ok(Self {
             map: PartitionMap::new(&settings),
