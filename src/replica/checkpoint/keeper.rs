@@ -7,11 +7,11 @@
 
 use super::Checkpoint;
 use super::frame::{Frame, Kind, START};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard};
 use crate::types::{GroupId, Slot};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// A frame of the service leaves when it has so many bytes.
 const FRAME: usize = 1 << 20;
@@ -162,8 +162,12 @@ impl Checkpoints {
     /// `checkpoint` is where it must be. If another one has taken its place meanwhile, that one is
     /// to be confirmed.
     pub fn confirm(&self, checkpoint: &Arc<Checkpoint>) {
-        let pending = lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
-        pending.into_iter().for_each(|pending| self.publish(pending));
+        let mut pending = lock(&self.pending);
+        let confirmed = pending.take_if(|pending| Arc::ptr_eq(pending, checkpoint));
+        // Before the next one may begin: what is said of this one's age is of its own cut.
+        let former = confirmed.and_then(|confirmed| self.replace(confirmed));
+        drop(pending);
+        former.into_iter().for_each(|former| self.release(former));
     }
 
     /// `checkpoint` could not be kept: the one before it stays the last. Who waits for this one waits
@@ -186,13 +190,18 @@ impl Checkpoints {
 
     /// Takes over a checkpoint that is where it must be: of a former life, too.
     pub fn publish(&self, checkpoint: Arc<Checkpoint>) {
+        self.replace(checkpoint).into_iter().for_each(|former| self.release(former));
+    }
+
+    /// `checkpoint` is the last complete one; the one before it.
+    fn replace(&self, checkpoint: Arc<Checkpoint>) -> Option<Arc<Checkpoint>> {
         self.slot.store(checkpoint.slot().0 + 1, Relaxed);
         self.aged.store(0, Relaxed);
         self.latest_cut.store(self.cuts(), Relaxed);
         let former = lock(&self.latest).replace(checkpoint);
         // Release: who sees the count (Acquire) finds the checkpoint.
         self.completed.fetch_add(1, Release);
-        former.into_iter().for_each(|former| self.release(former));
+        former
     }
 
     /// Who held a checkpoint needs it no more.
@@ -274,4 +283,79 @@ impl Checkpoints {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::replica::words::Words;
+    use crate::sync::model::{Turns, explore};
+    use crate::types::GroupSet;
+    use loom::thread;
+
+    /// Worker `group` gives out its part of a checkpoint at slot 8, as a worker does.
+    fn give_out(checkpoints: &Checkpoints, group: usize) {
+        let group = GroupId::new(group);
+        let mut frame = vec![0; START];
+        // Its slot, then one ring: its number, instance and slot.
+        Words(&mut frame).all([8, 1, 0, 1, 8]);
+        checkpoints.push(Kind::Worker, group, frame);
+        checkpoints.push(Kind::Sessions, group, vec![0; START]);
+        checkpoints.push(Kind::Service, group, checkpoints.frame());
+        checkpoints.end_of_worker();
+    }
+
+    fn begun(groups: usize, confirms: bool) -> Checkpoints {
+        let checkpoints = Checkpoints::new(groups);
+        checkpoints.turn_on(confirms, 100);
+        checkpoints.note_moved(GroupId::new(0), 30);
+        assert!(checkpoints.begin());
+        checkpoints.note_moved(GroupId::new(0), 7);
+        checkpoints
+    }
+
+    #[test]
+    fn the_last_worker_puts_the_checkpoint_together_and_who_sees_the_count_finds_it() {
+        explore(|| {
+            let shared = loom::sync::Arc::new((begun(2, false), Turns::default()));
+            let workers = [0, 1].map(|group| {
+                let shared = loom::sync::Arc::clone(&shared);
+                thread::spawn(move || {
+                    shared.1.take();
+                    give_out(&shared.0, group);
+                })
+            });
+            let (checkpoints, turns) = &*shared;
+            turns.take();
+            if checkpoints.completed() == 1 {
+                assert_eq!(checkpoints.slot(), Some(Slot(8)));
+                let latest = checkpoints.latest().expect("it was counted");
+                let groups = latest.frames().fold(GroupSet::EMPTY, |groups, frame| {
+                    groups.union(GroupSet::one(frame.group))
+                });
+                assert_eq!(groups, GroupSet::all(2));
+            }
+            workers.into_iter().for_each(|worker| worker.join().expect("it does not panic"));
+            assert_eq!((checkpoints.completed(), checkpoints.is_busy()), (1, false));
+        });
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_confirmed_while_the_next_begins_is_none_of_the_next_cut() {
+        explore(|| {
+            let checkpoints = loom::sync::Arc::new(begun(1, true));
+            give_out(&checkpoints, 0);
+            let pending = checkpoints.pending().expect("nobody has confirmed it");
+            let keeper = {
+                let checkpoints = loom::sync::Arc::clone(&checkpoints);
+                thread::spawn(move || checkpoints.confirm(&pending))
+            };
+            let has_begun = checkpoints.begin();
+            keeper.join().expect("it does not panic");
+            assert_eq!(checkpoints.cuts(), 1 + u64::from(has_begun));
+            assert_eq!(checkpoints.latest_cut.load(Relaxed), 1);
+            // Between the cuts there were 7 instances.
+            assert_eq!(checkpoints.aged.load(Relaxed), if has_begun { 7 } else { 0 });
+        });
+    }
 }
