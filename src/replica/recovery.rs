@@ -12,11 +12,11 @@ use super::{PsmrWorker, Shared, WorkerOutbox};
 use crate::mem::Pool;
 use crate::multi_ring::Subscription;
 use crate::service::Optimistic;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Mutex};
 use crate::types::{Bug, GroupSet, NodeId, ReplicaSet, Slot, Time};
 use crate::wire::{CheckpointPiece, CheckpointRequest};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The workers run.
 const RUNNING: u32 = 0;
@@ -42,14 +42,14 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             phase: AtomicU32::new(RUNNING),
             halted: AtomicU64::new(0),
             count: AtomicU64::new(0),
             checkpoint: Mutex::new(None),
             restored: AtomicU64::new(0),
-            fetching: [const { AtomicU64::new(0) }; 3],
+            fetching: Default::default(),
         }
     }
 
@@ -88,6 +88,54 @@ impl Recovery {
         let from = from.map_or(0, |node| u64::from(node.0) + 1);
         for (word, value) in self.fetching.iter().zip([from, bytes, length]) {
             word.store(value, Relaxed);
+        }
+    }
+
+    /// What the workers do now.
+    #[inline]
+    fn phase(&self) -> u32 {
+        // Acquire: pairs with the Release of whoever moved on.
+        self.phase.load(Acquire)
+    }
+
+    /// Whether worker `me` stands still.
+    fn is_halted(&self, me: GroupSet) -> bool {
+        self.halted.load(Relaxed) & me.to_bits() != 0
+    }
+
+    /// The replica lacks its state.
+    fn stop(&self) {
+        // Only who finds the replica running stops it: a late worker must not undo what came after
+        // the phase that it saw.
+        let _ = self.phase.compare_exchange(RUNNING, FETCHING, Relaxed, Relaxed);
+    }
+
+    /// Worker `me` stands still from now on.
+    fn halt(&self, me: GroupSet) {
+        // Release: what this worker did is seen by whoever restores.
+        self.halted.fetch_or(me.to_bits(), AcqRel);
+    }
+
+    /// Whether `all` stand still: the state is the caller's alone.
+    fn is_alone(&self, all: GroupSet) -> bool {
+        // Acquire: pairs with the Release of the workers that have halted.
+        self.halted.load(Acquire) == all.to_bits()
+    }
+
+    /// The state of `checkpoint` is in place; each worker takes up its part.
+    fn share(&self, checkpoint: Arc<Checkpoint>) {
+        self.keep(Some(checkpoint));
+        self.count.fetch_add(1, Relaxed);
+        // Release: whoever sees it (Acquire) sees the state in place.
+        self.phase.store(RESTORING, Release);
+    }
+
+    /// Worker `me`, which has stood still, goes on. The last one ends the recovery.
+    fn go_on(&self, me: GroupSet) {
+        // Release: the last to go on is seen by all to have been.
+        if self.halted.fetch_and(!me.to_bits(), AcqRel) == me.to_bits() {
+            self.keep(None);
+            self.phase.store(RUNNING, Release);
         }
     }
 
@@ -153,8 +201,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         if self.is_muted && subscription.has_caught_up() {
             self.is_muted = false;
         }
-        // Acquire: pairs with the Release of whoever moved on.
-        let phase = self.shared.recovery().phase.load(Acquire);
+        let phase = self.shared.recovery().phase();
         if phase == RUNNING && subscription.needs_state_transfer().is_none() {
             return false;
         }
@@ -172,8 +219,8 @@ impl<S: Optimistic> PsmrWorker<S> {
     ) -> bool {
         let shared = Arc::clone(&self.shared);
         let recovery = shared.recovery();
-        let me = GroupSet::one(self.config.me).to_bits();
-        let is_halted = recovery.halted.load(Relaxed) & me != 0;
+        let me = GroupSet::one(self.config.me);
+        let is_halted = recovery.is_halted(me);
         match phase {
             RESTORING if is_halted => {
                 // What is not sound for this worker leaves it without its state: the replica fetches
@@ -182,23 +229,16 @@ impl<S: Optimistic> PsmrWorker<S> {
                 let _ = checkpoint.map(|checkpoint| self.restore(&checkpoint, subscription, pool));
                 self.is_muted = true;
                 let lacks_more = subscription.needs_state_transfer().is_some();
-                // Release: the last to go on is seen by all to have been.
-                if recovery.halted.fetch_and(!me, AcqRel) == me {
-                    recovery.keep(None);
-                    recovery.phase.store(RUNNING, Release);
-                }
+                recovery.go_on(me);
                 lacks_more
             }
             RESTORING => subscription.needs_state_transfer().is_some(),
             _ => {
-                // Only who finds the replica running stops it: a late worker must not undo what
-                // came after the phase that it saw.
-                let _ = recovery.phase.compare_exchange(RUNNING, FETCHING, Relaxed, Relaxed);
+                recovery.stop();
                 if !is_halted {
                     self.is_muted = true;
                     subscription.await_checkpoint();
-                    // Release: what this worker did is seen by whoever restores.
-                    recovery.halted.fetch_or(me, AcqRel);
+                    recovery.halt(me);
                 }
                 if self.config.me.index() == 0 {
                     self.fetch(&shared, now, out);
@@ -219,9 +259,7 @@ impl<S: Optimistic> PsmrWorker<S> {
         let fetch = fetch.get_or_insert_with(new);
         fetch.step(peers, now, |to, request| out.ask(to, request));
         shared.recovery().note_fetching(fetch.fetching());
-        // Acquire: pairs with the Release of the workers that have halted.
-        let is_alone = shared.recovery().halted.load(Acquire) == self.all.to_bits();
-        if !is_alone || !fetch.is_complete() {
+        if !shared.recovery().is_alone(self.all) || !fetch.is_complete() {
             return;
         }
         let fetched = self.recoverer.fetch.take().map(Fetch::into_bytes).unwrap_or_default();
@@ -234,12 +272,9 @@ impl<S: Optimistic> PsmrWorker<S> {
         };
         self.recoverer.known = Some(checkpoint.slot());
         let checkpoint = Arc::new(checkpoint);
-        shared.recovery().keep(Some(Arc::clone(&checkpoint)));
-        shared.checkpoints().take_over(checkpoint);
+        shared.checkpoints().take_over(Arc::clone(&checkpoint));
         shared.recovery().note_fetching(Fetching::default());
-        shared.recovery().count.fetch_add(1, Relaxed);
-        // Release: whoever sees it (Acquire) sees the state in place.
-        shared.recovery().phase.store(RESTORING, Release);
+        shared.recovery().share(checkpoint);
     }
 
     /// At the worker of group 0: a piece has come.
@@ -301,5 +336,117 @@ mod tests {
         assert_eq!(ask(9, 1), 12, "the other one has its own share");
         assert_eq!(ask(7, 1_000_000_000), 12);
         assert!(worker.counters().pieces_refused > 1000);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::super::checkpoint::{Frame, Kind, START};
+    use super::super::words::Words;
+    use super::*;
+    use crate::sync::model::{Plain, Turns, explore};
+    use crate::types::GroupId;
+    use loom::thread;
+
+    const WORKERS: usize = 2;
+
+    /// A checkpoint of one worker.
+    fn checkpoint() -> Arc<Checkpoint> {
+        let mut pieces = Vec::new();
+        for (kind, words) in [(Kind::Worker, &[8, 1, 0, 1, 8][..]), (Kind::Sessions, &[])] {
+            let mut frame = vec![0; START];
+            Words(&mut frame).all(words.iter().copied());
+            Frame::seal(kind, GroupId::new(0), &mut frame);
+            pieces.push(frame);
+        }
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        pieces.push(Checkpoint::end(2, length));
+        Arc::new(Checkpoint::new(pieces, 1).expect("it is whole"))
+    }
+
+    /// A replica: how often its state, a piece a worker, was replaced, and whether a piece lacks
+    /// something.
+    struct Replica {
+        recovery: Recovery,
+        pieces: [Plain<(u64, bool)>; WORKERS],
+        turns: Turns,
+    }
+
+    impl Replica {
+        /// What [`PsmrWorker::stands_by`] does, in its order.
+        fn stands_by(&self, index: usize, fetched: &Arc<Checkpoint>) -> bool {
+            let (recovery, piece) = (&self.recovery, &self.pieces[index]);
+            let me = GroupSet::one(GroupId::new(index));
+            self.turns.take();
+            let phase = recovery.phase();
+            let is_halted = recovery.is_halted(me);
+            let lacks_state = || piece.get().1;
+            match phase {
+                RUNNING if !lacks_state() => false,
+                RESTORING if is_halted => {
+                    let lacks_more = lacks_state();
+                    assert!(recovery.checkpoint().is_some());
+                    recovery.go_on(me);
+                    lacks_more
+                }
+                RESTORING => lacks_state(),
+                _ => {
+                    recovery.stop();
+                    if !is_halted {
+                        recovery.halt(me);
+                    }
+                    if index == 0 && recovery.is_alone(GroupSet::all(WORKERS)) {
+                        for piece in &self.pieces {
+                            piece.set((piece.get().0 + 1, false));
+                        }
+                        recovery.share(Arc::clone(fetched));
+                    }
+                    true
+                }
+            }
+        }
+
+        /// A worker, until the state was replaced `times` times. Worker 1 finds that it lacks its own
+        /// at the start and after each but the last.
+        fn work(&self, index: usize, times: u64, fetched: &Arc<Checkpoint>) {
+            loop {
+                if self.stands_by(index, fetched) {
+                    thread::yield_now();
+                    continue;
+                }
+                let (replaced, _) = self.pieces[index].get();
+                if replaced == times {
+                    return;
+                }
+                self.pieces[index].set((replaced, index == 1));
+                thread::yield_now();
+            }
+        }
+    }
+
+    fn come_back(times: u64) {
+        let fetched = checkpoint();
+        explore(move || {
+            let (recovery, pieces) = (Recovery::new(), Default::default());
+            let replica = Replica { recovery, pieces, turns: Turns::default() };
+            let replica = loom::sync::Arc::new(replica);
+            let other = loom::sync::Arc::clone(&replica);
+            let shared = Arc::clone(&fetched);
+            let other = thread::spawn(move || other.work(1, times, &shared));
+            replica.work(0, times, &fetched);
+            other.join().expect("it does not panic");
+            assert!(!replica.recovery.is_under_way() && replica.recovery.checkpoint().is_none());
+            assert_eq!(replica.recovery.count(), times);
+        });
+    }
+
+    #[test]
+    fn the_state_is_replaced_while_all_stand_still_and_all_see_the_new_one() {
+        come_back(1);
+    }
+
+    #[test]
+    fn who_lacks_its_state_again_stops_all_again() {
+        come_back(2);
     }
 }
