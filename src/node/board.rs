@@ -1,5 +1,5 @@
 //! What the threads of one node tell each other and whoever asks: how far each worker is, digest
-//! points, dropped datagrams. Relaxed atomics: each word stands for itself.
+//! points, dropped datagrams. Each word stands for itself, but for positions, markers and points.
 
 use super::observer::{
     Dropped, KeptFigures, KeptLine, NodeFigures, ReplicaFigures, RingFigures, RingLine,
@@ -8,12 +8,11 @@ use super::observer::{
 use crate::multi_ring::{RingPosition, Subscription};
 use crate::replica::{Checkpoints, Recovery, WorkerCounters};
 use crate::ring_paxos::{LINKS, Link};
+use crate::sync::atomic::{AtomicBool, AtomicCell, AtomicU64, Ordering};
 use crate::types::{Address, Digest, GroupSet, Instance, RingId, Slot};
 use crate::wire::{DecodeError, DigestPoint, Fact, Topic};
 use crossbeam_utils::CachePadded;
-use crossbeam_utils::atomic::AtomicCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Digest points that are kept.
 const POINTS: usize = 64;
@@ -120,10 +119,7 @@ impl Board {
         for (words, (position, learner)) in line.rings.iter().zip(positions) {
             let RingPosition { ring, next, slot } = position;
             let values = [u64::from(ring.0) + 1, next.0, slot.0, learner.heard().0];
-            for (word, value) in words.iter().zip(values) {
-                // Release: who sees how far it is (Acquire, in `settled`) sees what it did before.
-                word.store(value, Ordering::Release);
-            }
+            come_to(words, values);
         }
         for (cells, learner) in line.links.iter().zip(subscription.learners()) {
             cells.iter().zip(learner.links()).for_each(|(cell, link)| cell.store(link));
@@ -265,7 +261,7 @@ impl Board {
         let at = if is_same { taken - 1 } else { taken };
         self.points[place(at)].store(DigestPoint { slot, digest });
         self.executed.store(self.executed(), Ordering::Relaxed);
-        // Release: who reads the count (Acquire, in `facts`) sees the point.
+        // Release: who reads the count (Acquire, in `settled` and `facts`) sees the point.
         self.taken.store(at + 1, Ordering::Release);
     }
 
@@ -448,6 +444,14 @@ pub(super) fn network_facts(counts: [u64; NETWORK.len()], facts: &mut Vec<Fact>)
     }
 }
 
+/// A worker is there in one of its rings.
+fn come_to(words: &[AtomicU64; 4], values: [u64; 4]) {
+    for (word, value) in words.iter().zip(values) {
+        // Release: who sees how far it is (Acquire, in `position`) sees what it did before.
+        word.store(value, Ordering::Release);
+    }
+}
+
 fn place(point: u64) -> usize {
     usize::try_from(point % POINTS as u64).expect("a small number")
 }
@@ -514,5 +518,82 @@ mod tests {
         let names: Vec<_> = (0..u16::try_from(count).unwrap()).map(reason).collect();
         assert!(names.iter().all(|name| !name.is_empty() && *name != "other"), "{names:?}");
         assert_eq!(reason(u16::MAX), "other");
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::Rendezvous;
+    use crate::sync::model::{Turns, explore, meet};
+    use loom::sync::Arc;
+
+    /// Two markers in one value, which the workers meet for and leave, beside somebody who looks.
+    fn settles_the_last_point_of_a_slot(workers: usize) {
+        explore(move || {
+            let (board, rendezvous) = (Board::new(workers), Rendezvous::new(workers));
+            let shared = Arc::new((board, rendezvous, Turns::default()));
+            let come_to = move |board: &Board, me: usize, slot| {
+                come_to(&board.workers[me].rings[workers - 1], [3, 1, slot, 1]);
+            };
+            (0..workers).for_each(|me| come_to(&shared.0, me, 4));
+            let pass = move |shared: &(Board, Rendezvous, Turns), me: usize| {
+                let (board, rendezvous, turns) = shared;
+                let push = || {
+                    board.push(Slot(4), Digest(1));
+                    turns.take();
+                    board.push(Slot(4), Digest(2));
+                };
+                if workers > 1 {
+                    meet(rendezvous, (me, 0), (GroupSet::all(workers), 0), push);
+                } else {
+                    push(); // A meeting has a fence, too.
+                }
+                turns.take();
+                come_to(board, me, 5);
+            };
+            let worker = |me| {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || pass(&shared, me))
+            };
+            let threads: Vec<_> = (0..workers).map(worker).collect();
+            let look = |from| {
+                let mut points = Vec::new();
+                (shared.0.settled(from, |point| points.push(point)), points)
+            };
+            let last = DigestPoint { slot: Slot(4), digest: Digest(2) };
+            shared.2.take();
+            let (upto, points) = look(0);
+            assert!(points == [] || points == [last], "{points:?}");
+            threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+            let (_, later) = look(upto);
+            assert_eq!([points, later].concat(), [last]);
+        });
+    }
+
+    #[test]
+    fn a_point_that_is_settled_is_the_last_of_its_slot() {
+        (1..3).for_each(settles_the_last_point_of_a_slot);
+    }
+
+    #[test]
+    fn who_sees_that_a_marker_has_passed_sees_the_tables_as_they_were_there() {
+        explore(|| {
+            let shared = Arc::new((Board::new(2), [AtomicU64::new(0), AtomicU64::new(0)]));
+            shared.0.expect(7);
+            let workers = [0, 1].map(|me| {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || {
+                    let (board, tables) = &*shared;
+                    tables[me].store(1, Ordering::Relaxed);
+                    board.pass(me, 7, 1);
+                })
+            });
+            let (board, tables) = &*shared;
+            if board.has_passed(1) {
+                assert!(tables.iter().all(|table| table.load(Ordering::Relaxed) == 1));
+            }
+            workers.into_iter().for_each(|worker| worker.join().expect("it does not panic"));
+        });
     }
 }

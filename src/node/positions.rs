@@ -4,9 +4,9 @@
 //! see every 2A, so no message of its own is needed between the coordinators of several hosts.
 
 use crate::sync::Waker;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::types::{RingId, Slot};
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// One cache line a ring, written where the ring goes ahead first.
 ///
@@ -44,5 +44,35 @@ impl Positions {
         let own = usize::from(ring.0);
         let others = self.rings.iter().enumerate().filter(move |(other, _)| *other != own);
         others.map(|(_, cell)| Slot(cell.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::model::explore;
+    use loom::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_coordinator_that_sleeps_hears_how_far_another_ring_is_whoever_says_it_first() {
+        explore(|| {
+            let waker = Waker::of_current_thread();
+            let positions = Arc::new(Positions::new(2, vec![waker.clone(), waker.clone()]));
+            let members = [0, 1].map(|_| {
+                let positions = Arc::clone(&positions);
+                loom::thread::spawn(move || positions.publish(RingId(1), Slot(5)))
+            });
+            // As an agent waits.
+            let has_news = || positions.others(RingId(0)).any(|slot| slot == Slot(5));
+            while !has_news() {
+                waker.announce();
+                if !has_news() {
+                    waker.park(Duration::MAX);
+                }
+                waker.retract();
+            }
+            members.into_iter().for_each(|member| member.join().expect("it does not panic"));
+        });
     }
 }

@@ -19,6 +19,9 @@ pub use loom::sync::{
 };
 
 #[cfg(not(feature = "loom"))]
+pub(crate) use crossbeam_utils::atomic::AtomicCell;
+
+#[cfg(not(feature = "loom"))]
 #[expect(clippy::disallowed_types, reason = "whoever takes a lock says there why it may")]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
@@ -56,5 +59,40 @@ impl<T> UnsafeCell<T> {
     #[inline]
     pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
         write(self.0.get())
+    }
+}
+
+/// What crossbeam's cell promises, as loom can see it: a store is a Release, a load an Acquire.
+#[cfg(feature = "loom")]
+#[derive(Debug)]
+pub(crate) struct AtomicCell<T> {
+    /// The place of what was stored last.
+    last: AtomicUsize,
+    /// All that was ever stored. Loom's threads take turns: nobody waits for this lock.
+    stored: std::sync::Mutex<Vec<T>>,
+}
+
+#[cfg(feature = "loom")]
+impl<T: Copy + Default> Default for AtomicCell<T> {
+    fn default() -> Self {
+        let stored = std::sync::Mutex::new(vec![T::default()]);
+        Self { last: AtomicUsize::new(0), stored }
+    }
+}
+
+#[cfg(feature = "loom")]
+impl<T: Copy> AtomicCell<T> {
+    pub(crate) fn store(&self, value: T) {
+        let place = {
+            let mut stored = self.stored.lock().expect("no thread panics in it");
+            stored.push(value);
+            stored.len() - 1
+        };
+        self.last.store(place, Ordering::Release);
+    }
+
+    pub(crate) fn load(&self) -> T {
+        let place = self.last.load(Ordering::Acquire);
+        self.stored.lock().expect("no thread panics in it")[place]
     }
 }
