@@ -2,8 +2,8 @@
 
 use crate::host::usage;
 use crate::mem;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::Time;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What was sampled at one end of the measuring window.
@@ -117,5 +117,32 @@ mod tests {
         let (begin, end) = window.samples().unwrap();
         assert_eq!((begin.at, end.at), (Time(16), Time(116)));
         assert!(end.cpu_ns >= begin.cpu_ns && begin.resident_bytes > 0);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::model::explore;
+    use loom::sync::Arc;
+
+    #[test]
+    fn generators_that_start_at_once_measure_the_same_window_and_one_takes_each_sample() {
+        explore(|| {
+            let window = Window::new(Duration::from_nanos(10), Duration::from_nanos(100));
+            let window = Arc::new(window);
+            let generate = |window: &Window, now| {
+                let (begin, end) = window.start(Time(now));
+                window.on_begin(begin);
+                window.on_end(end);
+                (begin, end)
+            };
+            let other = Arc::clone(&window);
+            let other = loom::thread::spawn(move || generate(&other, 5));
+            let (begin, end) = generate(&window, 8);
+            assert_eq!(other.join().expect("it does not panic"), (begin, end));
+            let samples = window.samples().expect("both ends were passed");
+            assert_eq!((samples.0.at, samples.1.at), (begin, end));
+        });
     }
 }

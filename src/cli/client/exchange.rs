@@ -8,9 +8,9 @@ use crate::host::clock;
 use crate::node::{Load, Submission};
 use crate::proxy::{Completion, Outcome};
 use crate::sync::Waker;
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::types::{Address, SessionId, Time};
 use crate::wire::DecodeError;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Weak};
 
@@ -231,5 +231,25 @@ impl Load for Lines {
 
     fn is_over(&self, _: Time) -> bool {
         self.reader.strong_count() == 0
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::model::explore;
+
+    #[test]
+    fn a_command_is_either_taken_or_taken_back() {
+        explore(|| {
+            let (mut lines, mut exchange) = pair(false);
+            exchange.ask(vec![1], &Waker::of_current_thread());
+            let client = loom::thread::spawn(move || {
+                let mut command = Vec::new();
+                lines.next(Time::ZERO, &mut command).is_some()
+            });
+            let is_withdrawn = matches!(exchange.give_up(), Told::Withdrawn);
+            assert_ne!(client.join().expect("it does not panic"), is_withdrawn);
+        });
     }
 }

@@ -155,3 +155,44 @@ impl crate::transport::Transmit for Transmit {
         self.counters
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+    use crate::sync::link;
+    use crate::sync::model::explore;
+    use crate::transport::Transmit as _;
+    use crate::types::Address;
+    use std::time::Duration;
+
+    #[test]
+    fn one_fence_wakes_every_receiver_of_a_flush() {
+        explore(|| {
+            let waker = Waker::of_current_thread();
+            let (sender, mut receiver) = link(2, 64).expect("memory");
+            let (to_nobody, _idle) = link(2, 64).expect("memory");
+            let links = vec![(to_nobody, waker.clone()), (sender, waker.clone())];
+            let mut transmit = Transmit::new(links, vec![vec![0, 1]], 64);
+            let sends = loom::thread::spawn(move || {
+                for target in [Target::Group(RingId(0)), Target::Address(Address::memory(1))] {
+                    transmit.reserve(target, 8).expect("an empty link").fill(7);
+                    transmit.flush().expect("nothing to fail");
+                }
+            });
+            let mut received = 0;
+            while received < 2 {
+                waker.announce();
+                if !receiver.has_more() {
+                    waker.park(Duration::MAX);
+                }
+                waker.retract();
+                while let Some(place) = receiver.receive() {
+                    assert_eq!(receiver.bytes(place), [7; 8]);
+                    receiver.release(place.chunk);
+                    received += 1;
+                }
+            }
+            sends.join().expect("it does not panic");
+        });
+    }
+}
