@@ -260,6 +260,24 @@ fn values_cross_and_a_sleeping_consumer_is_woken() {
 }
 
 #[test]
+fn who_finds_a_queue_finished_has_had_all_of_it() {
+    loom::model(|| {
+        let (mut producer, mut consumer) = queue(2);
+        let feeder = thread::spawn(move || {
+            let _ = producer.push(1);
+            // Its end is said after that.
+        });
+        let mut taken = 0;
+        while !consumer.is_finished() {
+            taken += consumer.drain(2, |value| assert_eq!(value, 1));
+            thread::yield_now();
+        }
+        assert_eq!(taken, 1);
+        feeder.join().expect("the producer does not panic");
+    });
+}
+
+#[test]
 fn values_that_nobody_takes_are_dropped_once() {
     loom::model(|| {
         let (mut producer, mut consumer) = queue(2);

@@ -2,8 +2,9 @@
 //!
 //! `cargo test --features loom --test loom_link`
 //!
-//! Loom sees the fills, seals and returns of chunks, not the bytes: a wrong order shows as a
-//! datagram with another's bytes, lost, or twice, since a chunk is overwritten once it is back.
+//! Loom sees the fills, seals and returns of chunks, and is told who touches which bytes: a wrong
+//! order shows as an access that nothing orders with another one, or as a datagram with another's
+//! bytes, lost, or twice, since a chunk is overwritten once it is back.
 
 use psmr::sync::{ByteReceiver, link};
 

@@ -96,3 +96,44 @@ impl<T: Copy> AtomicCell<T> {
         self.stored.lock().expect("no thread panics in it")[place]
     }
 }
+
+/// Bytes that loom does not see: who touches them says so, and loom checks it, eight of them a cell.
+/// Outside loom there is nothing to it.
+#[cfg(feature = "loom")]
+pub(crate) struct Watched(Box<[UnsafeCell<()>]>);
+
+/// Bytes that loom does not see: who touches them says so, and loom checks it, eight of them a cell.
+/// Outside loom there is nothing to it.
+#[cfg(not(feature = "loom"))]
+pub(crate) struct Watched;
+
+#[cfg(feature = "loom")]
+impl Watched {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self((0..bytes.div_ceil(8)).map(|_| UnsafeCell::new(())).collect())
+    }
+
+    pub(crate) fn read(&self, start: usize, length: usize) {
+        let cells = start / 8..(start + length).div_ceil(8);
+        self.0[cells].iter().for_each(|cell| cell.with(|_| ()));
+    }
+
+    pub(crate) fn write(&self, start: usize, length: usize) {
+        let cells = start / 8..(start + length).div_ceil(8);
+        self.0[cells].iter().for_each(|cell| cell.with_mut(|_| ()));
+    }
+}
+
+#[cfg(not(feature = "loom"))]
+impl Watched {
+    #[inline(always)]
+    pub(crate) const fn new(_bytes: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    pub(crate) const fn read(&self, _start: usize, _length: usize) {}
+
+    #[inline(always)]
+    pub(crate) const fn write(&self, _start: usize, _length: usize) {}
+}

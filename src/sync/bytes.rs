@@ -12,7 +12,7 @@
 //! an idle link is one load of a line that changes only when something is sent.
 #![expect(unsafe_code, reason = "two threads share the bytes of a chunk, never the same ones")]
 
-use super::atomic::{Arc, AtomicU32, AtomicU64, Ordering};
+use super::atomic::{Arc, AtomicU32, AtomicU64, Ordering, Watched};
 use crossbeam_utils::CachePadded;
 use memmap2::MmapMut;
 use std::fmt;
@@ -47,6 +47,7 @@ pub fn link(chunks: usize, chunk_bytes: usize) -> io::Result<(ByteSender, ByteRe
         returns: (0..chunks).map(|_| AtomicU32::new(0)).collect(),
         returned: CachePadded::default(),
         refused: CachePadded::default(),
+        watched: Watched::new(chunks * chunk_bytes as usize),
         _memory: memory,
     });
     let sender = ByteSender {
@@ -85,6 +86,7 @@ struct Shared {
     returned: CachePadded<AtomicU32>,
     /// Datagrams that found no room. Written by the sender.
     refused: CachePadded<AtomicU64>,
+    watched: Watched,
     _memory: MmapMut,
 }
 
@@ -103,12 +105,17 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
+    /// Where the byte at `offset` of `chunk` is in the mapping.
+    #[inline(always)]
+    const fn place(&self, chunk: u32, offset: u32) -> usize {
+        chunk as usize * self.chunk_bytes as usize + offset as usize
+    }
+
     /// The byte at `offset` of `chunk`.
     fn at(&self, chunk: u32, offset: u32) -> NonNull<u8> {
         assert!((chunk as usize) < self.chunks.len() && offset <= self.chunk_bytes);
-        let bytes = chunk as usize * self.chunk_bytes as usize + offset as usize;
         // SAFETY: by the assertion the result is in the mapping or one past its end.
-        unsafe { self.base.add(bytes) }
+        unsafe { self.base.add(self.place(chunk, offset)) }
     }
 }
 
@@ -144,6 +151,7 @@ impl ByteSender {
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most chunk_bytes, a u32")]
         let (length, needed) = (length as u32, needed as u32);
+        self.shared.watched.write(self.shared.place(self.current, self.written), needed as usize);
         let prefix = self.shared.at(self.current, self.written).cast::<u32>();
         // SAFETY: the bytes from `written` on are this sender's until published; chunks and
         // `written` are multiples of 8, so the prefix is aligned.
@@ -253,6 +261,7 @@ impl ByteReceiver {
                 return None;
             }
         }
+        self.shared.watched.read(self.shared.place(self.current, self.read), PREFIX);
         let prefix = self.shared.at(self.current, self.read).cast::<u32>();
         // SAFETY: below `end` the bytes are published, and nobody writes them before the chunk is
         // given back; a prefix is aligned to 8.
@@ -299,6 +308,7 @@ impl ByteReceiver {
         let end = offset.checked_add(length).expect("below 2^31");
         let limit = if chunk == self.current { self.end } else { self.shared.chunk_bytes };
         assert!(self.frames[chunk as usize] > 0 && end <= limit, "a frame that is out");
+        self.shared.watched.read(self.shared.place(chunk, offset), length as usize);
         let start = self.shared.at(chunk, offset);
         // SAFETY: a datagram of the chunk is out, so the sender does not have it back and writes
         // only, in the chunk that is being read, behind `end`. `release` takes `&mut self`.
