@@ -68,8 +68,10 @@ impl Store {
     /// # Errors
     /// If another process has it, or it is another cluster's, node's, configuration's or version's.
     pub fn open(directory: &Path, identity: &Identity) -> Result<Self, StorageError> {
-        let failed = |error| StorageError::of("creating directory", directory)(error);
-        fs::create_dir_all(directory).map_err(failed)?;
+        if !is_there(directory)? {
+            let failed = StorageError::of("creating directory", directory);
+            fs::create_dir_all(directory).map_err(failed)?;
+        }
         let lock = lock(directory)?;
         let (mut manifest, origin) = match Manifest::read(directory)? {
             Some(manifest) => (manifest, Origin::Found),
@@ -79,11 +81,8 @@ impl Store {
         manifest.check(identity, directory)?;
         manifest.life += 1;
         manifest.write(directory)?;
-        if origin == Origin::Created
-            && let Some(parent) = directory.parent().filter(|parent| parent.is_dir())
-        {
-            sync_directory(parent)?;
-        }
+        // In each life: an earlier one may have ended before it had done so.
+        keep_name(directory)?;
         let directory = directory.to_owned();
         Ok(Self { directory, identity: *identity, manifest, origin, lock })
     }
@@ -102,7 +101,7 @@ impl Store {
     /// # Errors
     /// If it is so, or cannot be read.
     pub fn require_fresh(directory: &Path) -> Result<(), StorageError> {
-        if directory.exists() && !is_empty(directory)? {
+        if is_there(directory)? && !is_empty(directory)? {
             return Err(StorageError::NotFresh { path: directory.to_owned() });
         }
         Ok(())
@@ -156,7 +155,7 @@ impl Store {
                 wanted: instances.to_string(),
             });
         }
-        if !directory.is_dir() {
+        if !is_there(&directory)? {
             // Lost, or moved aside by someone who was told that it is damaged.
             return self.reset(ring, instances);
         }
@@ -209,7 +208,7 @@ impl Store {
     /// If files cannot be moved or made.
     pub fn reset(&mut self, ring: RingId, instances: usize) -> Result<Opened, StorageError> {
         let directory = self.ring_directory(ring);
-        if directory.is_dir() {
+        if is_there(&directory)? {
             let aside = self.directory.join(format!("ring-{}.given-up", ring.0));
             remove(&aside)?;
             fs::rename(&directory, &aside).map_err(StorageError::of("moving aside", &directory))?;
@@ -294,6 +293,26 @@ fn lock(directory: &Path) -> Result<Arc<File>, StorageError> {
         Ok(()) => Ok(Arc::new(file)),
         Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(StorageError::of("locking", &path)(source)),
+    }
+}
+
+/// Whether there is a file or directory called `path`. Not to be able to look is no answer: a log
+/// that is taken for lost is begun anew.
+fn is_there(path: &Path) -> Result<bool, StorageError> {
+    path.try_exists().map_err(StorageError::of("looking for", path))
+}
+
+/// Makes the name of `directory` persistent.
+fn keep_name(directory: &Path) -> Result<(), StorageError> {
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match sync_directory(parent.unwrap_or(Path::new("."))) {
+        // Whoever may not read it has not made a name in it either.
+        Err(StorageError::System { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(())
+        }
+        synced => synced,
     }
 }
 
