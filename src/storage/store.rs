@@ -208,6 +208,11 @@ impl Store {
     /// If files cannot be moved or made.
     pub fn reset(&mut self, ring: RingId, instances: usize) -> Result<Opened, StorageError> {
         let directory = self.ring_directory(ring);
+        // First, lest a log that was begun anew be measured by the one before it.
+        if let Some(entry) = self.manifest.rings.iter_mut().find(|entry| entry.ring == ring.0) {
+            entry.floor = 0;
+            self.manifest.write(&self.directory)?;
+        }
         if is_there(&directory)? {
             let aside = self.directory.join(format!("ring-{}.given-up", ring.0));
             remove(&aside)?;
