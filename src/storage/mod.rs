@@ -6,8 +6,8 @@
 //! Reading it back gives the acceptor its promise, its accepted values and its trim mark, or says
 //! that something is missing; it never gives wrong data.
 //!
-//! This module must never confirm a record before it is persistent, nor write anything again that
-//! failed once.
+//! This module must never confirm a record before it is persistent, nor in the same life write
+//! anything again that failed once.
 
 mod acceptor_log;
 mod checkpoint;

@@ -215,6 +215,24 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Writes again, as they were read, the blocks of which no later one says that they were
+    /// persistent. Through the page cache a flush that failed leaves them there as if they were
+    /// on the disk, and no later flush writes them: a former life may have ended with that.
+    pub(super) fn write_last_again(&self, segments: &Segments) -> Result<(), StorageError> {
+        let known = self.blocks.iter().map(|block| block.header.persisted).max().unwrap_or(0);
+        for Block { slot, offset, header } in &self.blocks {
+            if header.sequence > known {
+                let bytes = &self.image.at(*slot, *offset)[..header.stride()];
+                let path = segments.path(*slot);
+                let failed = |source| StorageError::Write { path, source };
+                segments.write(*slot, *offset as u64, bytes).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 impl Image {
     /// A log of zeros.

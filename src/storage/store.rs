@@ -176,6 +176,9 @@ impl Store {
             let what = "it ends before a block that was persistent: an old copy of it?".to_owned();
             return Err(StorageError::Damaged { ring, path: directory, what });
         }
+        if !segments.is_direct {
+            scan.write_last_again(&segments)?;
+        }
         let lock = Arc::clone(&self.lock);
         let life = self.manifest.life;
         let log = RingLog::new(name, segments, lock, life, instances, Some(&scan))?;
