@@ -54,7 +54,8 @@ impl CheckpointFile {
     /// name is changed when all of it is on the disk.
     ///
     /// # Errors
-    /// What the file system says; the last one is there then as it was.
+    /// What the file system says; the last one is there then as it was, or this one is, and perhaps
+    /// not for good.
     pub fn save(&self, pieces: &[Vec<u8>]) -> io::Result<()> {
         let new = self.directory.join(NEW);
         let written = self.write(&new, pieces);
@@ -89,6 +90,8 @@ impl CheckpointFile {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length - START)?;
         file.read_to_end(&mut bytes)?;
+        // A life that ended while it saved has not seen to the name, and it is about to be believed.
+        File::open(&self.directory)?.sync_all()?;
         Ok(Some(bytes))
     }
 
@@ -99,7 +102,7 @@ impl CheckpointFile {
     /// What the file system says.
     pub fn set_aside(directory: &Path, fault: Fault) -> io::Result<()> {
         let (file, aside) = (Self::at(directory), directory.join(fault.name()));
-        let is_first = fault == Fault::Damaged || !aside.exists();
+        let is_first = fault == Fault::Damaged || !aside.try_exists()?;
         let moved = if is_first { fs::rename(file, aside) } else { fs::remove_file(file) };
         match moved {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
