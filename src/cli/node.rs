@@ -230,9 +230,10 @@ fn refused(origin: Origin<'_>, args: &NodeArgs, error: &NodeError) -> Failure {
         NodeError::Home(HomeError::Divided { .. }) => Failure::Usage(message),
         NodeError::Home(_) => Failure::Environment(message),
         NodeError::Start { source, .. } => match **source {
-            ClusterError::Transport(_) | ClusterError::Thread(_) | ClusterError::Storage(_) => {
-                Failure::Environment(message)
-            }
+            ClusterError::Transport(_)
+            | ClusterError::Thread(_)
+            | ClusterError::Storage(_)
+            | ClusterError::CheckpointFile { .. } => Failure::Environment(message),
             _ => Failure::Run(message),
         },
         _ => Failure::Usage(message),

@@ -232,8 +232,16 @@ pub enum ClusterError {
     #[error(transparent)]
     Unspoken(#[from] Unspoken),
     /// The file of a replica's last checkpoint cannot be read.
-    #[error("the replica's checkpoint cannot be read: {0}")]
-    CheckpointFile(#[from] std::io::Error),
+    #[error(
+        "the replica's checkpoint {path} cannot be read: {source}: mend the disk, or move the file \
+         away, and the replica fetches another one's state"
+    )]
+    CheckpointFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A replica's last checkpoint is sound, but not of this service.
     #[error("the replica's checkpoint cannot be restored: {0}: remove its file `checkpoint`")]
     Checkpoint(RestoreError),

@@ -3,6 +3,7 @@
 use crate::config::{self, Cluster, Members};
 use crate::host::file::{lock_patiently, replace};
 use crate::ring_paxos::Memory;
+use crate::storage::StorageError;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -165,8 +166,13 @@ impl Home {
     /// What an acceptor without a log knows of its former lives: nothing; whether there was one is
     /// known if it had had a vote. Who comes in a later epoch than the first finds others that
     /// remember, and so is admitted like one that has forgotten.
-    pub(super) fn memory(&self) -> Memory {
-        if self.path.join(BEGUN).exists() { Memory::Amnesiac } else { Memory::Newborn }
+    pub(super) fn memory(&self) -> Result<Memory, StorageError> {
+        let path = self.path.join(BEGUN);
+        // Not to be able to look is no answer: one that had a vote would take itself for new.
+        let had_vote = path.try_exists();
+        let call = "looking for";
+        let had_vote = had_vote.map_err(|source| StorageError::System { call, path, source })?;
+        Ok(if had_vote { Memory::Amnesiac } else { Memory::Newborn })
     }
 
     /// This life begins: from now on there was one. Persistent when it returns, whatever a former
@@ -352,21 +358,22 @@ address = "239.192.0.1:7201"
     fn what_a_former_member_of_the_same_name_knew_is_put_aside_once() {
         let root = std::env::temp_dir().join(format!("psmr-home-{}", std::process::id()));
         let cluster = Config::read(FILE).expect("it is sound").cluster;
+        let memory = |home: &Home| home.memory().expect("a readable directory");
         let node = |since| config::Node { since, ..cluster.acceptors[0].clone() };
         let home = Home::take(&root, &cluster, &node(1)).expect("nobody has it");
-        assert!(!home.had_life() && home.memory() == Memory::Newborn);
+        assert!(!home.had_life() && memory(&home) == Memory::Newborn);
         home.begin().expect("a writable directory");
         home.keep(&cluster).expect("a writable directory");
         begin_rings(home.path()).expect("a writable directory");
         fs::create_dir(home.log()).expect("a writable directory");
         drop(home);
         let home = Home::take(&root, &cluster, &node(1)).expect("nobody has it");
-        assert!(home.had_life() && home.memory() == Memory::Amnesiac && home.former().is_none());
+        assert!(home.had_life() && memory(&home) == Memory::Amnesiac && home.former().is_none());
         drop(home);
         for _ in 0..2 {
             // Cut short before it has begun, it is as if it had not been there.
             let home = Home::take(&root, &cluster, &node(5)).expect("nobody has it");
-            assert!(!home.had_life() && home.memory() == Memory::Newborn && !home.log().exists());
+            assert!(!home.had_life() && memory(&home) == Memory::Newborn && !home.log().exists());
         }
         let aside = root.join("a1").join("former-1");
         assert!(aside.join("log").exists() && aside.join(IDENTITY).exists());

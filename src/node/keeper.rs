@@ -28,9 +28,13 @@ pub(super) fn begin<S: Optimistic>(
 ) -> Result<(), ClusterError> {
     shared.checkpoints().turn_on(true, log);
     // Without one, or with one that is damaged, it begins as a new replica does.
-    let Some(bytes) = file.load()? else { return Ok(()) };
+    let failed = |source| {
+        let path = CheckpointFile::at(file.directory());
+        ClusterError::CheckpointFile { path, source }
+    };
+    let Some(bytes) = file.load().map_err(failed)? else { return Ok(()) };
     let Ok(checkpoint) = Checkpoint::new(vec![bytes], shared.rendezvous().workers()) else {
-        CheckpointFile::set_aside(file.directory(), Fault::Damaged)?;
+        CheckpointFile::set_aside(file.directory(), Fault::Damaged).map_err(failed)?;
         board.publish_kept(&KeptFigures { damaged: 1, ..KeptFigures::default() });
         return Ok(());
     };

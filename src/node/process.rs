@@ -422,7 +422,7 @@ impl<'a> Starter<'a> {
         };
         let configuration = cluster.digests.immutable;
         let identity = storage::Identity { cluster: cluster.id, configuration, node };
-        Logs::reopen(&durability, &identity, home.memory())
+        Logs::reopen(&durability, &identity, home.memory()?)
     }
 
     /// The logs of an acceptor's first life are whole before anything says that it has lived: a life
