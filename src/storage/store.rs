@@ -195,7 +195,12 @@ impl Store {
                 };
             });
             if looked.is_ok() && !has_values {
-                remove(&directory)?;
+                // At once: what is left of a log that is removed file by file looks damaged.
+                let aside = self.fresh_directory(ring);
+                remove(&aside)?;
+                let failed = StorageError::of("moving aside", &directory);
+                fs::rename(&directory, &aside).map_err(failed)?;
+                sync_directory(&self.directory)?;
             }
             return self.reset(ring, instances);
         }
@@ -232,7 +237,7 @@ impl Store {
         memory: Memory,
     ) -> Result<Opened, StorageError> {
         let directory = self.ring_directory(ring);
-        let fresh = self.directory.join(format!("ring-{}.new", ring.0));
+        let fresh = self.fresh_directory(ring);
         let geometry = Geometry::of(instances);
         remove(&fresh)?;
         fs::create_dir(&fresh).map_err(StorageError::of("creating directory", &fresh))?;
@@ -255,6 +260,11 @@ impl Store {
 
     fn ring_directory(&self, ring: RingId) -> PathBuf {
         self.directory.join(format!("ring-{}", ring.0))
+    }
+
+    /// Where a log is made; what is there is of no use.
+    fn fresh_directory(&self, ring: RingId) -> PathBuf {
+        self.directory.join(format!("ring-{}.new", ring.0))
     }
 
     fn log_name(&self, ring: RingId) -> LogName {
