@@ -8,6 +8,7 @@
 
 #[path = "chaos/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "tests/failing_disk.rs uses the rest")]
 #[path = "chaos/disk/mod.rs"]
 mod disk;
 #[path = "chaos/faults.rs"]

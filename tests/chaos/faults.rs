@@ -1,7 +1,7 @@
 //! Faults as they happen: a schedule's rounds applied to a cluster under load, and what was counted.
 
 use super::cluster::{Cluster, NODES, Setup};
-use super::disk::{Disk, Loss, Temper};
+use super::disk::{Disk, Failure, Loss, Temper};
 use super::network::{HOSTS, Network};
 use super::schedule::{DiskFault, Durability, NetworkFault, NodeFault, Round};
 use super::switch::Rules;
@@ -214,7 +214,7 @@ impl Run<'_> {
             }
             DiskFault::Full { host } => (host, Temper { is_full: true, ..temper }),
             DiskFault::Failing { host, after } => {
-                (host, Temper { fails_after: Some(*after), ..temper })
+                (host, Temper { failure: Some(Failure::of_write(*after)), ..temper })
             }
             // A disk that takes its time has much on its way when the power goes.
             DiskFault::PowerLoss(_) => {

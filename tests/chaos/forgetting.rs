@@ -1,7 +1,7 @@
 //! The disk that forgets does what the tests on it take for granted.
 
 use super::Trial;
-use super::disk::{Disk, Loss, Temper};
+use super::disk::{Disk, Failure, Loss, Temper};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -57,7 +57,7 @@ pub(crate) fn run(trial: &Trial) {
 
 /// It fails when it is told to, once, and has no room when it is told so.
 fn refuses(disk: &Disk, synced: &File) {
-    disk.set(Temper { fails_after: Some(1), ..Temper::default() });
+    disk.set(Temper { failure: Some(Failure::of_write(1)), ..Temper::default() });
     synced.write_all_at(&[1; 512], 0).expect("the first goes well");
     let error = synced.write_all_at(&[1; 512], 0).expect_err("the second does not");
     assert_eq!((error.raw_os_error(), disk.take_failures()), (Some(libc::EIO), 1));

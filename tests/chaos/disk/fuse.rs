@@ -1,14 +1,14 @@
 //! What the kernel asks of the disk.
 
-use super::State;
-use super::image::{Body, Image, Inode, ROOT};
+use super::image::{Body, Image, Inode, ROOT, SECTOR};
+use super::{Among, Failure, State};
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use psmr::types::Random;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ pub(super) struct Server {
 enum Fate {
     /// It is kept after this time, unless the power goes before.
     Kept(Duration, u64),
-    Failed,
+    Failed(Errno),
 }
 
 impl Server {
@@ -43,7 +43,10 @@ impl Server {
 
     /// Keeps something once the disk has had its time.
     fn keep(&self, fate: Fate, keep: impl FnOnce(&mut Image)) -> Result<(), Errno> {
-        let Fate::Kept(latency, losses) = fate else { return Err(Errno::EIO) };
+        let (latency, losses) = match fate {
+            Fate::Kept(latency, losses) => (latency, losses),
+            Fate::Failed(error) => return Err(error),
+        };
         if !latency.is_zero() {
             std::thread::park_timeout(latency);
         }
@@ -54,10 +57,10 @@ impl Server {
         Ok(())
     }
 
-    fn flush(&self, number: u64) -> Result<(), Errno> {
+    fn flush(&self, number: u64, name: &'static str) -> Result<(), Errno> {
         let mut state = self.state_mut();
-        let fate = state.fate();
-        if matches!(fate, Fate::Failed) {
+        let fate = state.fate(name);
+        if matches!(fate, Fate::Failed(_)) {
             state.image.fail_flush(number);
         }
         drop(state);
@@ -74,6 +77,9 @@ impl Server {
         is_file: bool,
     ) -> Result<FileAttr, Errno> {
         let mut state = self.state_mut();
+        if let Some(error) = state.refusal(if is_file { "create" } else { "mkdir" }) {
+            return Err(error);
+        }
         if state.temper.is_full {
             return Err(Errno::ENOSPC);
         }
@@ -83,19 +89,69 @@ impl Server {
     }
 }
 
+/// Requests that only look.
+pub(super) const LOOKS: [&str; 5] = ["lookup", "getattr", "open", "read", "readdir"];
+
 impl State {
     /// What the next write or flush comes to.
-    fn fate(&mut self) -> Fate {
-        match &mut self.temper.fails_after {
-            Some(0) => {
-                self.temper.fails_after = None;
-                self.failures += 1;
-                return Fate::Failed;
-            }
-            Some(left) => *left -= 1,
-            None => {}
+    fn fate(&mut self, name: &'static str) -> Fate {
+        match self.refusal(name) {
+            Some(error) => Fate::Failed(error),
+            None => Fate::Kept(self.temper.latency, self.losses),
         }
-        Fate::Kept(self.temper.latency, self.losses)
+    }
+
+    /// Why the next request, which is called `name`, is refused, if it is.
+    fn refusal(&mut self, name: &'static str) -> Option<Errno> {
+        if name != "lookup" {
+            self.unseen = None;
+        }
+        let is_look = LOOKS.contains(&name);
+        self.changes += u64::from(!is_look);
+        let Failure { after, among, error } = self.temper.failure.as_mut()?;
+        let is_write = ["write", "fsync", "fsyncdir"].contains(&name);
+        let is_among = match among {
+            Among::Writes => is_write,
+            Among::Growth => is_write || ["mkdir", "create", "rename", "fallocate"].contains(&name),
+            Among::All => true,
+        };
+        if !is_among {
+            return None;
+        }
+        if *after > 0 {
+            *after -= 1;
+            return None;
+        }
+        let error = Errno::from_i32(*error);
+        self.temper.failure = None;
+        self.failures += 1;
+        self.failed = name;
+        Some(error)
+    }
+
+    /// Why `name` is not looked up, if it is not. The kernel asks once more for a name that it knows.
+    fn blindness(&mut self, parent: u64, name: &OsStr) -> Option<Errno> {
+        let is_again =
+            |(before, known, _): &(u64, OsString, Errno)| *before == parent && known == name;
+        if let Some((_, _, error)) = self.unseen.take().filter(is_again) {
+            return Some(error);
+        }
+        let error = self.refusal("lookup")?;
+        self.unseen = Some((parent, name.to_owned(), error));
+        Some(error)
+    }
+
+    /// Whether a part of what is written finds room: of the first write that finds too little.
+    fn falls_short(&mut self, bytes: &[u8]) -> bool {
+        self.is_short = !self.is_short && bytes.len() > SECTOR;
+        self.is_short
+    }
+
+    /// The next write fails as this one should.
+    fn refuse_next(&mut self, error: Errno) {
+        self.failures -= 1;
+        let failure = Failure { after: 0, among: Among::Writes, error: error.code() };
+        self.temper.failure = Some(failure);
     }
 }
 
@@ -141,6 +197,9 @@ fn empty(reply: ReplyEmpty, result: Result<(), Errno>) {
 
 impl Filesystem for Server {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(error) = self.state_mut().blindness(parent.0, name) {
+            return reply.error(error);
+        }
         let state = self.state();
         let number = state.image.names(parent.0).and_then(|names| names.get(name));
         match number.and_then(|number| attributes(&state.image, *number)) {
@@ -150,6 +209,9 @@ impl Filesystem for Server {
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some(error) = self.state_mut().refusal("getattr") {
+            return reply.error(error);
+        }
         match attributes(&self.state().image, inode.0) {
             Some(attributes) => reply.attr(&TTL, &attributes),
             None => reply.error(Errno::ENOENT),
@@ -174,6 +236,9 @@ impl Filesystem for Server {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        if let Some(error) = self.state_mut().refusal("setattr") {
+            return reply.error(error);
+        }
         let mut state = self.state_mut();
         if let Some(size) = size {
             let _ = state.image.resize(inode.0, index(size));
@@ -206,25 +271,41 @@ impl Filesystem for Server {
         name: &OsStr,
         mode: u32,
         _umask: u32,
-        _flags: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
+        if self.state().temper.is_cached && flags & libc::O_DIRECT != 0 {
+            return reply.error(Errno::EINVAL);
+        }
         match self.add((parent, name), mode, true) {
             Ok(attributes) => reply.created(&TTL, &attributes, Generation(0), HANDLE, opened()),
             Err(error) => reply.error(error),
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, _: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let mut state = self.state_mut();
+        if let Some(error) = state.refusal("open") {
+            return reply.error(error);
+        }
+        if state.temper.is_cached && flags.0 & libc::O_DIRECT != 0 {
+            return reply.error(Errno::EINVAL);
+        }
         reply.opened(HANDLE, opened());
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(error) = self.state_mut().refusal("unlink") {
+            return reply.error(error);
+        }
         let removed = self.state_mut().image.remove(parent.0, name);
         empty(reply, removed.map(drop).ok_or(Errno::ENOENT));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(error) = self.state_mut().refusal("rmdir") {
+            return reply.error(error);
+        }
         let mut state = self.state_mut();
         let number = state.image.names(parent.0).and_then(|names| names.get(name)).copied();
         let is_empty =
@@ -249,10 +330,19 @@ impl Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        if let Some(error) = self.state_mut().refusal("rename") {
+            return reply.error(error);
+        }
         if !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        let renamed = self.state_mut().image.rename((parent.0, name), (to.0, new));
+        let mut state = self.state_mut();
+        let there = state.image.names(to.0).and_then(|names| names.get(new)).copied();
+        let inside = there.and_then(|number| state.image.names(number));
+        if inside.is_some_and(|names| !names.is_empty()) {
+            return reply.error(Errno::ENOTEMPTY);
+        }
+        let renamed = state.image.rename((parent.0, name), (to.0, new));
         empty(reply, renamed.ok_or(Errno::ENOENT));
     }
 
@@ -267,6 +357,9 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if let Some(error) = self.state_mut().refusal("read") {
+            return reply.error(error);
+        }
         match self.state().image.read(inode.0, index(offset), index(size.into())) {
             Some(bytes) => reply.data(&bytes),
             None => reply.error(Errno::EISDIR),
@@ -291,12 +384,21 @@ impl Filesystem for Server {
         if state.temper.is_full && index(size) < at + bytes.len() {
             return reply.error(Errno::ENOSPC);
         }
-        let fate = state.fate();
-        if matches!(fate, Fate::Failed) {
-            let mut random = Random::new(state.random.next());
-            state.image.fail_write(inode.0, at, bytes, &mut random);
-            return reply.error(Errno::EIO);
-        }
+        let bytes = match state.fate("write") {
+            Fate::Kept(..) => bytes,
+            Fate::Failed(error) if error.code() == libc::ENOSPC && state.falls_short(bytes) => {
+                state.refuse_next(error);
+                &bytes[..bytes.len() / 2 / SECTOR * SECTOR]
+            }
+            Fate::Failed(error) => {
+                let mut random = Random::new(state.random.next());
+                if error.code() != libc::ENOSPC {
+                    state.image.fail_write(inode.0, at, bytes, &mut random);
+                }
+                return reply.error(error);
+            }
+        };
+        let fate = Fate::Kept(state.temper.latency, state.losses);
         if state.image.write(inode.0, at, bytes).is_none() {
             return reply.error(Errno::ENOENT);
         }
@@ -322,6 +424,9 @@ impl Filesystem for Server {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        if let Some(error) = self.state_mut().refusal("fallocate") {
+            return reply.error(error);
+        }
         let mut state = self.state_mut();
         let Some(attributes) = attributes(&state.image, inode.0) else {
             return reply.error(Errno::ENOENT);
@@ -341,11 +446,11 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        empty(reply, self.flush(inode.0));
+        empty(reply, self.flush(inode.0, "fsync"));
     }
 
     fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        empty(reply, self.flush(inode.0));
+        empty(reply, self.flush(inode.0, "fsyncdir"));
     }
 
     fn readdir(
@@ -356,6 +461,9 @@ impl Filesystem for Server {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        if let Some(error) = self.state_mut().refusal("readdir") {
+            return reply.error(error);
+        }
         let state = self.state();
         let Some(names) = state.image.names(inode.0) else { return reply.error(Errno::ENOTDIR) };
         let dots = [(OsStr::new("."), inode.0), (OsStr::new(".."), ROOT)];

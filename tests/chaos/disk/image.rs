@@ -9,26 +9,26 @@ use std::sync::Arc;
 /// The number of the first directory.
 pub(crate) const ROOT: u64 = 1;
 const PAGE: usize = 4096;
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 type Page = [u8; PAGE];
 type Names = BTreeMap<OsString, u64>;
 
 /// All of a disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     inodes: BTreeMap<u64, Inode>,
     next: u64,
 }
 
 /// A file or a directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Inode {
     pub(crate) mode: u16,
     pub(crate) body: Body,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Body {
     File {
         now: Content,
@@ -93,6 +93,11 @@ impl Image {
         let root = Body::Directory { now: Names::new(), kept: Names::new() };
         let inodes = BTreeMap::from([(ROOT, Inode { mode: 0o755, body: root })]);
         Self { inodes, next: ROOT + 1 }
+    }
+
+    /// A copy that gives no number again which `other` has given: the kernel might know it.
+    pub(crate) fn behind(&self, other: &Self) -> Self {
+        Self { next: self.next.max(other.next), ..self.clone() }
     }
 
     pub(crate) fn inode(&self, number: u64) -> Option<&Inode> {
