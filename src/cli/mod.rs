@@ -5,6 +5,7 @@
 //! results alone, and with `--json` exactly one object, whatever happens.
 
 mod bench;
+mod bug;
 mod client;
 mod config;
 mod demo;

@@ -5,7 +5,7 @@ use super::journal::Journal;
 use super::manager::Manager;
 use super::metrics::Metrics;
 use super::origin::Origin;
-use super::{Failure, complain, config, fallback, key, show};
+use super::{Failure, bug, complain, config, fallback, key, show};
 use crate::config::Cluster;
 use crate::host::clock;
 use crate::host::signals::Termination;
@@ -18,6 +18,7 @@ use crate::transport::middleware::Faults;
 use crate::types::Time;
 use crate::wire::Keyring;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,9 @@ pub(super) struct NodeArgs {
     /// Makes the faults repeatable [default: 1]
     #[arg(long, value_name = "N", requires = "fault")]
     fault_seed: Option<u64>,
+    /// For tests: plants this bug in these nodes; needs a debug build or --features planted-bugs
+    #[arg(long, hide = true, value_name = "NAME", value_parser = PossibleValuesParser::new(bug::names()))]
+    bug: Option<String>,
 }
 
 /// Runs it.
@@ -69,6 +73,7 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     if args.print_config {
         return show(&config.print());
     }
+    bug::plant(args.bug.as_deref()).map_err(Failure::Usage)?;
     fallback::of_cluster(&mut config, &args.config)?;
     let origin = Origin { path: &args.config, config: &config };
     let data_dir = args.data_dir.clone();

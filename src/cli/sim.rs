@@ -1,10 +1,9 @@
 //! `psmr sim`: seeded runs of the simulator, and their replay.
 
-use super::{Failure, show};
+use super::{Failure, bug, show};
 use crate::host::program::COMMIT;
 use crate::host::text::counted;
 use crate::sim::{self, Lines, Model, Options, Run, ServiceKind, Violation};
-use crate::types::Bug;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -48,7 +47,7 @@ pub(super) struct SimArgs {
     #[arg(long, value_name = "NUMBER")]
     jobs: Option<usize>,
     /// Plant this bug, which the run should find; needs a debug build or --features planted-bugs.
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(bugs()))]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(bug::names()))]
     bug: Option<String>,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -70,11 +69,6 @@ pub(super) struct SimArgs {
     /// was given others.
     #[arg(long, value_name = "NUMBER", requires = "check_history")]
     keys: Option<u64>,
-}
-
-/// The one list of planted bugs, for the help and for the error.
-fn bugs() -> impl Iterator<Item = &'static str> {
-    Bug::ALL.iter().map(|bug| bug.name())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -262,15 +256,7 @@ fn note(line: &str) {
 }
 
 fn options(args: &SimArgs) -> Result<Options, String> {
-    if let Some(name) = &args.bug {
-        let bug = Bug::from_name(name).expect("one of the possible values");
-        if !Bug::plant(Some(bug)) {
-            return Err(format!(
-                "--bug {name}: this build has no planted bugs: build it with --features \
-                 planted-bugs"
-            ));
-        }
-    }
+    bug::plant(args.bug.as_deref())?;
     let loss = match args.loss {
         Some(percent) if !(0.0..100.0).contains(&percent) => {
             return Err(format!(
