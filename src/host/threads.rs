@@ -135,7 +135,9 @@ impl<T: Send + 'static> Team<T> {
 }
 
 impl ThreadError {
-    fn of(panic: &(dyn Any + Send)) -> Self {
+    /// What a panic said.
+    #[must_use]
+    pub fn of(panic: &(dyn Any + Send)) -> Self {
         let message = panic
             .downcast_ref::<&str>()
             .map(|message| (*message).to_owned())

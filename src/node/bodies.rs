@@ -13,6 +13,7 @@ use super::pulse::Pulse;
 use super::watchdog::Halt;
 use super::worker::{WorkerAgent, WorkerParts};
 use super::{Book, ClientFigures, Load, OrderingFigures, Positions, WorkerFigures};
+use crate::host::threads::ThreadError;
 use crate::host::usage::draw_incarnation;
 use crate::proxy::Proxy;
 use crate::service::{GroupMap, Optimistic};
@@ -22,6 +23,7 @@ use crate::transport::Endpoint;
 use crate::types::NodeId;
 use crate::wire::{Gate, Identity, Keyring};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -153,7 +155,12 @@ impl<S: Optimistic> Body for WorkerBody<S> {
         let gate = thread.gate()?;
         thread.starting.fetch_sub(1, Ordering::Release);
         let mut agent = WorkerAgent::new(endpoint, gate, book, (workers, thread.desk()), markers);
-        thread.run(&mut agent)?;
+        // Nothing of the agent is used after a panic but where it stood.
+        let ran = catch_unwind(AssertUnwindSafe(|| thread.run(&mut agent)));
+        ran.unwrap_or_else(|panic| {
+            let cause = ThreadError::of(&*panic).to_string();
+            Err(ClusterError::Panicked { name: thread.name, cause, places: agent.places() })
+        })?;
         Ok(agent.figures())
     }
 }

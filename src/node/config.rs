@@ -245,6 +245,20 @@ pub enum ClusterError {
     /// A replica's last checkpoint is sound, but not of this service.
     #[error("the replica's checkpoint cannot be restored: {0}: remove its file `checkpoint`")]
     Checkpoint(RestoreError),
+    /// A thread of a replica's workers panicked.
+    #[error(
+        "thread {name} {cause} ({places}); start it again: it goes on from its last checkpoint, or \
+         fetches another replica's; if it ends there once more, see `A replica panics` in \
+         docs/OPERATIONS.md"
+    )]
+    Panicked {
+        /// Its name.
+        name: String,
+        /// The panic's message.
+        cause: String,
+        /// What its workers were in the middle of.
+        places: String,
+    },
     /// An agent ended by itself.
     #[error("thread {name} ended: {cause}")]
     Ended {

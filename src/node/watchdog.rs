@@ -86,15 +86,18 @@ pub enum Halt {
     Unspoken(#[from] Unspoken),
     /// Workers waited for each other for too long.
     #[error(
-        "the workers {set:?} have been in one rendezvous for {open:?} although nothing that they \
-         need is undecided: {state}; if a command may take this long, raise rendezvous_timeout in \
-         [execution]"
+        "the workers {set:?} have been in one rendezvous for {open:?}, at slot {slot} of the ring of \
+         all groups, although nothing that they need is undecided: {state}; if a command may take this \
+         long, raise rendezvous_timeout in [execution]; else start it again: see `A rendezvous without \
+         end` in docs/OPERATIONS.md"
     )]
     Rendezvous {
         /// Who was to meet.
         set: GroupSet,
         /// For how long they had all they needed.
         open: Duration,
+        /// Where what they met for stands.
+        slot: Slot,
         /// Who stood where.
         state: RendezvousState,
     },

@@ -15,7 +15,7 @@ use super::watchdog::{Halt, Watchdog};
 use super::{Book, DropCounters, site};
 use crate::mem::{Frame, Pool};
 use crate::multi_ring::{Proposals, Subscription, SubscriptionCounters};
-use crate::replica::{Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
+use crate::replica::{Delivery, Progress, PsmrWorker, Steps, Worker, WorkerCounters, WorkerOutbox};
 use crate::ring_paxos::{Destination, Envelope, Outbox, Proposer};
 use crate::service::Optimistic;
 use crate::sync::Waker;
@@ -215,6 +215,17 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         self.seats.iter().map(figures).collect()
     }
 
+    /// What its workers have come to, for a message about one that panicked.
+    pub(super) fn places(&self) -> String {
+        let place = |seat: &Seat<S>| {
+            let (group, place) = (seat.worker.config().me.index(), seat.worker.place()?);
+            let Delivery { ring, slot } = place;
+            Some(format!("worker {group} at slot {slot} of ring {ring}"))
+        };
+        let places: Vec<String> = self.seats.iter().filter_map(place).collect();
+        if places.is_empty() { "before its first command".to_owned() } else { places.join(", ") }
+    }
+
     fn receive(&mut self, now: Time) -> io::Result<u32> {
         let (receive, transmit) = self.endpoint.split();
         receive.poll(now, &mut self.frames);
@@ -357,7 +368,10 @@ impl<E: Endpoint, S: Optimistic> WorkerAgent<E, S> {
         let waiting = self.seats.iter().map(|seat| seat.worker.waiting());
         let Some((set, open)) = self.watchdog.look(board, waiting, now) else { return Ok(()) };
         let state = self.seats[0].worker.shared().rendezvous().state();
-        Err(Halt::Rendezvous { set, open, state })
+        let waits = |seat: &&Seat<S>| seat.worker.waiting().is_some_and(|(_, other)| other == set);
+        let place = self.seats.iter().find(waits).and_then(|seat| seat.worker.place());
+        let slot = place.expect("who waits has come to a value").slot;
+        Err(Halt::Rendezvous { set, open, slot, state })
     }
 
     /// Whether its learners contradict each other or themselves: then nothing more is executed.

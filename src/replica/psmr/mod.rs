@@ -180,6 +180,13 @@ impl<S> PsmrWorker<S> {
         &self.shared
     }
 
+    /// Where the value stands that it executes or has executed last; none before
+    /// the first.
+    #[must_use]
+    pub fn place(&self) -> Option<Delivery> {
+        (self.counters.values > 0).then_some(self.at)
+    }
+
     /// Its settings.
     #[must_use]
     pub const fn config(&self) -> &WorkerConfig {
