@@ -6,6 +6,8 @@
 mod cuts;
 #[path = "processes/deployment.rs"]
 mod deployment;
+#[path = "processes/ends.rs"]
+mod ends;
 #[path = "processes/events.rs"]
 mod events;
 #[path = "processes/hostile.rs"]

@@ -95,6 +95,10 @@ bugs! {
     SessionsNotInCheckpoint = "sessions-not-in-checkpoint",
     /// At some digest points one replica's state is not what the order makes of it.
     StateAstray = "state-astray",
+    /// An executor panics over its tenth command that changes something.
+    ExecutorPanics = "executor-panics",
+    /// At its tenth rendezvous a worker forgets to come, and waits for the others to be done.
+    WorkerNeverArrives = "worker-never-arrives",
 }
 
 impl Bug {

@@ -21,9 +21,11 @@ pub(crate) enum Catcher {
     ModelCheck,
     /// `simulation.rs`, by stored seeds alone.
     Simulation,
+    /// `processes.rs`, in a process that is told of it by `psmr node --bug`.
+    Processes,
 }
 
-const CAUGHT: [(Bug, Catcher); 32] = [
+const CAUGHT: [(Bug, Catcher); 34] = [
     (Bug::QuorumOfOne, Catcher::Ring),
     (Bug::AcceptedWithoutValue, Catcher::Ring),
     (Bug::FirstHolderAccepted, Catcher::Ring),
@@ -56,6 +58,8 @@ const CAUGHT: [(Bug, Catcher); 32] = [
     (Bug::AcceptedForgottenAtTakeUp, Catcher::Simulation),
     (Bug::StateAstray, Catcher::Simulation),
     (Bug::UnvouchedCounts, Catcher::Simulation),
+    (Bug::ExecutorPanics, Catcher::Processes),
+    (Bug::WorkerNeverArrives, Catcher::Processes),
 ];
 
 /// The bugs that `catcher` has to catch.

@@ -146,7 +146,12 @@ impl Deployment {
 
     /// Starts one process for all ids.
     pub(crate) fn start_together(&mut self, ids: &[&str]) {
-        self.spawn(ids, &[]);
+        self.start_together_by(ids, &[]);
+    }
+
+    /// The same, with options.
+    pub(crate) fn start_together_by(&mut self, ids: &[&str], options: &[&str]) {
+        self.spawn(ids, options);
         self.nodes.iter_mut().for_each(Running::wait_until_ready);
     }
 

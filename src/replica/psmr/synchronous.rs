@@ -313,7 +313,9 @@ impl<S: Optimistic> PsmrWorker<S> {
     /// state or the session tables of the set, but the executor once all have come.
     fn arrive(&mut self, meeting: Meeting, cycle: &Cycle<'_, S, impl WorkerOutbox>) {
         let Meeting { executor, epoch, .. } = meeting;
-        cycle.shared.rendezvous().arrive(self.config.me, executor, epoch);
+        if !self.forgets_to_arrive(executor) {
+            cycle.shared.rendezvous().arrive(self.config.me, executor, epoch);
+        }
         self.counters.meetings += 1;
         self.meeting = meeting;
         self.phase = if executor != self.config.me {
@@ -323,6 +325,11 @@ impl<S: Optimistic> PsmrWorker<S> {
         } else {
             Phase::Gathering
         };
+    }
+
+    fn forgets_to_arrive(&self, executor: GroupId) -> bool {
+        let is_tenth = executor != self.config.me && self.counters.meetings >= 9;
+        is_tenth && Bug::WorkerNeverArrives.is_planted()
     }
 
     fn gather(&mut self, cycle: &Cycle<'_, S, impl WorkerOutbox>) -> bool {
