@@ -28,6 +28,8 @@ mod members;
 mod metrics;
 #[path = "processes/places.rs"]
 mod places;
+#[path = "processes/ordinary.rs"]
+mod ordinary;
 #[path = "processes/versions.rs"]
 mod versions;
 

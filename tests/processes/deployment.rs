@@ -5,6 +5,8 @@ use psmr::transport::udp;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 /// Ports of one cluster.
 const PORTS: u16 = 16;
+/// A user who owns nothing.
+const NOBODY: u32 = 65_534;
 
 /// Whether this machine lets us use multicast on loopback; says so if not.
 pub(crate) fn is_supported() -> bool {
@@ -96,6 +100,18 @@ pub(crate) struct Deployment {
     nodes: Vec<Running>,
     /// Of the processes of nodes, beside that of the tests.
     environment: Vec<(String, String)>,
+    /// As whom and with how much locked memory its nodes run, if not as the tests do.
+    user: Option<Ordinary>,
+}
+
+/// Whom a process belongs to.
+struct Ordinary {
+    /// None: whom the tests belong to.
+    id: Option<u32>,
+    /// In KiB.
+    locked: u64,
+    /// A copy of the program that this user can reach.
+    program: String,
 }
 
 impl Deployment {
@@ -105,7 +121,8 @@ impl Deployment {
         let name = format!("psmr-processes-{}-{port}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).expect("a writable directory");
-        let deployment = Self { directory, port, nodes: Vec::new(), environment: Vec::new() };
+        let deployment =
+            Self { directory, port, nodes: Vec::new(), environment: Vec::new(), user: None };
         let (config, port) = (deployment.path("cluster.toml"), port.to_string());
         let init = ["config", "init", "--out", &config, "--port-base", &port];
         let output = psmr(&[&init[..], options].concat());
@@ -179,7 +196,7 @@ impl Deployment {
     }
 
     fn spawn_with(&mut self, ids: &[&str], options: &[&str], errors: Stdio) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_psmr"));
+        let mut command = self.program();
         command.args(["node", "--config", &self.path("cluster.toml")]).args(options);
         command.envs(self.environment.iter().cloned());
         for id in ids {
@@ -190,6 +207,42 @@ impl Deployment {
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
         self.nodes.push(Running { ids, child, output, is_ready: false });
+    }
+
+    /// What runs a node.
+    fn program(&self) -> Command {
+        let Some(Ordinary { id, locked, program }) = &self.user else {
+            return Command::new(env!("CARGO_BIN_EXE_psmr"));
+        };
+        let mut command = Command::new("sh");
+        // It may have less than that already.
+        let line = format!("ulimit -l {locked} 2> /dev/null; exec \"$0\" \"$@\"");
+        command.args(["-c", &line, program]);
+        if let Some(id) = *id {
+            // Without groups: the standard library gives up those of root with its name.
+            command.uid(id).gid(id);
+        }
+        command
+    }
+
+    /// From now on its nodes run as a user without capabilities who may lock so many bytes of memory,
+    /// and who owns the directory and `files` in it.
+    pub(crate) fn become_ordinary(&mut self, files: &[&str], locked: u64) {
+        let is_root = std::fs::metadata("/proc/self").expect("a process").uid() == 0;
+        let id = is_root.then_some(NOBODY);
+        let program = self.path("psmr");
+        std::fs::copy(env!("CARGO_BIN_EXE_psmr"), &program).expect("room for a copy");
+        let config = self.path("cluster.toml");
+        for path in files.iter().copied().chain([self.path("").as_str(), config.as_str()]) {
+            chown(path, id, id).expect("it is ours");
+        }
+        self.user = Some(Ordinary { id, locked: locked / 1024, program });
+    }
+
+    /// The number of the process of node `id`.
+    pub(crate) fn process(&self, id: &str) -> u32 {
+        let has_id = |node: &&Running| node.ids.iter().any(|known| known == id);
+        self.nodes.iter().find(has_id).expect("it was started").child.id()
     }
 
     /// Adds `text` to the cluster.toml, before anything is started.
