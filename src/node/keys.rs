@@ -15,7 +15,12 @@ const LONGEST: u64 = 4096;
 pub enum KeyFileError {
     /// It cannot be read.
     #[error(
-        "key file {path}: {source}: make one with `psmr keygen`, or copy that of the cluster here"
+        "key file {path}: {source}: {}",
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            "give it to the user that this process runs as (`chown`)"
+        } else {
+            "make one with `psmr keygen`, or copy that of the cluster here"
+        }
     )]
     Io {
         /// The file.
@@ -59,4 +64,19 @@ pub fn read_keyring(path: &Path) -> Result<Keyring, KeyFileError> {
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
     Keyring::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_is_missing_or_of_another_user_is_told_with_its_own_remedy() {
+        for (kind, remedy) in
+            [(io::ErrorKind::NotFound, "keygen"), (io::ErrorKind::PermissionDenied, "chown")]
+        {
+            let error = KeyFileError::Io { path: "cluster.key".into(), source: kind.into() };
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+    }
 }
