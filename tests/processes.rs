@@ -26,10 +26,10 @@ mod manager;
 mod members;
 #[path = "processes/metrics.rs"]
 mod metrics;
-#[path = "processes/places.rs"]
-mod places;
 #[path = "processes/ordinary.rs"]
 mod ordinary;
+#[path = "processes/places.rs"]
+mod places;
 #[path = "processes/versions.rs"]
 mod versions;
 
