@@ -120,6 +120,7 @@ impl<L: Log> Member<L> {
     pub fn restore(&mut self, log: &impl Replay) {
         log.replay(&mut |record| self.restore_record(record));
         self.acceptor.lives.begin_with(self.acceptor.promised);
+        self.be_as_newborn();
     }
 
     fn restore_record(&mut self, record: &Record<'_>) {
@@ -207,6 +208,7 @@ impl<L: Log> Member<L> {
             self.acceptor.promise_lsn = self.log.append(&Record::Promise(ballot));
             self.acceptor.promise_due = None;
             self.acceptor.votes.clear();
+            self.grow_up();
         }
         self.acceptor.promise_lsn
     }

@@ -13,10 +13,14 @@
 //! waits a while until all of them know enough to begin, whoever ends then; and who has begun goes
 //! on telling the lives that it had heard of before: it was newborn after they had begun, and they
 //! may have missed it.
+//!
+//! The power may go everywhere while a ring begins, and leave too few that know of it. Those that do,
+//! and have nothing in their logs beyond that, have never promised nor voted: they are as good as
+//! newborn, and say so until they promise something, beside what they do as acceptors with a vote.
 
 use super::member::{Member, Memory};
-use super::{Destination, Envelope, Log, Outbox, Record};
-use crate::types::{Incarnation, Time};
+use super::{Destination, Envelope, Instance, Log, Outbox, Record};
+use crate::types::{Ballot, Incarnation, Time};
 use crate::wire::{Message, Newborn};
 
 /// How long who knows enough waits for the others to, in election time-outs.
@@ -112,6 +116,25 @@ impl<L: Log> Member<L> {
         self.send(to, &Message::Newborn(newborn), out);
     }
 
+    /// If its log tells of a vote, and of nothing that was done with it.
+    pub(super) fn be_as_newborn(&mut self) {
+        let holds_nothing = self.acceptor.promised == Ballot::ZERO
+            && self.window.highest() == Instance(0)
+            && self.acceptor.logged_trim == Instance(0);
+        if holds_nothing && !self.acceptor.is_inert {
+            self.acceptor.birth = Birth::new(self.config.acceptors.len(), Memory::Newborn);
+        }
+    }
+
+    /// It has a vote, and uses it.
+    #[inline]
+    pub(super) fn grow_up(&mut self) {
+        let is_as_newborn = |birth: &Birth| !birth.is_over;
+        if !self.acceptor.is_inert && self.acceptor.birth.as_ref().is_some_and(is_as_newborn) {
+            self.acceptor.birth = None;
+        }
+    }
+
     /// Whether all acceptors are newborn: the ring may begin with [`Member::begin`], once the host
     /// has made persistent that it has.
     #[must_use]
@@ -135,6 +158,7 @@ impl<L: Log> Member<L> {
         self.acceptor.birth.iter_mut().for_each(|birth| birth.is_over = true);
         self.acceptor.is_inert = false;
         self.acceptor.lives.vouch();
+        self.acceptor.lives.open_gate();
         self.log.append(&Record::Admitted);
         let rank = self.config.rank(self.index);
         self.election.begin(rank, now);

@@ -142,7 +142,14 @@ impl Lives {
         self.is_vouched_for
     }
 
-    /// Whether all others have answered.
+    /// Nobody had anything that this log could lack.
+    pub(super) const fn open_gate(&mut self) {
+        if let Some(inquiry) = &mut self.inquiry {
+            inquiry.is_gate = false;
+        }
+    }
+
+    /// Whether enough others have answered.
     pub(super) const fn are_settled(&self) -> bool {
         self.inquiry.is_none()
     }
@@ -324,8 +331,8 @@ impl<L: Log> Member<L> {
         inquiry.has_asked = true;
         let Some(inquiry) = &self.acceptor.lives.inquiry else { return };
         for (index, answer) in inquiry.answers.iter().enumerate() {
-            // Who was in doubt itself may not be any more.
-            let is_asked = answer.is_none_or(|memory| memory == Recollection::IN_DOUBT);
+            // Who was in doubt itself, or without memory, may not be any more.
+            let is_asked = answer.is_none_or(|memory| memory != Recollection::SOUND);
             if index != self.index && is_asked {
                 let to = Destination::Node(self.config.acceptors[index]);
                 self.send(to, &Message::Recall(Recall { life }), out);

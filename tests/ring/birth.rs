@@ -1,8 +1,8 @@
 //! The first start, and acceptors that have lost all that said that there was one.
 
 use super::net::Net;
-use psmr::ring_paxos::Memory;
-use psmr::types::{Incarnation, NodeId};
+use psmr::ring_paxos::{FormerLives, Memory, RingConfig};
+use psmr::types::{Incarnation, NodeId, RingId};
 use psmr::wire::{Kind, Message, Newborn};
 use std::time::Duration;
 
@@ -54,6 +54,47 @@ fn a_ring_begins_though_most_of_what_is_said_is_lost() {
         net.run(20 * MILLI);
         assert!(is_whole(&net, b"one"), "seed {seed}");
     }
+}
+
+#[test]
+fn a_ring_of_which_too_few_know_that_it_began_begins_again_if_nobody_did_anything() {
+    for former_lives in [FormerLives::Unknown, FormerLives::Vouched] {
+        let config = RingConfig::new(RingId(0), (0..5).map(NodeId).collect());
+        let mut net = Net::with(RingConfig { former_lives, ..config }, 5);
+        for index in 0..5 {
+            net.crash(index);
+            net.forget(index);
+        }
+        // It begins, and nobody hears a candidate; then the power goes, before most disks have it.
+        (0..5).for_each(|index| net.start(index, Memory::Newborn));
+        net.filter = Box::new(|packet| packet.kind != Kind::Prepare);
+        net.run(20 * MILLI);
+        assert!((0..5).all(|index| !net.member(index).is_inert()));
+        (0..5).for_each(|index| net.crash(index));
+        [0, 1, 3].map(|index| net.forget(index));
+        [0, 1, 3].map(|index| net.start(index, Memory::Newborn));
+        [2, 4].map(|index| net.start(index, Memory::Restored));
+        net.filter = Box::new(|_| true);
+        net.run(1_000 * MILLI);
+        let coordinator = net.coordinator().expect("they have nothing to lose");
+        net.propose(coordinator, 1, b"one");
+        net.run(20 * MILLI);
+        assert!(is_whole(&net, b"one"));
+    }
+}
+
+#[test]
+fn who_has_promised_something_is_not_newborn() {
+    let mut net = newborn(3, &[0, 1, 2]);
+    net.run(100 * MILLI);
+    net.propose(0, 1, b"one");
+    net.run(20 * MILLI);
+    (0..3).for_each(|index| net.crash(index));
+    [0, 1].map(|index| net.forget(index));
+    [0, 1].map(|index| net.start(index, Memory::Newborn));
+    net.start(2, Memory::Restored);
+    net.run(2_000 * MILLI);
+    assert_eq!(net.coordinator(), None, "two of three have lost what they decided");
 }
 
 #[test]
