@@ -27,7 +27,7 @@ const CAUGHT: [(Bug, u64); 9] = [
     (Bug::AcceptBelowPromise, 921),
     (Bug::PhaseOneAnyValue, 9),
     (Bug::VoteBeforePersist, 134),
-    (Bug::OldCopyVotes, 21),
+    (Bug::OldCopyVotes, 29),
 ];
 
 const fn course(bug: Bug) -> Course {

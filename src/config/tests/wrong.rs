@@ -53,9 +53,9 @@ fn what_is_wrong_at_the_head_has_its_place() {
         ("threads = 2 ", "threads = \"2\" ", "threads = |\"2\"", "cluster.threads", "quotes"),
         ("threads = 2 ", "threads = 3 ", LAST, "ring", "add a [[ring]] with `group = 2`"),
         ("threads = 2 ", "threads = 1 ", "group = |1", "ring[1].group", "0 to 0"),
-        ("wire = 2 ", "wire = 0 ", "wire = |0", "cluster.wire", "1 to 255"),
-        ("wire = 2 ", "wire = 3 ", "wire = |3", "cluster.wire", "install a newer psmr"),
-        ("wire = 2 ", "epoch = 0\nwire = 2 ", "epoch = |0", "cluster.epoch", "choose 1 to"),
+        ("wire = 3 ", "wire = 0 ", "wire = |0", "cluster.wire", "1 to 255"),
+        ("wire = 3 ", "wire = 4 ", "wire = |4", "cluster.wire", "install a newer psmr"),
+        ("wire = 3 ", "epoch = 0\nwire = 3 ", "epoch = |0", "cluster.epoch", "choose 1 to"),
         ("durability = \"memory\"", "durability = \"disk\"", "|\"disk\"", "cluster.durability", ""),
     ]);
 }
@@ -142,7 +142,13 @@ fn what_is_wrong_with_a_setting_has_its_place() {
         (KEYS, "[ordering]\nlog_instances = 300", "= |300", "ordering.log_instances", "choose 512"),
         (KEYS, "[ordering]\napply_bound = 9999", "= |9999", "ordering.apply_bound", "2048 or less"),
         (KEYS, "[execution]\nwindow = 100", "window = |100", "execution.window", "choose 128"),
-        (KEYS, "[execution]\nworker_threads = 3", "= |3", "execution.worker_threads", "1 to 2"),
+        (
+            KEYS,
+            "[execution]\nworker_threads = 3",
+            "threads = |3",
+            "execution.worker_threads",
+            "1 to 2",
+        ),
         (KEYS, "[client]\ndeadline = \"0s\"", "|\"0s\"", "client.deadline", "choose 1ms to"),
         (KEYS, "[network]\nio = \"epoll\"", "|\"epoll\"", "network.io", "auto or uring or socket"),
         (KEYS, "[network]\nbuffers = 100", "buffers = |100", "network.buffers", "choose 128"),
@@ -174,7 +180,7 @@ fn a_key_that_is_not_there_has_the_place_of_its_table_or_of_the_file() {
     for (key, marked) in [
         ("schema", "schema = |\""),
         ("cluster", "|[cluster]"),
-        ("cluster.wire", "wire = |2"),
+        ("cluster.wire", "wire = |3"),
         ("cluster.epoch", "|[cluster]"),
         ("host[0].address", "|\"127.0.0.1\""),
         ("acceptor[1].port", "|21002"),
