@@ -71,9 +71,9 @@ fn a_ring_of_which_too_few_know_that_it_began_begins_again_if_nobody_did_anythin
         net.run(20 * MILLI);
         assert!((0..5).all(|index| !net.member(index).is_inert()));
         (0..5).for_each(|index| net.crash(index));
-        [0, 1, 3].map(|index| net.forget(index));
-        [0, 1, 3].map(|index| net.start(index, Memory::Newborn));
-        [2, 4].map(|index| net.start(index, Memory::Restored));
+        [0, 1, 3].into_iter().for_each(|index| net.forget(index));
+        [0, 1, 3].into_iter().for_each(|index| net.start(index, Memory::Newborn));
+        [2, 4].into_iter().for_each(|index| net.start(index, Memory::Restored));
         net.filter = Box::new(|_| true);
         net.run(1_000 * MILLI);
         let coordinator = net.coordinator().expect("they have nothing to lose");
@@ -90,8 +90,8 @@ fn who_has_promised_something_is_not_newborn() {
     net.propose(0, 1, b"one");
     net.run(20 * MILLI);
     (0..3).for_each(|index| net.crash(index));
-    [0, 1].map(|index| net.forget(index));
-    [0, 1].map(|index| net.start(index, Memory::Newborn));
+    [0, 1].into_iter().for_each(|index| net.forget(index));
+    [0, 1].into_iter().for_each(|index| net.start(index, Memory::Newborn));
     net.start(2, Memory::Restored);
     net.run(2_000 * MILLI);
     assert_eq!(net.coordinator(), None, "two of three have lost what they decided");
