@@ -233,8 +233,8 @@ pub enum ClusterError {
     Unspoken(#[from] Unspoken),
     /// The file of a replica's last checkpoint cannot be read.
     #[error(
-        "the replica's checkpoint {path} cannot be read: {source}: mend the disk, or move the file \
-         away, and the replica fetches another one's state"
+        "the replica's checkpoint {path} cannot be read: {source}: mend the disk, or, if another \
+         replica runs, move the file away, and this one fetches that one's state"
     )]
     CheckpointFile {
         /// The file.

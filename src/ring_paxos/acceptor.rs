@@ -55,7 +55,9 @@ pub(super) struct Acceptor {
     pub(super) logged_trim: Instance,
     /// Without memory: it neither promises nor votes.
     pub(super) is_inert: bool,
-    /// It does not know whether there was one.
+    /// It began this life with what a former one had written.
+    pub(super) remembers: bool,
+    /// It does not know whether there was a former life, or that did nothing.
     pub(super) birth: Option<Birth>,
     /// Those that it knows of, and what it asks the others of its own.
     pub(super) lives: Lives,
@@ -87,6 +89,7 @@ impl Acceptor {
             is_inert: matches!(memory, Memory::Amnesiac | Memory::Newborn)
                 && !Bug::AmnesiacVotes.is_planted()
                 && !(config.epoch > 1 && Bug::NewcomerVotes.is_planted()),
+            remembers: memory == Memory::Restored,
             birth: Birth::new(config.acceptors.len(), memory),
             lives: Lives::new(config, memory),
             grant: None,

@@ -15,12 +15,14 @@
 //! may have missed it.
 //!
 //! The power may go everywhere while a ring begins, and leave too few that know of it. Those that do,
-//! and have nothing in their logs beyond that, have never promised nor voted: they are as good as
-//! newborn, and say so until they promise something, beside what they do as acceptors with a vote.
+//! and have accepted nothing, are as good as newborn at their next start: where nobody has anything
+//! more nothing was decided, and the candidates that they promised something have ended with their
+//! lives. So they say that they are newborn until they promise something in this life, beside what
+//! they do as acceptors with a vote.
 
 use super::member::{Member, Memory};
 use super::{Destination, Envelope, Instance, Log, Outbox, Record};
-use crate::types::{Ballot, Incarnation, Time};
+use crate::types::{Incarnation, Time};
 use crate::wire::{Message, Newborn};
 
 /// How long who knows enough waits for the others to, in election time-outs.
@@ -116,12 +118,13 @@ impl<L: Log> Member<L> {
         self.send(to, &Message::Newborn(newborn), out);
     }
 
-    /// If its log tells of a vote, and of nothing that was done with it.
+    /// If its log tells of a vote in the first epoch, and of nothing that was accepted by it: later
+    /// epochs begin where the one before had begun.
     pub(super) fn be_as_newborn(&mut self) {
-        let holds_nothing = self.acceptor.promised == Ballot::ZERO
-            && self.window.highest() == Instance(0)
-            && self.acceptor.logged_trim == Instance(0);
-        if holds_nothing && !self.acceptor.is_inert {
+        let holds_nothing = self.window.highest() == Instance(0)
+            && self.acceptor.logged_trim == Instance(0)
+            && self.config.epoch == 1;
+        if holds_nothing && self.acceptor.remembers && !self.acceptor.is_inert {
             self.acceptor.birth = Birth::new(self.config.acceptors.len(), Memory::Newborn);
         }
     }

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// A call of the file system failed.
-    #[error("{call} {}: {source}", path.display())]
+    #[error("{call} {}: {source}: {}", path.display(), remedy(source))]
     System {
         /// What was tried.
         call: &'static str,
@@ -150,5 +150,18 @@ impl StorageError {
 impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> Self {
         Self::other(error)
+    }
+}
+
+/// What to do where a file system says so.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for this user, or choose another --data-dir"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space there, or choose another --data-dir"
+        }
+        _ => "look at the disk (`dmesg`), and start again",
     }
 }

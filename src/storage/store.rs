@@ -176,9 +176,8 @@ impl Store {
             let what = "it ends before a block that was persistent: an old copy of it?".to_owned();
             return Err(StorageError::Damaged { ring, path: directory, what });
         }
-        if !segments.is_direct {
-            scan.write_last_again(&segments)?;
-        }
+        // Direct or not: a file system may take the flag and keep a cache all the same.
+        scan.write_last_again(&segments)?;
         let lock = Arc::clone(&self.lock);
         let life = self.manifest.life;
         let log = RingLog::new(name, segments, lock, life, instances, Some(&scan))?;
@@ -216,27 +215,39 @@ impl Store {
     /// If files cannot be moved or made.
     pub fn reset(&mut self, ring: RingId, instances: usize) -> Result<Opened, StorageError> {
         let directory = self.ring_directory(ring);
-        // First, lest a log that was begun anew be measured by the one before it.
-        if let Some(entry) = self.manifest.rings.iter_mut().find(|entry| entry.ring == ring.0) {
-            entry.floor = 0;
-            self.manifest.write(&self.directory)?;
-        }
+        let log = self.prepare(ring, instances, Memory::Amnesiac)?;
         if is_there(&directory)? {
             let aside = self.directory.join(format!("ring-{}.given-up", ring.0));
             remove(&aside)?;
             fs::rename(&directory, &aside).map_err(StorageError::of("moving aside", &directory))?;
+            sync_directory(&self.directory)?;
         }
-        self.make(ring, instances, Memory::Amnesiac)
+        // Once the former log is gone, and before this one has its name, lest either be measured by
+        // the other.
+        if let Some(entry) = self.manifest.rings.iter_mut().find(|entry| entry.ring == ring.0) {
+            entry.floor = 0;
+            self.manifest.write(&self.directory)?;
+        }
+        self.install(log, (ring, instances), Memory::Amnesiac)
     }
 
-    /// Makes a log, complete before it has its name.
     fn make(
         &mut self,
         ring: RingId,
         instances: usize,
         memory: Memory,
     ) -> Result<Opened, StorageError> {
-        let directory = self.ring_directory(ring);
+        let log = self.prepare(ring, instances, memory)?;
+        self.install(log, (ring, instances), memory)
+    }
+
+    /// Makes a log, complete before it has its name.
+    fn prepare(
+        &self,
+        ring: RingId,
+        instances: usize,
+        memory: Memory,
+    ) -> Result<RingLog, StorageError> {
         let fresh = self.fresh_directory(ring);
         let geometry = Geometry::of(instances);
         remove(&fresh)?;
@@ -249,6 +260,17 @@ impl Store {
         };
         let mut log = open(&fresh)?;
         log.begin(memory != Memory::Fresh)?;
+        Ok(log)
+    }
+
+    /// Gives a log its name.
+    fn install(
+        &mut self,
+        mut log: RingLog,
+        (ring, instances): (RingId, usize),
+        memory: Memory,
+    ) -> Result<Opened, StorageError> {
+        let (directory, fresh) = (self.ring_directory(ring), self.fresh_directory(ring));
         fs::rename(&fresh, &directory).map_err(StorageError::of("renaming", &fresh))?;
         sync_directory(&self.directory)?;
         log.moved_to(&directory);

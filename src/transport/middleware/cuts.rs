@@ -43,7 +43,7 @@ impl Cutter {
         }
         let passed = ns(now.since(*self.begin.get_or_insert(now)));
         let draw = mix(self.seed ^ mix(passed / every));
-        let start = (u128::from(draw) * u128::from(every - lasting + 1)) >> 64;
+        let start = (u128::from(draw) * (u128::from(every - lasting) + 1)) >> 64;
         let at = u128::from(passed % every);
         let is_cut = (start..start + u128::from(lasting)).contains(&at);
         self.draw = is_cut.then(|| mix(draw));
