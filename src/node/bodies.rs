@@ -36,6 +36,8 @@ pub(super) struct Thread {
     pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) wait: WaitPolicy,
     pub(super) core: CoreUse,
+    /// What is decided is on disks first.
+    pub(super) is_durable: bool,
     pub(super) stop: Arc<AtomicBool>,
     /// Threads whose agents do not run yet.
     pub(super) starting: Arc<AtomicUsize>,
@@ -59,6 +61,7 @@ impl Thread {
             keyring: None,
             wait,
             core,
+            is_durable: false,
             stop: Arc::default(),
             starting: Arc::default(),
             board: Arc::new(Board::new(0)),
@@ -90,6 +93,7 @@ impl Thread {
 
     fn run(&self, agent: &mut impl Agent) -> Result<(), ClusterError> {
         let waiter = Waiter::new(self.wait, self.core);
+        let waiter = if self.is_durable { waiter.behind_disks() } else { waiter };
         agent::run(agent, waiter, &self.stop, &self.pulse).map_err(|source| self.failed(source))
     }
 

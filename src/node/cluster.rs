@@ -6,7 +6,7 @@ use super::builder::Builder;
 use super::config::{ClusterConfig, ClusterError, ReplicaFigure};
 use super::digests::Markers;
 use super::endpoint::{Seed, seeds};
-use super::logs::Logs;
+use super::logs::{Durability, Logs};
 use super::roster::Roster;
 use super::team::{Spot, Team};
 use super::worker::Progressed;
@@ -152,6 +152,7 @@ impl<'a, L: Load + 'static> Cluster<'a, L> {
         };
         let mut thread = Thread::new(config.wait, identity, core);
         thread.keyring = config.keyring.clone();
+        thread.is_durable = matches!(config.durability, Durability::Sync(_));
         let socket_buffer = seeds.iter().filter_map(Seed::socket_buffer).min();
         let mut blueprint = config.blueprint();
         blueprint.ring.window_bytes = socket_buffer.unwrap_or(1 << 20) / 2;

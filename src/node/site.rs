@@ -147,7 +147,9 @@ pub(super) fn thread(cluster: &Cluster, threads: usize) -> Result<Thread, Cluste
         config::Wait::Spin => WaitPolicy::Spin,
     };
     let core = if threads > allowed_cpus().len() { CoreUse::Shared } else { CoreUse::Own };
-    Ok(Thread::new(wait, identity, core))
+    let mut thread = Thread::new(wait, identity, core);
+    thread.is_durable = cluster.durability == config::Durability::Sync;
+    Ok(thread)
 }
 
 /// Threads of all nodes at `address`: as many as share its cores.

@@ -87,12 +87,16 @@ pub struct Waiter {
     yields: u32,
     /// How long the thread was idle before work came: mean with a weight of 1/8 for the newest.
     usual_gap_ns: u64,
+    /// What it waits for comes from disks.
+    has_disks: bool,
 }
 
 impl Waiter {
     /// What a sleep and the wake-up out of it cost in latency: waiting awake for about as long is at
     /// most twice as dear as the best choice (it cannot be known which one that is).
     pub const PARK_COST: Duration = Duration::from_micros(13);
+    /// Work that comes so soon is worth staying awake for.
+    const SOON: Duration = Duration::from_micros(52);
     /// No sleep is longer, whatever the timeouts: a lost wake-up of the kernel's is then a delay.
     pub const LONGEST_PARK: Duration = Duration::from_millis(100);
     /// Yields on a shared core before it parks: where work usually comes soon, and where not. Each
@@ -112,7 +116,16 @@ impl Waiter {
             policy != WaitPolicy::Spin || core == CoreUse::Own,
             "a thread that spins has its own core"
         );
-        Self { policy, core, idle_since: None, yields: 0, usual_gap_ns: 0 }
+        Self { policy, core, idle_since: None, yields: 0, usual_gap_ns: 0, has_disks: false }
+    }
+
+    /// What it waits for comes from disks that write: then a good disk takes longer than the yields on
+    /// a shared core, all threads of a commit would sleep meanwhile, and the sleeps add up to half of
+    /// what the disk takes (of 23 us, on two cores). So where work usually comes soon it stays awake for
+    /// that long instead. Without disks this costs up to 7 % of the throughput, with them nothing.
+    #[must_use]
+    pub const fn behind_disks(self) -> Self {
+        Self { has_disks: true, ..self }
     }
 
     /// This duty cycle had something to do.
@@ -158,7 +171,7 @@ impl Waiter {
 
     /// Whether work usually comes so soon that a sleep would not pay.
     fn is_busy(&self) -> bool {
-        u128::from(self.usual_gap_ns) < 4 * Self::PARK_COST.as_nanos()
+        u128::from(self.usual_gap_ns) < Self::SOON.as_nanos()
     }
 
     /// How long it spins on its own core, and yields after that.
@@ -172,7 +185,8 @@ impl Waiter {
             CoreUse::Shared if is_handover => self.yields >= Self::YIELDS_FOR_HANDOVER,
             CoreUse::Shared => {
                 let (busy, quiet) = Self::YIELDS;
-                self.yields >= if self.is_busy() { busy } else { quiet }
+                let is_soon = self.has_disks && now.since(since) < Self::SOON;
+                if self.is_busy() { self.yields >= busy && !is_soon } else { self.yields >= quiet }
             }
         }
     }
@@ -248,5 +262,21 @@ mod tests {
         assert_eq!("yield".parse(), Ok(WaitPolicy::Yield));
         let error = "sleep".parse::<WaitPolicy>().unwrap_err();
         assert_eq!(error.to_string(), "`sleep` is no wait policy: spin, yield or park");
+    }
+
+    #[test]
+    fn behind_disks_a_busy_one_stays_awake_as_long_as_a_good_one_writes() {
+        let parks = |waiter: Waiter| {
+            let mut waiter = waiter;
+            let mut at = |us: u32| waiter.on_idle(Time(5) + STEP * us, None);
+            (0..200).find(|us| matches!(at(*us), Wait::Park(_))).expect("it parks")
+        };
+        let waiter = Waiter::new(WaitPolicy::Park, CoreUse::Shared);
+        assert!((5..15).contains(&parks(waiter.clone())));
+        assert!((45..60).contains(&parks(waiter.clone().behind_disks())));
+        // Others have the core meanwhile: it gives it away as often as without disks.
+        let mut shared = waiter.behind_disks();
+        let turns = (0..20).map(|turn| shared.on_idle(Time(5) + STEP * 3_000 * turn, None));
+        assert_eq!(turns.filter(|wait| *wait == Wait::Yield).count(), 8);
     }
 }
