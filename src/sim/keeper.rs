@@ -33,11 +33,6 @@ impl Keeper {
         self.kept = kept;
     }
 
-    /// Its disk refuses nothing more.
-    pub(super) const fn heal(&mut self) {
-        self.plan.failures = 0;
-    }
-
     /// Takes up what waits to be kept; confirms what is kept, or gives it up.
     pub(super) fn run(&mut self, checkpoints: &Checkpoints, now: Time) {
         if let Some((checkpoint, _)) = self.writing.take_if(|(_, due)| *due <= now) {
