@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long it waits after a failure.
+const RETRY: Duration = Duration::from_millis(250);
 /// EIO, of an error that has no number.
 const UNKNOWN: i32 = 5;
 
@@ -43,8 +45,9 @@ pub(super) fn begin<S: Optimistic>(
     Ok(())
 }
 
-/// Writes each complete checkpoint until `stop`. One that cannot be written is left, and the last one
-/// stays.
+/// Writes each complete checkpoint until `stop`. One that cannot be written is tried again, unless a
+/// later one has taken its place; the last one stays meanwhile. To wait for the next instead could be to
+/// wait for ever: its marker needs room in logs that forget nothing before a checkpoint is kept.
 pub(super) fn run(
     file: &CheckpointFile,
     checkpoints: &Checkpoints,
@@ -69,11 +72,14 @@ pub(super) fn run(
             }
             Err(_) => {
                 figures.failures += 1;
-                checkpoints.give_up(&pending);
             }
         }
+        let has_failed = saved.is_err();
         figures.error = saved.err().as_ref().map_or(0, number);
         board.publish_kept(&figures);
+        if has_failed && !stop.load(Ordering::Acquire) {
+            std::thread::park_timeout(RETRY);
+        }
     }
 }
 

@@ -117,6 +117,13 @@ impl<S: SimService> World<S> {
             }
         }
         (0..self.cluster.replicas.len()).for_each(|replica| self.restart_replica(replica));
+        for host in &mut self.cluster.hosts {
+            if let Roles::Worker(worker) = &mut host.roles
+                && let Some(keeper) = &mut worker.keeper
+            {
+                keeper.heal();
+            }
+        }
         if let Some((_, operator)) = self.cluster.operator() {
             operator.insist();
         }

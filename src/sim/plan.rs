@@ -342,14 +342,12 @@ impl Plan {
         self.replicas + self.spares(Kind::Replica)
     }
 
-    /// How checkpoints are kept, if their disk plays a part. Where the logs wait for them it is quick
-    /// and sound: a small log that waits for a bad disk stands still, which no promise forbids; and the
-    /// markers of checkpoints that cannot be kept use up the log's reserve, so that it may stand still
-    /// when the disk is well again.
+    /// How checkpoints are kept, if their disk plays a part. Where the logs wait for them it is quick:
+    /// a small log that waits for a slow disk stands still, which no promise forbids.
     pub(super) fn keeper(&self) -> Option<KeeperPlan> {
         let keeper = self.keeper?;
         let write_ns = keeper.write_ns.min(1_000_000);
-        Some(if self.is_durable { KeeperPlan { write_ns, failures: 0 } } else { keeper })
+        Some(if self.is_durable { KeeperPlan { write_ns, ..keeper } } else { keeper })
     }
 
     /// K rings of groups and, if K > 1, that of g_all.

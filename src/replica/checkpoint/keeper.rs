@@ -170,15 +170,6 @@ impl Checkpoints {
         former.into_iter().for_each(|former| self.release(former));
     }
 
-    /// `checkpoint` could not be kept: the one before it stays the last. Who waits for this one waits
-    /// for the next.
-    pub fn give_up(&self, checkpoint: &Arc<Checkpoint>) {
-        let given_up = lock(&self.pending).take_if(|pending| Arc::ptr_eq(pending, checkpoint));
-        if given_up.is_some() && self.wanted.load(Relaxed) > 0 {
-            self.want();
-        }
-    }
-
     /// Takes over a checkpoint of another replica, which is to be confirmed like an own one.
     pub fn take_over(&self, checkpoint: Arc<Checkpoint>) {
         if self.is_confirmed.load(Relaxed) {
