@@ -8,10 +8,10 @@ use psmr::types::{Ballot, Incarnation, Instance, Life, NodeId, RingId};
 use psmr::wire::{Kind, KnownLives, Message, Prepare, Recall, Vouch};
 use std::time::Duration;
 
-const MILLI: Duration = Duration::from_millis(1);
+pub(super) const MILLI: Duration = Duration::from_millis(1);
 
 /// `count` acceptors that keep lives, and have decided ten values.
-fn ring(count: u16) -> Net {
+pub(super) fn ring(count: u16) -> Net {
     let config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
     let former_lives = FormerLives::Vouched;
     let mut net = Net::with(RingConfig { former_lives, ..config }, 9);
@@ -27,7 +27,7 @@ fn cut_off(net: &mut Net, node: u16) {
     net.filter = Box::new(move |packet| packet.to != NodeId(node) && packet.from != NodeId(node));
 }
 
-fn restart(net: &mut Net, index: usize) {
+pub(super) fn restart(net: &mut Net, index: usize) {
     net.crash(index);
     net.start(index, Memory::Restored);
 }
@@ -43,7 +43,7 @@ fn put_back(net: &mut Net, index: usize, copy: TestLog) {
 }
 
 #[track_caller]
-fn decide(net: &mut Net, number: u64, commands: &[u8]) {
+pub(super) fn decide(net: &mut Net, number: u64, commands: &[u8]) {
     let coordinator = net.coordinator().expect("a coordinator");
     net.propose(coordinator, number, commands);
     net.run(20 * MILLI);

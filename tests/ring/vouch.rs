@@ -1,38 +1,10 @@
 //! Acceptors that restart, perhaps with copies of earlier days, where nobody knows better any more.
 
+use super::lives::{MILLI, decide, restart, ring};
 use super::net::Net;
 use psmr::ring_paxos::{FormerLives, Memory, RingConfig};
 use psmr::types::{Incarnation, NodeId, RingId};
 use psmr::wire::{Kind, Message, Vouch};
-use std::time::Duration;
-
-const MILLI: Duration = Duration::from_millis(1);
-
-fn ring(count: u16) -> Net {
-    let config = RingConfig::new(RingId(0), (0..count).map(NodeId).collect());
-    let former_lives = FormerLives::Vouched;
-    let mut net = Net::with(RingConfig { former_lives, ..config }, 9);
-    net.run(5 * MILLI);
-    for number in 1..=10 {
-        net.propose(0, number, format!("<{number}>").as_bytes());
-        net.run(MILLI);
-    }
-    net
-}
-
-fn restart(net: &mut Net, index: usize) {
-    net.crash(index);
-    net.start(index, Memory::Restored);
-}
-
-#[track_caller]
-fn decide(net: &mut Net, number: u64, commands: &[u8]) {
-    let coordinator = net.coordinator().expect("a coordinator");
-    net.propose(coordinator, number, commands);
-    net.run(20 * MILLI);
-    assert!(net.has_decided(commands));
-    assert!(net.violations.is_empty(), "{:?}", net.violations);
-}
 
 /// `commands` are decided by the ring's members, of whom nobody else hears; then the power goes
 /// everywhere, and the disk of `copied` comes back as it was before.
