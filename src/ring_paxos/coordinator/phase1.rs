@@ -149,9 +149,7 @@ impl<L: Log> Member<L> {
             preparing.rounds = None;
             return;
         }
-        let is_first = preparing.rounds.is_none();
-        preparing.rounds.get_or_insert(0);
-        let needs_others = self.needs_others(is_first, out);
+        let needs_others = self.needs_others(out);
         let Phase::Preparing(preparing) = &self.coordinator.phase else { return };
         // A re-admission needs an answer of everyone: worth a little patience.
         let age = now.since(self.coordinator.stood_at);

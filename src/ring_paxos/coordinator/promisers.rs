@@ -158,21 +158,20 @@ impl<L: Log> Member<L> {
         }
     }
 
-    /// Whether there is a quorum, and more promises are waited for.
+    /// Whether more promises than a quorum are waited for.
     pub(in crate::ring_paxos) fn waits_for_more(&self) -> bool {
         matches!(&self.coordinator.phase, Phase::Preparing(preparing) if preparing.rounds.is_some())
     }
 
     /// Whether a quorum is not enough, since nobody vouches for some of it: they may have forgotten what
-    /// was decided with them. Who had no memory before there was one, `is_first`, is asked again: it
-    /// may have been admitted since, and have had a part in something.
-    pub(super) fn needs_others(&mut self, is_first: bool, out: &mut impl Outbox) -> bool {
+    /// was decided with them. Who had no memory before there was one is asked again: it may have been
+    /// admitted since, and have had a part in something.
+    pub(super) fn needs_others(&mut self, out: &mut impl Outbox) -> bool {
         let (count, quorum) = (self.config.acceptors.len(), self.config.quorum());
-        let (vouches, index) = (self.vouches(), self.index);
-        let is_own_doubtful = !self.acceptor.lives.is_vouched_for();
+        let (vouches, is_vouched_for) = (self.vouches(), self.is_vouched_for());
         let Phase::Preparing(preparing) = &mut self.coordinator.phase else { return false };
         let doubtful = preparing.answers.iter().filter(|answer| answer.is_doubtful()).count()
-            + usize::from(is_own_doubtful);
+            + usize::from(!is_vouched_for);
         if doubtful == 0 || !vouches || Bug::UnvouchedCounts.is_planted() {
             return false;
         }
@@ -181,10 +180,11 @@ impl<L: Log> Member<L> {
         if preparing.complete() + 1 >= enough || preparing.rounds >= Some(ROUNDS) {
             return false;
         }
-        if is_first {
+        if preparing.rounds.is_none() {
+            preparing.rounds = Some(0);
             preparing.answers.iter_mut().for_each(|answer| answer.is_inert = false);
             self.prepare_again(out);
         }
-        !self.has_answer_of_all_but(index)
+        !self.has_answer_of_all_but(self.index)
     }
 }
