@@ -30,9 +30,7 @@ impl<S: SimService> World<S> {
             }
             Fault::CrashMany => self.crash_many(choice, length),
             Fault::PowerCut if self.plan.is_durable => {
-                for host in acceptors {
-                    self.crash_acceptor(host, length + Duration::from_micros(host as u64 * 90));
-                }
+                self.crash_acceptors(length, |_, _| Duration::ZERO);
             }
             Fault::PowerCut => {}
             Fault::Blackout => self.black_out(length, choice),
@@ -156,16 +154,22 @@ impl<S: SimService> World<S> {
             let time = self.time_before(Duration::from_micros(1 << (choice >> 16 & 15)))?;
             self.may_put_back(*host, time).then_some((*host, time))
         });
-        for host in self.cluster.acceptor_hosts().to_vec() {
-            let late = match copy {
-                None if voters.contains(&host) => self.plan.timing.election * 8,
-                None => Duration::ZERO,
-                Some(_) => self.apart(host, choice),
-            };
-            self.crash_acceptor(host, length + late + Duration::from_micros(host as u64 * 90));
-        }
+        let late = self.plan.timing.election * 8;
+        self.crash_acceptors(length, |world, host| match copy {
+            None if voters.contains(&host) => late,
+            None => Duration::ZERO,
+            Some(_) => world.apart(host, choice),
+        });
         if let Some((host, time)) = copy {
             self.replace_disks(host, time);
+        }
+    }
+
+    /// All acceptors at once, for `length` and how much each is `late` beyond that.
+    fn crash_acceptors(&mut self, length: Duration, late: impl Fn(&Self, usize) -> Duration) {
+        for host in self.cluster.acceptor_hosts().to_vec() {
+            let length = length + late(self, host) + Duration::from_micros(host as u64 * 90);
+            self.crash_acceptor(host, length);
         }
     }
 
@@ -291,10 +295,9 @@ impl<S: SimService> World<S> {
             return;
         }
         let copy = if choice >> 62 & 1 == 1 { self.copy_for_blackout(choice) } else { None };
-        for host in self.cluster.acceptor_hosts().to_vec() {
-            let late = copy.map_or(Duration::ZERO, |_| self.apart(host, choice));
-            self.crash_acceptor(host, length + late + Duration::from_micros(host as u64 * 90));
-        }
+        self.crash_acceptors(length, |world, host| {
+            copy.map_or(Duration::ZERO, |_| world.apart(host, choice))
+        });
         if let Some((host, time)) = copy {
             self.replace_disks(host, time);
         }
