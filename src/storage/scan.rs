@@ -213,9 +213,7 @@ impl Scan {
         }
         Ok(())
     }
-}
 
-impl Scan {
     /// Writes again, as they were read, the blocks of which no later one says that they were
     /// persistent. Through the page cache a flush that failed leaves them there as if they were
     /// on the disk, and no later flush writes them: a former life may have ended with that.

@@ -96,7 +96,7 @@ impl Waiter {
     /// most twice as dear as the best choice (it cannot be known which one that is).
     pub const PARK_COST: Duration = Duration::from_micros(13);
     /// Work that comes so soon is worth staying awake for.
-    const SOON: Duration = Duration::from_micros(52);
+    const SOON: Duration = Self::PARK_COST.saturating_mul(4);
     /// No sleep is longer, whatever the timeouts: a lost wake-up of the kernel's is then a delay.
     pub const LONGEST_PARK: Duration = Duration::from_millis(100);
     /// Yields on a shared core before it parks: where work usually comes soon, and where not. Each
